@@ -1,0 +1,46 @@
+# cnngen's commands; `make help` lists them. Each makes .venv on its first run and is quick to start after that.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+CXX_FILES = $(shell find include generated tests examples -type f \
+	\( -name '*.hpp' -o -name '*.cuh' -o -name '*.cu' -o -name '*.cpp' -o -name '*.h' \) \
+	-not -path '*/build/*' -not -path '*/testdata/*' 2>/dev/null | sort)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED)  ## build MobileNetV2 and classify a photo (without a GPU: build it and prove that it would run)
+	@$(BIN)/python examples/mobilenet_v2/demo.py
+
+test: lint  ## everything that is checked: lint, types, C++ format and every test; what needs a GPU is skipped and counted
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)  ## ruff, mypy --strict, clang-format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	@$(if $(CXX_FILES),$(BIN)/clang-format --dry-run --Werror $(CXX_FILES))
+
+format: $(INSTALLED)  ## put Python and C++ into the form that lint asks for
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	@$(if $(CXX_FILES),$(BIN)/clang-format -i $(CXX_FILES))
+
+clean:  ## remove what builds left; .venv stays
+	rm -rf generated/*/build generated/*/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo "cnngen needs Python 3.10 or newer; $(PYTHON) is $$($(PYTHON) -V). Set PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+		|| { rm -rf $(VENV); echo "cannot make .venv; on Debian and Ubuntu: apt install python3-venv python3-dev" >&2; exit 1; }
+
+# The stamp is younger than what decides the installation; code itself is found in the checkout (editable).
+$(INSTALLED): pyproject.toml CMakeLists.txt | $(BIN)/python
+	@echo "installing cnngen with its CUDA 13.0 toolchain into $(VENV) (1.2 GB to fetch the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cuda13,onnx,test]'
+	@touch $@
