@@ -1,0 +1,101 @@
+"""The spec of a network: what a user writes."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Annotated, Any
+
+from cnngen.spec.names import module_name
+from cnngen.spec.ops import Layer
+from cnngen.spec.ops.base import Name
+from cnngen.spec.types import DType, Model, Positive, Precision, PrecisionField, TensorLayout
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+
+class _Tensor(Model):
+    layout: TensorLayout = Field(
+        default="NCHW", description="order of the user's array; NHWC needs four axes"
+    )
+    dtype: DType = Field(default="float32", description="element type of the user's array")
+
+
+class InputSpec(_Tensor):
+    """An input of the network. `shape` is [N, C, H, W] even where the layout, and so the array, is NHWC."""
+
+    shape: tuple[Positive, ...] = Field(min_length=2, description="[N, C, H, W], or [N, ...] of another rank")
+
+    @model_validator(mode="after")
+    def _nhwc_is_an_image(self) -> InputSpec:
+        if self.layout == "NHWC" and len(self.shape) != 4:
+            raise PydanticCustomError(
+                "layout", "layout NHWC needs a shape [N, C, H, W], got {got}", {"got": str(list(self.shape))}
+            )
+        return self
+
+
+class OutputSpec(_Tensor):
+    """An output of the network: a layer, and how its result is handed out."""
+
+    layer: Name = Field(description="the layer whose output it is")
+
+
+def _output(value: object) -> object:
+    return {"layer": value} if isinstance(value, str) else value
+
+
+OutputField = Annotated[OutputSpec, BeforeValidator(_output, json_schema_input_type=str | OutputSpec)]
+
+
+def _network_name(text: str) -> str:
+    try:
+        return module_name(text)
+    except ValueError as error:
+        raise PydanticCustomError("network_name", "{why}", {"why": str(error)}) from None
+
+
+def _weight_path(text: str) -> str:
+    path = PurePosixPath(text)
+    inside = not path.is_absolute() and ".." not in path.parts and not any(c in text for c in '\\:"\n')
+    if not inside or path.suffix not in (".safetensors", ".manifest", ".txt"):
+        raise PydanticCustomError(
+            "weights",
+            "expected a .safetensors, .manifest or .txt file in the spec's folder or below it, got {got}",
+            {"got": repr(text)},
+        )
+    return text
+
+
+def _batch_sizes(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(sizes)) != len(sizes):
+        raise PydanticCustomError(
+            "batch_sizes", "each batch size may stand once, got {got}", {"got": str(list(sizes))}
+        )
+    return tuple(sorted(sizes))
+
+
+def _own_batch(data: dict[str, Any]) -> tuple[int, ...]:
+    first: InputSpec = next(iter(data["inputs"].values()))
+    return (first.shape[0],)
+
+
+class NetworkSpec(Model):
+    """A network: inputs, layers in execution order, outputs, and how it is to be computed."""
+
+    name: Annotated[str, AfterValidator(_network_name)] = Field(
+        description="the Python module's and the C++ namespace's name"
+    )
+    inputs: dict[Name, InputSpec] = Field(min_length=1, description="the network's inputs by name")
+    precision: PrecisionField = Field(
+        default=Precision(), description="storage type, or {storage, compute, tf32}; a layer may have its own"
+    )
+    batch_sizes: Annotated[tuple[Positive, ...], Field(min_length=1), AfterValidator(_batch_sizes)] = Field(
+        default_factory=_own_batch, description="a plan and a captured graph each; default: the inputs' own"
+    )
+    weights: Annotated[str, AfterValidator(_weight_path)] | None = Field(
+        default=None, description="weight file, relative to the spec: .safetensors, or a text manifest"
+    )
+    layers: tuple[Layer, ...] = Field(min_length=1, description="in execution order")
+    outputs: tuple[OutputField, ...] = Field(
+        default=(), description="layers to hand out; default: the last layer"
+    )

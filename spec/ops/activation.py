@@ -1,0 +1,257 @@
+"""Activation functions: as layers of their own, and as the `activation:` field of conv2d and linear."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from cnngen.spec.errors import ShapeError
+from cnngen.spec.ops.base import LayerBase, show
+from cnngen.spec.types import Model, Real, Shape
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+
+class Activation(Model):
+    """A function of one element, without weights. `op` names it."""
+
+
+class Relu(Activation):
+    """max(x, 0)."""
+
+    op: Literal["relu"] = "relu"
+
+
+class Relu6(Activation):
+    """min(max(x, 0), 6)."""
+
+    op: Literal["relu6"] = "relu6"
+
+
+class LeakyRelu(Activation):
+    """x where x >= 0, else slope * x."""
+
+    op: Literal["leaky_relu"] = "leaky_relu"
+    slope: Real = Field(default=0.01, description="factor of negative elements")
+
+
+class Clip(Activation):
+    """min(max(x, min), max)."""
+
+    op: Literal["clip"] = "clip"
+    min: Real | None = Field(default=None, description="lower bound; default: none")
+    max: Real | None = Field(default=None, description="upper bound; default: none")
+
+    @model_validator(mode="after")
+    def _has_bounds(self) -> Clip:
+        if self.min is None and self.max is None:
+            raise PydanticCustomError("clip", "give min, max or both")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise PydanticCustomError(
+                "clip", "min must not be above max, got {min} and {max}", {"min": self.min, "max": self.max}
+            )
+        return self
+
+
+class Sigmoid(Activation):
+    """1 / (1 + exp(-x))."""
+
+    op: Literal["sigmoid"] = "sigmoid"
+
+
+class Tanh(Activation):
+    """The hyperbolic tangent."""
+
+    op: Literal["tanh"] = "tanh"
+
+
+class Elu(Activation):
+    """x where x >= 0, else alpha * (exp(x) - 1)."""
+
+    op: Literal["elu"] = "elu"
+    alpha: Real = Field(default=1.0, description="limit of the negative branch, negated")
+
+
+class Gelu(Activation):
+    """x * Phi(x), Phi the normal distribution function."""
+
+    op: Literal["gelu"] = "gelu"
+    approximate: Literal["none", "tanh"] = Field(
+        default="none", description="exact by erf, or the tanh formula"
+    )
+
+
+class Softplus(Activation):
+    """log(1 + exp(x))."""
+
+    op: Literal["softplus"] = "softplus"
+
+
+class Silu(Activation):
+    """x * sigmoid(x), also known as swish."""
+
+    op: Literal["silu"] = "silu"
+
+
+class HardSigmoid(Activation):
+    """min(max(alpha * x + beta, 0), 1)."""
+
+    op: Literal["hard_sigmoid"] = "hard_sigmoid"
+    alpha: Real = Field(default=1 / 6, description="slope; default: 1/6")
+    beta: Real = Field(default=0.5, description="value at 0")
+
+
+class HardSwish(Activation):
+    """x * min(max(x / 6 + 0.5, 0), 1)."""
+
+    op: Literal["hard_swish"] = "hard_swish"
+
+
+class Mish(Activation):
+    """x * tanh(softplus(x))."""
+
+    op: Literal["mish"] = "mish"
+
+
+ACTIVATIONS: tuple[type[Activation], ...] = (
+    Relu,
+    Relu6,
+    LeakyRelu,
+    Clip,
+    Sigmoid,
+    Tanh,
+    Elu,
+    Gelu,
+    Softplus,
+    Silu,
+    HardSigmoid,
+    HardSwish,
+    Mish,
+)
+
+AnyActivation = Annotated[
+    Relu
+    | Relu6
+    | LeakyRelu
+    | Clip
+    | Sigmoid
+    | Tanh
+    | Elu
+    | Gelu
+    | Softplus
+    | Silu
+    | HardSigmoid
+    | HardSwish
+    | Mish,
+    Field(discriminator="op"),
+]
+ActivationName = Literal[
+    "relu",
+    "relu6",
+    "leaky_relu",
+    "sigmoid",
+    "tanh",
+    "elu",
+    "gelu",
+    "softplus",
+    "silu",
+    "hard_sigmoid",
+    "hard_swish",
+    "mish",
+]
+"""The activations whose fields all have defaults."""
+
+
+def _from_name(value: object) -> object:
+    return {"op": value} if isinstance(value, str) else value
+
+
+ActivationField = Annotated[
+    AnyActivation, BeforeValidator(_from_name, json_schema_input_type=ActivationName | AnyActivation)
+]
+"""`relu`, or `{op: leaky_relu, slope: 0.2}`."""
+
+
+class ElementwiseLayer(LayerBase):
+    """A layer of one input whose output has the input's shape."""
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """The input's."""
+        return inputs[0]
+
+
+class ReluLayer(ElementwiseLayer, Relu):
+    """max(x, 0)."""
+
+
+class Relu6Layer(ElementwiseLayer, Relu6):
+    """min(max(x, 0), 6)."""
+
+
+class LeakyReluLayer(ElementwiseLayer, LeakyRelu):
+    """x where x >= 0, else slope * x."""
+
+
+class ClipLayer(ElementwiseLayer, Clip):
+    """min(max(x, min), max)."""
+
+
+class SigmoidLayer(ElementwiseLayer, Sigmoid):
+    """1 / (1 + exp(-x))."""
+
+
+class TanhLayer(ElementwiseLayer, Tanh):
+    """The hyperbolic tangent."""
+
+
+class EluLayer(ElementwiseLayer, Elu):
+    """x where x >= 0, else alpha * (exp(x) - 1)."""
+
+
+class GeluLayer(ElementwiseLayer, Gelu):
+    """x * Phi(x), Phi the normal distribution function."""
+
+
+class SoftplusLayer(ElementwiseLayer, Softplus):
+    """log(1 + exp(x))."""
+
+
+class SiluLayer(ElementwiseLayer, Silu):
+    """x * sigmoid(x), also known as swish."""
+
+
+class HardSigmoidLayer(ElementwiseLayer, HardSigmoid):
+    """min(max(alpha * x + beta, 0), 1)."""
+
+
+class HardSwishLayer(ElementwiseLayer, HardSwish):
+    """x * min(max(x / 6 + 0.5, 0), 1)."""
+
+
+class MishLayer(ElementwiseLayer, Mish):
+    """x * tanh(softplus(x))."""
+
+
+class Prelu(ElementwiseLayer):
+    """x where x >= 0, else weight * x; weight: [C], one slope a channel, or [1] (`shared: true`)."""
+
+    op: Literal["prelu"] = "prelu"
+    shared: bool = Field(
+        default=False, strict=True, description="one slope for all channels: the weight is [1]"
+    )
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """The input's."""
+        if not self.shared and len(inputs[0]) < 2:
+            raise ShapeError(f"needs channels in axis 1, got {show(inputs[0])}")
+        return inputs[0]
+
+    def parameters(self, inputs: Sequence[Shape]) -> dict[str, Shape]:
+        """The slopes, [C] or [1]."""
+        return {"weight": (1,) if self.shared else (inputs[0][1],)}
+
+
+class Identity(ElementwiseLayer):
+    """The input as it is: a second name for it."""
+
+    op: Literal["identity"] = "identity"
