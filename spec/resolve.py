@@ -80,7 +80,7 @@ def resolve(spec: NetworkSpec, batch: int | None = None) -> Resolved:
             shape = layer.output_shape(rule_inputs)
         except ShapeError as error:
             got = ", ".join(f"{name!r} {show(shapes[name])}" for name in inputs)
-            problems.append(Problem(f"{layer.kind} {error}; input: {got}", layer=layer.name))
+            problems.append(Problem(f"{layer.op} {error}; input: {got}", layer=layer.name))
             continue
         parameters = {
             role: WeightRef(layer.weight_name(role), size)
@@ -191,7 +191,7 @@ def _arity_text(layer: LayerBase, inputs: tuple[str, ...]) -> str:
     if least == 2 and len(inputs) == 1:
         other = ", value or parameter" if most == 2 else ""
         more = f"; give inputs: [a, b]{other}"
-    return f"{layer.kind} takes {wants}, got {len(inputs)} ({got}){more}"
+    return f"{layer.op} takes {wants}, got {len(inputs)} ({got}){more}"
 
 
 def _order_problems(spec: NetworkSpec, later: list[tuple[str, str]]) -> list[Problem]:

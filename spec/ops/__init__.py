@@ -18,7 +18,7 @@ from cnngen.spec.ops.activation import (
     Identity,
     LeakyReluLayer,
     MishLayer,
-    Prelu,
+    PRelu,
     Relu6Layer,
     ReluLayer,
     SigmoidLayer,
@@ -57,7 +57,7 @@ AnyLayer = (
     | HardSigmoidLayer
     | HardSwishLayer
     | MishLayer
-    | Prelu
+    | PRelu
     | Identity
     | Add
     | Sub
@@ -104,8 +104,8 @@ __all__ = [
     "MaxPool2d",
     "MishLayer",
     "Mul",
+    "PRelu",
     "Pad",
-    "Prelu",
     "Relu6Layer",
     "ReluLayer",
     "Reshape",

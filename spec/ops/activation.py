@@ -13,7 +13,9 @@ from pydantic_core import PydanticCustomError
 
 
 class Activation(Model):
-    """A function of one element, without weights. `op` names it."""
+    """A function of one element, without weights."""
+
+    op: str
 
 
 class Relu(Activation):
@@ -180,59 +182,59 @@ class ElementwiseLayer(LayerBase):
         return inputs[0]
 
 
-class ReluLayer(ElementwiseLayer, Relu):
+class ReluLayer(Relu, ElementwiseLayer):
     """max(x, 0)."""
 
 
-class Relu6Layer(ElementwiseLayer, Relu6):
+class Relu6Layer(Relu6, ElementwiseLayer):
     """min(max(x, 0), 6)."""
 
 
-class LeakyReluLayer(ElementwiseLayer, LeakyRelu):
+class LeakyReluLayer(LeakyRelu, ElementwiseLayer):
     """x where x >= 0, else slope * x."""
 
 
-class ClipLayer(ElementwiseLayer, Clip):
+class ClipLayer(Clip, ElementwiseLayer):
     """min(max(x, min), max)."""
 
 
-class SigmoidLayer(ElementwiseLayer, Sigmoid):
+class SigmoidLayer(Sigmoid, ElementwiseLayer):
     """1 / (1 + exp(-x))."""
 
 
-class TanhLayer(ElementwiseLayer, Tanh):
+class TanhLayer(Tanh, ElementwiseLayer):
     """The hyperbolic tangent."""
 
 
-class EluLayer(ElementwiseLayer, Elu):
+class EluLayer(Elu, ElementwiseLayer):
     """x where x >= 0, else alpha * (exp(x) - 1)."""
 
 
-class GeluLayer(ElementwiseLayer, Gelu):
+class GeluLayer(Gelu, ElementwiseLayer):
     """x * Phi(x), Phi the normal distribution function."""
 
 
-class SoftplusLayer(ElementwiseLayer, Softplus):
+class SoftplusLayer(Softplus, ElementwiseLayer):
     """log(1 + exp(x))."""
 
 
-class SiluLayer(ElementwiseLayer, Silu):
+class SiluLayer(Silu, ElementwiseLayer):
     """x * sigmoid(x), also known as swish."""
 
 
-class HardSigmoidLayer(ElementwiseLayer, HardSigmoid):
+class HardSigmoidLayer(HardSigmoid, ElementwiseLayer):
     """min(max(alpha * x + beta, 0), 1)."""
 
 
-class HardSwishLayer(ElementwiseLayer, HardSwish):
+class HardSwishLayer(HardSwish, ElementwiseLayer):
     """x * min(max(x / 6 + 0.5, 0), 1)."""
 
 
-class MishLayer(ElementwiseLayer, Mish):
+class MishLayer(Mish, ElementwiseLayer):
     """x * tanh(softplus(x))."""
 
 
-class Prelu(ElementwiseLayer):
+class PRelu(ElementwiseLayer):
     """x where x >= 0, else weight * x; weight: [C], one slope a channel, or [1] (`shared: true`)."""
 
     op: Literal["prelu"] = "prelu"

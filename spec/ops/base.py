@@ -47,11 +47,6 @@ class LayerBase(Model):
         return self
 
     @property
-    def kind(self) -> str:
-        """The op's name in the spec, e.g. "conv2d"."""
-        return str(type(self).model_fields["op"].default)
-
-    @property
     def sources(self) -> tuple[str, ...] | None:
         """The inputs that the spec names; None: it names none."""
         return (self.input,) if self.input is not None else self.inputs
