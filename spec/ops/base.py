@@ -29,6 +29,7 @@ class LayerBase(Model):
     """The fields of every layer, and what a layer must say of itself."""
 
     name: Name = Field(description="unique; profile, trace and errors speak of the layer by it")
+    op: str
     input: Name | None = Field(
         default=None, description="layer or network input to read; default: the layer before"
     )
