@@ -7,6 +7,7 @@ from cnngen.spec.names import CppIdentifier, identifiers
 from cnngen.spec.network import InputSpec, NetworkSpec, OutputSpec
 from cnngen.spec.resolve import Resolved, ResolvedLayer, WeightRef, resolve
 from cnngen.spec.types import DType, Precision, Shape, TensorLayout
+from cnngen.spec.yaml_io import dump_spec, load_spec, parse_spec
 
 __all__ = [
     "CnngenError",
@@ -26,6 +27,9 @@ __all__ = [
     "TensorLayout",
     "WeightError",
     "WeightRef",
+    "dump_spec",
     "identifiers",
+    "load_spec",
+    "parse_spec",
     "resolve",
 ]

@@ -57,9 +57,9 @@ class ShapeError(ValueError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`"; did you mean 'conv1'?"`, or nothing when no known name is near."""
+    """` (did you mean 'conv1'?)`, or nothing when no known name is near."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def listing(names: Sequence[str], limit: int = 12) -> str:

@@ -80,7 +80,7 @@ def resolve(spec: NetworkSpec, batch: int | None = None) -> Resolved:
             shape = layer.output_shape(rule_inputs)
         except ShapeError as error:
             got = ", ".join(f"{name!r} {show(shapes[name])}" for name in inputs)
-            problems.append(Problem(f"{layer.op} {error}; input: {got}", layer=layer.name))
+            problems.append(Problem(f"{layer.op}: {error}; input: {got}", layer=layer.name))
             continue
         parameters = {
             role: WeightRef(layer.weight_name(role), size)

@@ -47,6 +47,13 @@ class LayerBase(Model):
             raise PydanticCustomError("inputs", "give input or inputs, not both")
         return self
 
+    @classmethod
+    def field_order(cls) -> tuple[str, ...]:
+        """The fields as a person writes them: name, op, inputs, the op's own, what holds for the result."""
+        first, last = ("name", "op", "input", "inputs"), ("bias", "weight", "activation", "precision")
+        own = tuple(field for field in cls.model_fields if field not in first + last)
+        return (*first, *own, *(field for field in last if field in cls.model_fields))
+
     @property
     def sources(self) -> tuple[str, ...] | None:
         """The inputs that the spec names; None: it names none."""

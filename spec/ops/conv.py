@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 from cnngen.spec.errors import ShapeError
 from cnngen.spec.ops.activation import ActivationField
 from cnngen.spec.ops.base import LayerBase, Name, Pads, image, window_pads, window_shape
 from cnngen.spec.types import Padding, Positive, Shape, Size2
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+
+def _bias(value: object) -> object:
+    if isinstance(value, (bool, str)):
+        return value
+    raise PydanticCustomError(
+        "bias", "expected true, false or the name of a tensor, got {got}", {"got": repr(value)}
+    )
 
 
 class WeightedLayer(LayerBase):
     """A layer with a weight, a bias and an activation."""
 
-    bias: bool | Name = Field(default=True, description="whether a bias is added; a text names its tensor")
+    bias: Annotated[bool | Name, BeforeValidator(_bias, json_schema_input_type=bool | Name)] = Field(
+        default=True, description="whether a bias is added; a text names its tensor"
+    )
     weight: Name | None = Field(
         default=None, description="name of the weight's tensor; default: <layer>.weight"
     )
