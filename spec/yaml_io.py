@@ -103,9 +103,7 @@ def _problem(detail: ErrorDetails, data: Mapping[str, object], source: Source) -
     kind, loc, got, context = detail["type"], detail["loc"], detail["input"], detail.get("ctx", {})
     place = source.place(loc)
     where, field = place.where, _field(place.path)
-    short = (
-        kind == "too_short" and len(got) >= context["min_length"]
-    )  # its entries are wrong, not their number
+    short = kind == "too_short" and len(got) >= context["min_length"]  # its entries are wrong
     if short or kind == "default_factory_not_called":
         return None
     if kind == "extra_forbidden":
@@ -232,7 +230,8 @@ def _short_precision(precision: Precision) -> object:
 
 def _short_output(output: OutputSpec) -> object:
     changed = _changed(output)
-    return output.layer if changed.keys() == {"layer"} else changed
+    del changed["layer"]
+    return {"layer": output.layer, **changed} if changed else output.layer
 
 
 def _changed(model: BaseModel) -> dict[str, object]:

@@ -92,7 +92,7 @@ def parse(text: str, file: str) -> tuple[object, Source]:
 def is_plain(text: str) -> bool:
     """Whether any YAML reader takes `text`, written without quotes, as that text."""
     safe = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_./-]*", text) is not None
-    old = yaml.SafeLoader("").resolve(yaml.ScalarNode, text, (True, False))
+    old = yaml.SafeLoader("").resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
     return safe and old == _STR and isinstance(_plain(text), str)
 
 
@@ -101,7 +101,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(
                 None, None, "aliases are not allowed here; write the value out", mark
             )
