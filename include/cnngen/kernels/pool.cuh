@@ -1,0 +1,91 @@
+// Max and average pooling, NHWC, any window, stride, dilation and padding. Ceil mode is only a larger oh and ow: the
+// window is clipped at the input's edge.
+#pragma once
+
+#include "functions.cuh"
+#include "window.cuh"
+
+namespace cnngen {
+
+// y[n, h, w, c] = epilogue(largest of the window). Padding never wins; a NaN does.
+//
+// x: [batch, shape.h, shape.w, shape.c]; y: [batch, shape.oh, shape.ow, shape.c].
+// Launch: blocks(shape, tile, batch) blocks of tile.threads threads.
+template <typename T, Tile tile, WindowShape shape, typename Y, typename Epilogue = NoEpilogue>
+__device__ __forceinline__ void max_pool(int batch, const T* x, Y* y, const Epilogue& epilogue = Epilogue()) {
+    detail::check_window<tile, shape>();
+    detail::TilePosition at;
+    if (!detail::tile_position<tile, shape>(batch, at)) return;
+
+    float acc[tile.th][tile.tw][tile.v];
+#pragma unroll
+    for (int i = 0; i < tile.th; ++i) {
+#pragma unroll
+        for (int j = 0; j < tile.tw; ++j) {
+#pragma unroll
+            for (int v = 0; v < tile.v; ++v) acc[i][j][v] = -INFINITY;
+        }
+    }
+    const T* image = x + static_cast<std::int64_t>(at.n) * (shape.h * shape.w * shape.c);
+    detail::visit_windows<T, tile, shape>(image, at, -INFINITY,
+                                          [&](const float (&value)[tile.v], int i, int j, int, int) {
+#pragma unroll
+                                              for (int v = 0; v < tile.v; ++v) {
+                                                  acc[i][j][v] = fn::max(value[v], acc[i][j][v]);
+                                              }
+                                          });
+    detail::finish_tile<tile, shape>(acc, at, y, epilogue);
+}
+
+namespace detail {
+
+// How many of the positions start, start + dilation, ... (`taps` of them) lie in [low, high).
+__host__ __device__ constexpr int taps_within(int start, int dilation, int taps, int low, int high) {
+    const int first = start >= low ? 0 : ceil_div(low - start, dilation);
+    const int last = start >= high ? 0 : ceil_div(high - start, dilation);
+    const int end = last < taps ? last : taps;
+    return end > first ? end - first : 0;
+}
+
+}  // namespace detail
+
+// y[n, h, w, c] = epilogue(mean of the window): over the input's cells alone, or, with count_include_pad, over those of
+// the padding too (pad_bottom and pad_right included), but never over what ceil mode adds beyond the padded input.
+//
+// x: [batch, shape.h, shape.w, shape.c]; y: [batch, shape.oh, shape.ow, shape.c].
+// Launch: blocks(shape, tile, batch) blocks of tile.threads threads.
+template <typename T, Tile tile, WindowShape shape, bool count_include_pad, typename Y, typename Epilogue = NoEpilogue>
+__device__ __forceinline__ void avg_pool(int batch, const T* x, Y* y, const Epilogue& epilogue = Epilogue()) {
+    detail::check_window<tile, shape>();
+    detail::TilePosition at;
+    if (!detail::tile_position<tile, shape>(batch, at)) return;
+
+    float acc[tile.th][tile.tw][tile.v] = {};
+    const T* image = x + static_cast<std::int64_t>(at.n) * (shape.h * shape.w * shape.c);
+    detail::visit_windows<T, tile, shape>(image, at, 0.0f, [&](const float (&value)[tile.v], int i, int j, int, int) {
+#pragma unroll
+        for (int v = 0; v < tile.v; ++v) acc[i][j][v] += value[v];
+    });
+
+    constexpr int low_h = count_include_pad ? -shape.pad_top : 0;
+    constexpr int low_w = count_include_pad ? -shape.pad_left : 0;
+    constexpr int high_h = count_include_pad ? shape.h + shape.pad_bottom : shape.h;
+    constexpr int high_w = count_include_pad ? shape.w + shape.pad_right : shape.w;
+#pragma unroll
+    for (int i = 0; i < tile.th; ++i) {
+        const int top = (at.h + i) * shape.stride_h - shape.pad_top;
+        const int rows = detail::taps_within(top, shape.dilation_h, shape.r, low_h, high_h);
+#pragma unroll
+        for (int j = 0; j < tile.tw; ++j) {
+            const int left = (at.w + j) * shape.stride_w - shape.pad_left;
+            const int cells = rows * detail::taps_within(left, shape.dilation_w, shape.s, low_w, high_w);
+            // A window without any cell gives 0.
+            const float scale = 1.0f / static_cast<float>(cells > 0 ? cells : 1);
+#pragma unroll
+            for (int v = 0; v < tile.v; ++v) acc[i][j][v] *= scale;
+        }
+    }
+    detail::finish_tile<tile, shape>(acc, at, y, epilogue);
+}
+
+}  // namespace cnngen
