@@ -1,0 +1,3 @@
+from mini._mini import launch, versions
+
+__all__ = ["launch", "versions"]
