@@ -56,9 +56,9 @@ class ShapeError(ValueError):
     """A layer cannot take the shapes that it is given; `resolve` adds the layers' names."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """` (did you mean 'conv1'?)`, or nothing when no known name is near."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 

@@ -2,7 +2,7 @@
 
 A line is `name,type,offset,size,shape`, as in `conv1,weights,0,1728,16,3,3,3`:
 
-- name: the layer. A name that holds a comma, a quote or a space at an end stands in double quotes.
+- name: the layer. A name that holds a comma, `"` or `#`, or a space at an end, stands in double quotes.
 - type: the tensor's role in the layer: `weights`, `biases`, or another as the spec names it (`running_mean`).
   `tensor`: the name is the tensor's whole name. Elements are float32, unless the type ends in `:float16` or
   `:bfloat16`.
@@ -15,7 +15,6 @@ Empty lines, lines that begin with `#` and a first line `name,type,offset,size,s
 from __future__ import annotations
 
 import csv
-import io
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -116,9 +115,7 @@ def parse_manifest(text: str, file: str) -> list[Entry]:
 
 def format_manifest(tensors: Mapping[str, Array]) -> tuple[str, list[Entry]]:
     """The manifest's text for `tensors`, and where each goes in the binary."""
-    out = io.StringIO()
-    out.write(f"{_HEADER}\n")
-    writer = csv.writer(out, lineterminator="\n")
+    lines = [_HEADER]
     entries: list[Entry] = []
     offset = 0
     for name, array in tensors.items():
@@ -126,10 +123,16 @@ def format_manifest(tensors: Mapping[str, Array]) -> tuple[str, list[Entry]]:
         entry = Entry(name, dtype, offset, array.nbytes, array.shape)
         layer, role = _split(name)
         suffix = "" if dtype == "float32" else f":{dtype}"
-        writer.writerow([layer, role + suffix, offset, array.nbytes, *array.shape])
+        fields = (_quoted(layer), _quoted(role) + suffix, offset, array.nbytes, *array.shape)
+        lines.append(",".join(map(str, fields)))
         entries.append(entry)
         offset += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
-    return out.getvalue(), entries
+    return "\n".join(lines) + "\n", entries
+
+
+def _quoted(text: str) -> str:
+    special = text != text.strip() or any(c in text for c in ',"#')
+    return '"' + text.replace('"', '""') + '"' if special else text
 
 
 def _parse_line(line: str) -> Entry:
@@ -160,7 +163,7 @@ def _parse_line(line: str) -> Entry:
 
 def _split(name: str) -> tuple[str, str]:
     layer, _, role = name.rpartition(".")
-    plain = role not in (*_ROLES.values(), "tensor") and ":" not in role and role == role.strip().lower()
+    plain = role.isidentifier() and role == role.lower() and role not in (*_ROLES.values(), "tensor")
     return (layer, _ROLES.get(role, role)) if layer and role and plain else (name, "tensor")
 
 

@@ -41,7 +41,15 @@ class OutputSpec(_Tensor):
 
 
 def _output(value: object) -> object:
-    return {"layer": value} if isinstance(value, str) else value
+    if isinstance(value, (dict, OutputSpec)):
+        return value
+    if isinstance(value, str):
+        return {"layer": value}
+    raise PydanticCustomError(
+        "output",
+        "expected a layer's name or {layer: ..., layout: ..., dtype: ...}, got {got}",
+        {"got": repr(value)},
+    )
 
 
 OutputField = Annotated[OutputSpec, BeforeValidator(_output, json_schema_input_type=str | OutputSpec)]

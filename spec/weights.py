@@ -37,7 +37,8 @@ class Safetensors(Mapping[str, Array]):
         except safetensors.SafetensorError as error:
             text = f"not a safetensors file, truncated or altered: {error}"
             raise WeightError(Problem(text, where=str(path))) from None
-        self._names = tuple(sorted(self._file.keys()))
+        names: list[str] = self._file.keys()  # type: ignore[no-untyped-call]
+        self._names = tuple(sorted(names))
         self._path = path
 
     def __getitem__(self, name: str) -> Array:
@@ -77,7 +78,7 @@ def save_weights(path: str | PathLike[str], tensors: Mapping[str, Array]) -> Non
     Raises WeightError when the suffix or an element type is not possible, or the disk refuses.
     """
     file = Path(path)
-    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     wrong = [
         Problem(f"tensor {name!r} is {array.dtype}; allowed: {', '.join(ELEMENT_TYPES)}", where=str(file))
         for name, array in arrays.items()
@@ -109,7 +110,7 @@ def check_weights(resolved: Resolved, weights: Mapping[str, Array]) -> None:
     for layer in resolved.layers:
         for role, ref in layer.parameters.items():
             if ref.name not in weights:
-                hint = nearest(ref.name, unused) or nearest(ref.name, weights)
+                hint = nearest(ref.name, unused, cutoff=0.8)
                 text = f"{role} {ref.name!r} {show(ref.shape)} is missing from the weights{hint}"
             else:
                 text = _mismatch(role, ref.name, ref.shape, weights[ref.name])

@@ -31,7 +31,7 @@ _WORDS = {
     "model_type": "expected a mapping",
     "model_attributes_type": "expected a mapping",
     "greater_than_equal": "must be at least {ge}",
-    "too_short": "needs at least {min_length} entry",
+    "too_short": "needs at least {min_length} entries",
 }
 
 
@@ -120,7 +120,7 @@ def _problem(detail: ErrorDetails, data: Mapping[str, object], source: Source) -
         hint = nearest(got, wanted) if isinstance(got, str) else ""
         text = f"expected {context['expected']}, got {_show(got)}{hint}"
     elif kind in _WORDS:
-        text = f"{_WORDS[kind].format(**context)}, got {_show(got)}"
+        text = f"{_WORDS[kind].format(**context)}, got {_show(got)}".replace("1 entries", "1 entry")
     else:
         text = detail["msg"]
     if "[key]" in loc:

@@ -18,7 +18,7 @@ _INT = re.compile(r"[-+]?[0-9]{1,18}|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(
     r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
 )
-_STR, _MAP, _SEQ = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "map", "seq"))
+_STR = "tag:yaml.org,2002:str"
 
 
 @dataclass(frozen=True)
@@ -97,14 +97,16 @@ def is_plain(text: str) -> bool:
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes only, without aliases."""
+    """Composes nodes only, without aliases and tags."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(
-                None, None, "aliases are not allowed here; write the value out", mark
-            )
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if getattr(event, "tag", None) not in (None, "!"):
+            text = f"the tag {event.tag!r} is not allowed"
+            raise yaml.composer.ComposerError(None, None, text, event.start_mark)
+        if isinstance(event, yaml.AliasEvent):
+            text = "aliases are not allowed here; write the value out"
+            raise yaml.composer.ComposerError(None, None, text, event.start_mark)
         return super().compose_node(parent, index)
 
 
@@ -121,15 +123,11 @@ def _syntax(error: yaml.MarkedYAMLError, file: str) -> Problem:
 
 
 def _data(node: yaml.Node, file: str, problems: list[Problem]) -> object:
-    plain = isinstance(node, yaml.ScalarNode) and node.style is None
-    if not plain and node.tag not in (_STR, _MAP, _SEQ):
-        problems.append(Problem(f"the tag {node.tag!r} is not allowed", where=_at(file, node.start_mark)))
-        return None
     if isinstance(node, yaml.SequenceNode):
         return [_data(item, file, problems) for item in node.value]
     if isinstance(node, yaml.MappingNode):
         return _mapping(node.value, file, problems)
-    return _plain(node.value) if plain else node.value
+    return _plain(node.value) if node.style is None else node.value
 
 
 def _mapping(

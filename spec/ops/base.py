@@ -50,7 +50,7 @@ class LayerBase(Model):
     @classmethod
     def field_order(cls) -> tuple[str, ...]:
         """The fields as a person writes them: name, op, inputs, the op's own, what holds for the result."""
-        first, last = ("name", "op", "input", "inputs"), ("bias", "weight", "activation", "precision")
+        first, last = ("name", "op", "input", "inputs"), ("weight", "bias", "activation", "precision")
         own = tuple(field for field in cls.model_fields if field not in first + last)
         return (*first, *own, *(field for field in last if field in cls.model_fields))
 

@@ -1,0 +1,200 @@
+# ruff: noqa: E501 (messages stand here as the user reads them)
+"""Shape rules and parameters of every op, and what an op refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from cnngen.spec.errors import ShapeError
+from cnngen.spec.ops import OPS, Conv2d, LayerBase
+from cnngen.spec.ops.base import windows
+from cnngen.spec.types import Shape
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+IMAGE = (2, 6, 9, 7)
+
+
+def make(op: str, **fields: object) -> LayerBase:
+    return OPS[op].model_validate({"name": "x", "op": op, **fields})
+
+
+@pytest.mark.parametrize(
+    ("op", "fields", "inputs", "shape"),
+    [
+        ("conv2d", {"out_channels": 4, "kernel": 3}, [IMAGE], (2, 4, 7, 5)),
+        (
+            "conv2d",
+            {"out_channels": 4, "kernel": [3, 1], "stride": 2, "padding": [1, 0]},
+            [IMAGE],
+            (2, 4, 5, 4),
+        ),
+        ("conv2d", {"out_channels": 4, "kernel": 3, "padding": [0, 1, 2, 3]}, [IMAGE], (2, 4, 9, 9)),
+        ("conv2d", {"out_channels": 4, "kernel": 3, "stride": 2, "padding": "same"}, [IMAGE], (2, 4, 5, 4)),
+        ("conv2d", {"out_channels": 4, "kernel": 3, "dilation": 2}, [IMAGE], (2, 4, 5, 3)),
+        ("linear", {"out_features": 5}, [(2, 7)], (2, 5)),
+        ("linear", {"out_features": 5}, [IMAGE], (2, 6, 9, 5)),
+        ("max_pool2d", {"kernel": 2}, [IMAGE], (2, 6, 4, 3)),
+        ("max_pool2d", {"kernel": 2, "ceil_mode": True}, [IMAGE], (2, 6, 5, 4)),
+        ("max_pool2d", {"kernel": 3, "stride": 2, "padding": 1}, [IMAGE], (2, 6, 5, 4)),
+        ("max_pool2d", {"kernel": 2, "stride": 3, "dilation": 2}, [IMAGE], (2, 6, 3, 2)),
+        ("avg_pool2d", {"kernel": 3, "stride": 1, "padding": "same"}, [IMAGE], IMAGE),
+        ("global_avg_pool", {}, [IMAGE], (2, 6, 1, 1)),
+        ("global_avg_pool", {"keepdims": False}, [IMAGE], (2, 6)),
+        ("batch_norm", {}, [(2, 6)], (2, 6)),
+        ("prelu", {}, [IMAGE], IMAGE),
+        ("relu", {}, [(3,)], (3,)),
+        ("add", {}, [IMAGE, (6, 1, 1)], IMAGE),
+        ("mul", {}, [IMAGE, (2, 6, 1, 1)], IMAGE),
+        ("sub", {"value": 1, "reverse": True}, [IMAGE], IMAGE),
+        ("div", {"parameter": "c"}, [IMAGE], IMAGE),
+        ("add", {"parameter": "c", "parameter_shape": [9, 1]}, [IMAGE], IMAGE),
+        ("concat", {}, [IMAGE, (2, 1, 9, 7), IMAGE], (2, 13, 9, 7)),
+        ("concat", {"axis": -1}, [IMAGE, IMAGE], (2, 6, 9, 14)),
+        ("upsample", {"scale": [2, 3]}, [IMAGE], (2, 6, 18, 21)),
+        ("upsample", {"size": 4, "mode": "bilinear", "align_corners": True}, [IMAGE], (2, 6, 4, 4)),
+        ("pad", {"padding": [1, 2, 3, 4]}, [IMAGE], (2, 6, 13, 13)),
+        ("flatten", {}, [IMAGE], (2, 378)),
+        ("flatten", {"axis": -2}, [IMAGE], (2, 6, 63)),
+        ("reshape", {"shape": [0, 2, -1, 7]}, [IMAGE], (2, 2, 27, 7)),
+        ("transpose", {"axes": [0, 2, 3, 1]}, [IMAGE], (2, 9, 7, 6)),
+        ("softmax", {}, [(2, 5)], (2, 5)),
+        ("zeros", {"shape": [3, 4]}, [(2,)], (2, 3, 4)),
+    ],
+)
+def test_output_shape(op: str, fields: dict[str, Any], inputs: list[Shape], shape: Shape) -> None:
+    assert make(op, **fields).output_shape(inputs) == shape
+
+
+@pytest.mark.parametrize(
+    ("op", "fields", "inputs", "message"),
+    [
+        ("conv2d", {"out_channels": 4, "kernel": 3}, [(2, 6)], "needs a 4-D input [N, C, H, W], got [2, 6]"),
+        ("conv2d", {"out_channels": 4, "kernel": 3, "groups": 4}, [IMAGE], "6 input channels cannot be split into 4 groups"),
+        ("conv2d", {"out_channels": 4, "kernel": 3, "groups": 3}, [IMAGE], "4 out_channels cannot be split into 3 groups"),
+        ("conv2d", {"out_channels": 4, "kernel": 5, "dilation": 2, "padding": [1, 0]}, [IMAGE],
+         "a 9x9 window does not fit into the padded input: 11x7, 9x7 without padding"),
+        ("max_pool2d", {"kernel": 2, "padding": 2}, [IMAGE], "padding 2 at the top is not less than the window's 2"),
+        ("add", {}, [IMAGE, (2, 3, 9, 7)], "[2, 6, 9, 7] and [2, 3, 9, 7] do not broadcast: axis 1 has 6 and 3"),
+        ("add", {"parameter": "c", "parameter_shape": [4, 1, 1, 1]}, [(1, 6, 2, 2)],
+         "the constant [4, 1, 1, 1] would change the batch axis of [1, 6, 2, 2]"),
+        ("concat", {}, [IMAGE, (2, 6)], "cannot join [2, 6, 9, 7] and [2, 6]: they differ in rank"),
+        ("concat", {"axis": 0}, [IMAGE, IMAGE], "axis 0 is not possible: axis 0 is the batch"),
+        ("softmax", {"axis": 4}, [IMAGE], "axis 4 is not possible: [2, 6, 9, 7] has axes 1 to 3"),
+        ("reshape", {"shape": [0, 5, -1]}, [IMAGE], "[2, 6, 9, 7] has 756 elements, which do not fill [0, 5, -1]"),
+        ("reshape", {"shape": [-1, -1]}, [IMAGE], "only one axis of [-1, -1] can be -1"),
+        ("reshape", {"shape": [-1, 0, 0]}, [(2, 6)],
+         "axis 2 of [-1, 0, 0] is 0 (copy), but [2, 6] has no such axis"),
+        ("transpose", {"axes": [0, 2, 1]}, [IMAGE], "axes [0, 2, 1] do not name each axis of [2, 6, 9, 7] once"),
+        ("linear", {"out_features": 3}, [(3,)], "needs an input of at least two axes, got [3]"),
+    ],
+)  # fmt: skip
+def test_shapes_that_do_not_fit(op: str, fields: dict[str, Any], inputs: list[Shape], message: str) -> None:
+    with pytest.raises(ShapeError) as caught:
+        make(op, **fields).output_shape(inputs)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("op", "fields", "parameters"),
+    [
+        (
+            "conv2d",
+            {"out_channels": 4, "kernel": [3, 5], "groups": 2},
+            {"weight": (4, 3, 3, 5), "bias": (4,)},
+        ),
+        ("conv2d", {"out_channels": 4, "kernel": 1, "bias": False}, {"weight": (4, 6, 1, 1)}),
+        ("linear", {"out_features": 4}, {"weight": (4, 7), "bias": (4,)}),
+        ("batch_norm", {}, dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (6,))),
+        ("batch_norm", {"affine": False}, dict.fromkeys(("running_mean", "running_var"), (6,))),
+        ("prelu", {}, {"weight": (6,)}),
+        ("prelu", {"shared": True}, {"weight": (1,)}),
+        ("mul", {"parameter": "gamma"}, {"parameter": (6, 1, 1)}),
+        ("mul", {"value": 2}, {}),
+        ("relu", {}, {}),
+    ],
+)
+def test_parameters(op: str, fields: dict[str, Any], parameters: dict[str, Shape]) -> None:
+    assert make(op, **fields).parameters([IMAGE]) == parameters
+
+
+def test_names_of_weights() -> None:
+    plain = make("conv2d", out_channels=4, kernel=3)
+    named = make("conv2d", out_channels=4, kernel=3, weight="shared.w", bias="b")
+    assert [plain.weight_name(role) for role in ("weight", "bias")] == ["x.weight", "x.bias"]
+    assert [named.weight_name(role) for role in ("weight", "bias")] == ["shared.w", "b"]
+    assert make("mul", parameter="gamma").weight_name("parameter") == "gamma"
+    assert make("prelu").weight_name("weight") == "x.weight"
+
+
+def test_same_padding_is_tensorflows() -> None:
+    def pads(**fields: object) -> tuple[int, int, int, int]:
+        layer = make("conv2d", out_channels=1, **fields)
+        assert isinstance(layer, Conv2d)
+        return layer.pads((1, 1, 224, 7))
+
+    assert pads(kernel=3, stride=2, padding="same") == (0, 1, 1, 1)
+    assert pads(kernel=3, stride=2, padding="same_lower") == (1, 1, 0, 1)
+    assert pads(kernel=[1, 4], padding="same") == (0, 1, 0, 2)
+    assert pads(kernel=1, stride=3, padding="same") == (0, 0, 0, 0)
+
+
+@given(st.integers(1, 30), st.integers(1, 5), st.integers(1, 4), st.integers(0, 2), st.integers(0, 2))
+def test_ceil_windows_begin_inside(size: int, kernel: int, stride: int, before: int, after: int) -> None:
+    assume(max(before, after) < kernel)  # as the pools demand
+    floor, ceil = (windows(size, kernel, stride, 1, before, after, mode) for mode in (False, True))
+    assert floor <= ceil <= floor + 1
+    if ceil >= 1:
+        assert (ceil - 1) * stride < size + before
+
+
+@pytest.mark.parametrize(
+    ("op", "fields", "message"),
+    [
+        (
+            "conv2d",
+            {"out_channels": 4, "kernel": [1, 2, 3]},
+            "expected a number or [height, width], got [1, 2, 3]",
+        ),
+        ("conv2d", {"out_channels": 4, "kernel": True}, "expected a number or [height, width], got True"),
+        ("conv2d", {"out_channels": 4, "kernel": 3, "padding": "valid"}, "got 'valid'"),
+        ("conv2d", {"out_channels": 4, "kernel": 3, "padding": [1, 2, 3]}, "got [1, 2, 3]"),
+        ("pad", {"padding": "same"}, "expected a number, [height, width] or [top, left, bottom, right]"),
+        ("clip", {"min": 2, "max": 1}, "min must not be above max, got 2.0 and 1.0"),
+        ("upsample", {}, "give scale or size, one of them"),
+        ("upsample", {"scale": 2, "size": 4}, "give scale or size, one of them"),
+        ("upsample", {"scale": 2, "align_corners": True}, "align_corners needs mode: bilinear"),
+        ("add", {"value": 1, "parameter": "c"}, "give value or parameter, not both"),
+        ("add", {"parameter_shape": [1]}, "parameter_shape needs parameter, the name of the constant tensor"),
+        ("relu", {"input": "a", "inputs": ["a"]}, "give input or inputs, not both"),
+        ("relu", {"name": "a\nb"}, "expected printable text without space at its ends, got 'a\\nb'"),
+        (
+            "relu",
+            {"name": "\u202eevil"},
+            "expected printable text without space at its ends, got '\\u202eevil'",
+        ),
+        (
+            "conv2d",
+            {"out_channels": 4, "kernel": 3, "activation": "prelu"},
+            "does not match any of the expected tags",
+        ),
+        ("leaky_relu", {"slope": float("nan")}, "Input should be a finite number"),
+    ],
+)
+def test_fields_that_are_refused(op: str, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        make(op, **fields)
+    assert message in caught.value.errors()[0]["msg"]
+
+
+def test_layers_are_immutable() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        make("relu").name = "y"
+
+
+def test_an_activation_layer_is_its_activation() -> None:
+    for op, cls in OPS.items():
+        assert cls.model_fields["op"].default == op
+    assert isinstance(make("leaky_relu", slope=0.2), OPS["leaky_relu"].__mro__[1])

@@ -1,0 +1,116 @@
+"""Random small specs with every op: what is written is read back as it was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cnngen.spec.network import NetworkSpec
+from cnngen.spec.ops import OPS
+from cnngen.spec.resolve import Resolved, resolve
+from cnngen.spec.yaml_io import dump_spec, parse_spec
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+PLAIN_ACTIVATIONS = [
+    "relu", "relu6", "leaky_relu", "sigmoid", "tanh", "elu", "gelu", "softplus", "silu", "hard_sigmoid",
+    "hard_swish", "mish", "prelu", "identity",
+]  # fmt: skip
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=8)
+
+_size = st.one_of(st.integers(1, 3), st.lists(st.integers(1, 3), min_size=2, max_size=2))
+_padding = st.one_of(
+    st.integers(0, 2),
+    st.lists(st.integers(0, 2), min_size=2, max_size=2),
+    st.lists(st.integers(0, 2), min_size=4, max_size=4),
+    st.sampled_from(["same", "same_lower"]),
+)
+_real = st.floats(-4, 4, allow_nan=False)
+_activation = st.one_of(
+    st.none(),
+    st.sampled_from(PLAIN_ACTIVATIONS[:-2]),
+    st.builds(lambda slope: {"op": "leaky_relu", "slope": slope}, _real),
+    st.builds(lambda low, high: {"op": "clip", "min": low, "max": high}, st.floats(-4, 0), st.floats(0, 4)),
+)
+
+FIELDS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
+    "conv2d": {
+        "out_channels": st.integers(1, 3), "kernel": _size, "stride": _size, "padding": _padding,
+        "dilation": _size, "bias": st.booleans(), "activation": _activation,
+    },
+    "linear": {"out_features": st.integers(1, 4), "bias": st.booleans(), "activation": _activation},
+    "max_pool2d": {"kernel": _size, "stride": _size, "padding": _padding, "ceil_mode": st.booleans()},
+    "avg_pool2d": {"kernel": _size, "stride": _size, "padding": _padding, "count_include_pad": st.booleans()},
+    "global_avg_pool": {"keepdims": st.booleans()},
+    "batch_norm": {"epsilon": st.floats(0, 1), "affine": st.booleans()},
+    **{op: {} for op in PLAIN_ACTIVATIONS},
+    "leaky_relu": {"slope": _real},
+    "clip": {"min": st.floats(-4, 0), "max": st.floats(0, 4)},
+    "elu": {"alpha": _real},
+    "gelu": {"approximate": st.sampled_from(["none", "tanh"])},
+    "hard_sigmoid": {"alpha": _real, "beta": _real},
+    "prelu": {"shared": st.booleans()},
+    **{op: {"value": _real} for op in ("add", "mul", "sub", "div")},
+    "upsample": {"scale": _size, "mode": st.sampled_from(["nearest", "bilinear"])},
+    "pad": {"padding": _padding.filter(lambda p: not isinstance(p, str)), "value": _real},
+    "flatten": {"axis": st.integers(1, 3)},
+    "softmax": {"axis": st.sampled_from([1, -1])},
+    "transpose": {"axes": st.permutations([1, 2, 3]).map(lambda axes: [0, *axes])},
+    "reshape": {"shape": st.just([0, -1])},
+    "zeros": {"shape": st.lists(st.integers(1, 3), min_size=3, max_size=3)},
+    "concat": {"axis": st.just(1)},
+}  # fmt: skip
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> NetworkSpec:
+    """A spec that resolves: layers are drawn, and dropped when the shapes before them do not fit."""
+    names = draw(st.lists(NAMES, min_size=3, max_size=12, unique=True))
+    shape = [draw(st.integers(1, 3)), *draw(st.lists(st.integers(1, 6), min_size=3, max_size=3))]
+    inputs = {names[0]: {"shape": shape, "layout": draw(st.sampled_from(["NCHW", "NHWC"]))}}
+    head = {
+        "name": "net",
+        "inputs": inputs,
+        "precision": draw(st.sampled_from(["float32", "float16", {"storage": "float32", "tf32": True}])),
+        "batch_sizes": draw(st.lists(st.integers(1, 9), min_size=1, max_size=3, unique=True)),
+    }
+    spec = None
+    layers: list[dict[str, Any]] = []
+    for name in names[1:]:
+        op = draw(st.sampled_from(sorted(OPS)))
+        layer: dict[str, Any] = {"name": name, "op": op}
+        layer |= {field: draw(values) for field, values in FIELDS[op].items() if draw(st.integers(0, 3))}
+        layer |= {field: draw(values) for field, values in FIELDS[op].items() if _required(op, field)}
+        known = [names[0], *(layer["name"] for layer in layers)]
+        if op == "concat":
+            layer["inputs"] = draw(st.lists(st.sampled_from(known), min_size=2, max_size=3))
+        elif op != "zeros" and draw(st.booleans()):
+            layer["input"] = draw(st.sampled_from(known))
+        try:
+            trial = NetworkSpec.model_validate({**head, "layers": [*layers, layer]})
+            resolve(trial)
+        except Exception:  # noqa: BLE001, S112 (the draw does not fit, the next may)
+            continue
+        layers.append(layer)
+        spec = trial
+    return spec or NetworkSpec.model_validate({**head, "layers": [{"name": names[1], "op": "relu"}]})
+
+
+def _required(op: str, field: str) -> bool:
+    return OPS[op].model_fields[field].is_required() or field in ("scale", "value") or op == "clip"
+
+
+def _meaning(resolved: Resolved) -> object:
+    """What a spec says, however it is spelt."""
+    plain = {"input": None, "inputs": None}
+    layers = [(r.layer.model_copy(update=plain), r.inputs, r.shape, r.parameters) for r in resolved.layers]
+    return (layers, resolved.shapes, resolved.outputs)
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(specs())
+def test_what_is_written_is_read_back(spec: NetworkSpec) -> None:
+    text = dump_spec(spec)
+    again = parse_spec(text)
+    assert _meaning(resolve(again)) == _meaning(resolve(spec))
+    assert again.model_copy(update={"layers": ()}) == spec.model_copy(update={"layers": ()})
+    assert dump_spec(again) == text
