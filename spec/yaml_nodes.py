@@ -127,7 +127,8 @@ def _data(node: yaml.Node, file: str, problems: list[Problem]) -> object:
         return [_data(item, file, problems) for item in node.value]
     if isinstance(node, yaml.MappingNode):
         return _mapping(node.value, file, problems)
-    return _plain(node.value) if node.style is None else node.value
+    plain = isinstance(node, yaml.ScalarNode) and node.style is None
+    return _plain(node.value) if plain else node.value
 
 
 def _mapping(
