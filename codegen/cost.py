@@ -1,0 +1,62 @@
+"""What a step costs: the judge wherever two forms compute the same thing.
+
+Without measurements it is an analytic roofline. A lock's measured times answer here first, once there is a lock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from cnngen.codegen.graph import ITEM_BYTES, Conv, Shape, Value
+from cnngen.spec.types import DType
+
+
+@dataclass(frozen=True)
+class ConvProblem:
+    """A convolution of x (N, C, H, W) to y (N, K, OH, OW) with R x S filters."""
+
+    x: Shape
+    y: Shape
+    kernel: tuple[int, int]
+    op: Conv
+    dtype: DType
+
+
+class Cost(Protocol):
+    def convolution(self, problem: ConvProblem) -> float:
+        """Microseconds of a convolution with its epilogue."""
+
+    def copy(self, value: Value, channels: int) -> float:
+        """Microseconds of a step that copies `value` to a tensor of another channel count."""
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """The larger of arithmetic and memory time on an H100 (rates measured there, see docs/performance.md).
+
+    cuDNN reads channels in 16-byte groups (in 8-byte ones for up to four channels of 16 bits, as image stems have
+    them); other counts are padded inside, by copying the whole input.
+    """
+
+    tera_flops: float = 400.0
+    bytes_per_us: float = 3.0e6
+    launch_us: float = 2.0
+
+    def convolution(self, problem: ConvProblem) -> float:
+        n, c, h, w = problem.x
+        _, k, oh, ow = problem.y
+        item = ITEM_BYTES[problem.dtype]
+        operations = 2 * n * k * oh * ow * (c // problem.op.groups) * problem.kernel[0] * problem.kernel[1]
+        # The tensor cores work through channels in groups of 16 bytes, whatever is stored; exact float32 has none.
+        exact = problem.dtype == "float32" and not problem.op.tf32
+        group = 1 if exact else 16 // item
+        filled = -(-c // group) * group / c if c > 4 else 1.0
+        memory = (n * c * h * w + n * k * oh * ow) * item
+        if c % min(4, group) or (c > 4 and c % group):
+            memory += 2 * n * c * h * w * item + n * filled * c * h * w * item
+        return max(operations * filled / (self.tera_flops * 1e6), memory / self.bytes_per_us)
+
+    def copy(self, value: Value, channels: int) -> float:
+        written = value.bytes // value.shape[1] * channels
+        return self.launch_us + (value.bytes + written) / self.bytes_per_us

@@ -1,0 +1,372 @@
+"""What a reader of `network.cu` sees: one function a step, the buffers and weights it names, a straight forward."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cnngen.codegen import expr as ex
+from cnngen.codegen.emit.cpp import CPP_TYPES, float_text, kernel_names
+from cnngen.codegen.emit.kernels import Kernel, blocks_text, kernel_of
+from cnngen.codegen.epilogues import ChainStep, library_chain
+from cnngen.codegen.graph import ACC, Conv, GlobalPool, Graph, MatMul, Node, Pointwise, Pool, Softmax, Value
+from cnngen.codegen.lower import OUTPUT
+from cnngen.codegen.passes.assign_buffers import is_view
+from cnngen.codegen.plan import BatchPlan, Plan
+from cnngen.spec.names import CppIdentifier, identifiers
+
+# What the generated file itself calls names.
+RESERVED = ("at", "weights", "kernels", "forward", "model", "pass", "y", "Pass", "Tensor", "DType", "Offsets", "nhwc",
+            "nchw", "rows", "filter", "vector", "Network", "Context", "image")  # fmt: skip
+
+LONGEST_EXPRESSION = 90  # in a comment
+
+
+@dataclass(frozen=True)
+class StepView:
+    """A step's function: its name, its comment, and its statements."""
+
+    name: CppIdentifier
+    comment: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BufferView:
+    name: CppIdentifier
+    offsets: tuple[int, ...]  # one a batch size
+
+
+@dataclass(frozen=True)
+class WeightView:
+    name: CppIdentifier
+    offset: int
+    comment: str
+
+
+@dataclass(frozen=True)
+class KernelView:
+    name: CppIdentifier
+    comment: str
+    kernel: Kernel
+
+
+@dataclass(frozen=True)
+class ForwardView:
+    """A straight-line forward and the batch sizes that it serves."""
+
+    name: str
+    batch_indices: tuple[int, ...]
+    steps: tuple[CppIdentifier, ...]
+
+
+@dataclass(frozen=True)
+class NetworkView:
+    steps: tuple[StepView, ...]
+    buffers: tuple[BufferView, ...]
+    weights: tuple[WeightView, ...]
+    kernels: tuple[KernelView, ...]
+    forwards: tuple[ForwardView, ...]
+    headers: tuple[str, ...]
+
+
+def network_view(plan: Plan) -> NetworkView:
+    """All names and texts of `network.cu` and `kernels.cu`."""
+    return _View(plan).network()
+
+
+class _View:
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.largest = max(batch.batch for batch in plan.batches)
+        self.titles = {batch.batch: _titles(batch.graph) for batch in plan.batches}
+        titles = dict.fromkeys(title for batch in plan.batches for title in self.titles[batch.batch].values())
+        self.identifiers = identifiers(titles, RESERVED)
+        self.weight_names = identifiers([tensor.name for tensor in plan.weights.tensors], RESERVED)
+        self.kernels: dict[Kernel, KernelView] = {}
+        self.used: dict[str, None] = {}  # the buffers that a step names, by title
+
+    def network(self) -> NetworkView:
+        steps: dict[tuple[str, tuple[str, ...]], StepView] = {}
+        taken: dict[str, int] = {}
+        orders: list[tuple[CppIdentifier, ...]] = []
+        for batch in self.plan.batches:
+            order = []
+            for node in batch.steps:
+                title = self.titles[batch.batch][node.name]
+                lines = self._lines(batch, node, title)
+                key = (title, lines)
+                if key not in steps:
+                    # The same step takes another form at another batch size: a function of its own.
+                    taken[title] = taken.get(title, 0) + 1
+                    base = self.identifiers[title]
+                    name = base if taken[title] == 1 else CppIdentifier(f"{base}_batch{batch.batch}")
+                    steps[key] = StepView(name, _comment(batch.graph, node), lines)
+                order.append(steps[key].name)
+            orders.append(tuple(order))
+        first = {title: place for place, title in reversed(list(enumerate(title for title, _ in steps)))}
+        together = sorted(steps, key=lambda key: first[key[0]])
+        return NetworkView(tuple(steps[key] for key in together), self._buffers(), self._weights(), tuple(self.kernels.values()),
+                           _forwards(self.plan.batches, orders), self._headers())  # fmt: skip
+
+    def _headers(self) -> tuple[str, ...]:
+        return tuple(sorted({header for kernel in self.kernels for header in kernel.headers}))
+
+    def _buffers(self) -> tuple[BufferView, ...]:
+        columns = [{title: batch.arena.offsets[name] for name, title in self.titles[batch.batch].items()}
+                   for batch in self.plan.batches]  # fmt: skip
+        return tuple(BufferView(self.identifiers[title], tuple(column.get(title, 0) for column in columns))
+                     for title in self.used)  # fmt: skip
+
+    def _weights(self) -> tuple[WeightView, ...]:
+        return tuple(WeightView(self.weight_names[tensor.name], tensor.offset, f"{list(tensor.shape)} {tensor.dtype}")
+                     for tensor in self.plan.weights.tensors)  # fmt: skip
+
+    # --- one step ------------------------------------------------------------------------------------------------
+
+    def _lines(self, batch: BatchPlan, node: Node, title: str) -> tuple[str, ...]:
+        match node.op, node.form:
+            case (Conv() as op, "cudnn"):
+                return self._convolution(batch, node, op)
+            case (MatMul() as op, _):
+                return self._matmul(batch, node, op)
+        return self._launch(batch, node, title)
+
+    def _launch(self, batch: BatchPlan, node: Node, title: str) -> tuple[str, ...]:
+        launch = kernel_of(node, batch.graph, self.largest, batch.batch)
+        assert launch is not None  # what no library runs has a kernel
+        known = self.kernels.get(launch.kernel)
+        if known is None:
+            names = [view.name for view in self.kernels.values()]
+            base = self.identifiers[title]
+            name = base if base not in names else CppIdentifier(f"{base}_batch{batch.batch}")
+            known = KernelView(name, _comment(batch.graph, node), launch.kernel)
+            self.kernels[launch.kernel] = known
+        arguments = ["pass.batch()", *(self._pointer(batch, name) for name in dict.fromkeys(node.inputs)),
+                     self._pointer(batch, node.name)]  # fmt: skip
+        call = ", ".join([f'"{_escape(_label(node))}"', self._tensor(batch, node.name), f"kernels::{known.name}",
+                          blocks_text(launch), str(launch.kernel.threads), *arguments])  # fmt: skip
+        return (f"pass.launch({call});",)
+
+    def _convolution(self, batch: BatchPlan, node: Node, op: Conv) -> tuple[str, ...]:
+        graph = batch.graph
+        fields = {"layer": f'"{_escape(_label(node))}"', "x": self._tensor(batch, node.inputs[0]),
+                  "w": self._filter(batch, node.inputs[1]), "y": self._tensor(batch, node.name)}  # fmt: skip
+        optional = {"stride": (op.stride, (1, 1)), "padding": (op.padding, (0, 0, 0, 0)),
+                    "dilation": (op.dilation, (1, 1))}  # fmt: skip
+        fields |= {name: _braces(value) for name, (value, default) in optional.items() if value != default}
+        if op.groups != 1:
+            fields["groups"] = str(op.groups)
+        return self._library_call("convolution", batch, node, fields, op.tf32 and graph.values[node.name].dtype)
+
+    def _matmul(self, batch: BatchPlan, node: Node, op: MatMul) -> tuple[str, ...]:
+        x, w, y = (batch.graph.values[name] for name in (*node.operands, node.name))
+        fields = {"layer": f'"{_escape(_label(node))}"',
+                  "x": self._rows(batch, node.inputs[0], x.shape),
+                  "w": f"rows(pass.weight(weights::{self._weight(batch, node.inputs[1])}), {_dtype(w)}, "
+                       f"{w.shape[0]}, {w.shape[1]})",
+                  "y": self._rows(batch, node.name, y.shape)}  # fmt: skip
+        return self._library_call("matmul", batch, node, fields, op.tf32 and y.dtype)
+
+    def _library_call(
+        self, function: str, batch: BatchPlan, node: Node, fields: dict[str, str], tf32: object
+    ) -> tuple[str, ...]:
+        chain = library_chain(node, batch.graph)
+        assert chain is not None  # fuse_epilogues makes no other epilogue for a library
+        if chain:
+            fields["epilogue"] = "{" + ", ".join(self._chain_step(batch, step) for step in chain) + "}"
+        if tf32 == "float32":
+            fields["tf32"] = "true"
+        return (f"pass.{function}({{", *(f".{name} = {text}," for name, text in fields.items()), "});")
+
+    def _chain_step(self, batch: BatchPlan, step: ChainStep) -> str:
+        if step.operand is None:
+            numbers = ", ".join("cnngen::no_limit" if number == float("inf") else "-cnngen::no_limit"
+                                if number == float("-inf") else float_text(number) for number in step.numbers)  # fmt: skip
+            return f"cnngen::{step.function}({numbers})"
+        value = batch.graph.values[step.operand]
+        if step.operand not in batch.graph.constants:
+            return f"cnngen::{step.function}({self._tensor(batch, step.operand)})"
+        name = {"add": "bias", "mul": "scale"}[step.function]
+        pointer = f"pass.weight(weights::{self._weight(batch, step.operand)})"
+        return f"cnngen::{name}(vector({pointer}, {_dtype(value)}, {value.shape[0]}))"
+
+    # --- operands ------------------------------------------------------------------------------------------------
+
+    def _weight(self, batch: BatchPlan, name: str) -> CppIdentifier:
+        return self.weight_names[batch.weights[name].name]
+
+    def _place(self, batch: BatchPlan, name: str) -> str:
+        """The buffer of a value by its title; a view's is its input's."""
+        producer = batch.graph.producers.get(name)
+        while producer is not None and is_view(producer):
+            name = producer.inputs[0]
+            producer = batch.graph.producers.get(name)
+        title = self.titles[batch.batch][name]
+        self.used[title] = None
+        return f"at::{self.identifiers[title]}"
+
+    def _pointer(self, batch: BatchPlan, name: str) -> str:
+        """A kernel's argument."""
+        graph, value = batch.graph, batch.graph.values[name]
+        element = CPP_TYPES[value.dtype]
+        inputs = [v.name for v in graph.inputs]
+        if name in inputs:
+            return f"pass.input<{element}>({inputs.index(name)})"
+        if name in graph.outputs:
+            return f"pass.output<{element}>({graph.outputs.index(name)})"
+        if name in graph.constants:
+            return f"pass.weight<{element}>(weights::{self._weight(batch, name)})"
+        return f"pass.at<{element}>({self._place(batch, name)})"
+
+    def _address(self, batch: BatchPlan, name: str) -> str:
+        graph = batch.graph
+        if name in graph.outputs:
+            element = CPP_TYPES[graph.values[name].dtype]
+            return f"pass.output<{element}>({graph.outputs.index(name)}).data"
+        return f"pass.at({self._place(batch, name)})"
+
+    def _tensor(self, batch: BatchPlan, name: str) -> str:
+        value = batch.graph.values[name]
+        images = _rows_text(value.shape[0], batch.batch)
+        address = self._address(batch, name)
+        if len(value.shape) == 4:
+            layout = "nchw" if value.layout == "NCHW" else "nhwc"
+            return f"{layout}({address}, {_dtype(value)}, {images}, {', '.join(map(str, value.shape[1:]))})"
+        columns = value.elements // value.shape[0]
+        return f"rows({address}, {_dtype(value)}, {images}, {columns})"
+
+    def _rows(self, batch: BatchPlan, name: str, shape: Sequence[int]) -> str:
+        value = batch.graph.values[name]
+        count = value.elements // shape[-1]
+        return f"rows({self._address(batch, name)}, {_dtype(value)}, {_rows_text(count, batch.batch)}, {shape[-1]})"
+
+    def _filter(self, batch: BatchPlan, name: str) -> str:
+        value = batch.graph.values[name]
+        pointer = f"pass.weight(weights::{self._weight(batch, name)})"
+        return f"filter({pointer}, {_dtype(value)}, {', '.join(map(str, value.shape))})"
+
+
+def _titles(graph: Graph) -> Mapping[str, str]:
+    """A name a value for the generated text: its first layer's where that is unique, else its own."""
+    titles = {value.name: value.name for value in graph.inputs}
+    seen: set[str] = set()
+    for node in graph.nodes:
+        heavy = not isinstance(node.op, Pointwise)
+        title = node.layers[0] if heavy or len(node.layers) == 1 else node.name
+        if title.endswith(OUTPUT):
+            title = title.removesuffix(OUTPUT)
+        if title in seen:
+            title = node.name
+        seen.add(title)
+        titles[node.name] = title
+    return titles
+
+
+def _label(node: Node) -> str:
+    """The step's name in profiles and errors: the user's layers."""
+    return "+".join(node.layers) if len(node.layers) <= 2 else f"{node.layers[0]}+...+{node.layers[-1]}"
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _dtype(value: Value) -> str:
+    return f"DType::{value.dtype}"
+
+
+def _rows_text(count: int, batch: int) -> str:
+    """A count of rows that grows with the batch."""
+    if count % batch:
+        return str(count)
+    return "pass.batch()" if count == batch else f"pass.batch() * {count // batch}"
+
+
+def _braces(numbers: Sequence[int]) -> str:
+    return "{" + ", ".join(map(str, numbers)) + "}"
+
+
+def _comment(graph: Graph, node: Node) -> str:
+    """`conv1 + bn1 + relu: 7x7 convolution, stride 2, ... [N, 3, 224, 224] -> [N, 64, 112, 112], 0.236 GFLOP.`"""
+    operands = [name for name in node.operands if name not in graph.constants]
+    sources = operands or [name for name in dict.fromkeys(node.inputs) if name not in graph.constants]
+    shapes = " and ".join(dict.fromkeys(_shape_text(graph.values[name]) for name in sources)) or "nothing"
+    flop = flops(graph, node)
+    work = f", {_flop_text(flop / graph.batch)} an image" if flop else ""
+    return f"{' + '.join(node.layers)}: {describe(graph, node)}. {shapes} -> {_shape_text(node.value)}{work}."
+
+
+def _flop_text(flop: float) -> str:
+    scale, unit = (1e9, "GFLOP") if flop >= 1e7 else (1e6, "MFLOP")
+    return f"{flop / scale:.3g} {unit}"
+
+
+def _shape_text(value: Value) -> str:
+    layout = "" if value.layout != "NCHW" else " NCHW"
+    return f"[{', '.join(['N', *map(str, value.shape[1:])])}]{layout}"
+
+
+def flops(graph: Graph, node: Node) -> int:
+    """Floating-point operations of a convolution or matmul over the whole batch; 0 for anything else."""
+    match node.op:
+        case Conv() | MatMul():
+            return 2 * node.value.elements * (graph.values[node.inputs[1]].elements // graph.values[node.inputs[1]].shape[0])
+    return 0
+
+
+def describe(graph: Graph, node: Node) -> str:
+    """What a step does, in words."""
+    what = _op_words(graph, node)
+    if isinstance(node.op, Pointwise) or node.epilogue == ACC:
+        return what
+    functions = [e.function for e in ex.walk(node.epilogue) if isinstance(e, ex.Call)]
+    words = []
+    for function in reversed(functions):
+        word = {"add": "sum", "mul": "scale"}.get(function, function)
+        if function == "add":
+            word = "bias" if "bias" not in words and any(n in graph.constants for n in node.extras) else "residual"
+        words.append(word)
+    return ", ".join([what, *dict.fromkeys(words)])
+
+
+def _op_words(graph: Graph, node: Node) -> str:
+    match node.op:
+        case Conv() as op:
+            k, _, r, s = graph.values[node.inputs[1]].shape
+            kind = "depthwise convolution" if node.form == "depthwise" else "convolution"
+            parts = [f"{r}x{s} {kind}", f"{graph.values[node.inputs[0]].shape[1]} -> {k} channels"]
+            if op.stride != (1, 1):
+                parts.append(f"stride {op.stride[0]}" if op.stride[0] == op.stride[1] else f"stride {op.stride}")
+            if op.groups > 1 and node.form != "depthwise":
+                parts.append(f"{op.groups} groups")
+            return ", ".join(parts)
+        case MatMul():
+            return "linear"
+        case Pool() as op:
+            name = "maximum" if op.kind == "max" else "mean"
+            return f"{name} over {op.kernel[0]}x{op.kernel[1]}, stride {op.stride[0]}"
+        case GlobalPool():
+            return "mean over height and width"
+        case Softmax():
+            return "softmax"
+    text = ex.describe(node.epilogue, kernel_names(node.inputs, graph.constants))
+    if len(text) <= LONGEST_EXPRESSION:
+        return text
+    functions = dict.fromkeys(e.function for e in ex.walk(node.epilogue)
+                              if isinstance(e, ex.Call) and ex.kind(e) == "float" and e.function != "to_float")  # fmt: skip
+    return "an expression of " + ", ".join(functions)
+
+
+def _forwards(
+    batches: Sequence[BatchPlan], orders: Sequence[tuple[CppIdentifier, ...]]
+) -> tuple[ForwardView, ...]:
+    groups: dict[tuple[CppIdentifier, ...], list[int]] = {}
+    for i, order in enumerate(orders):
+        groups.setdefault(order, []).append(i)
+    if len(groups) == 1:
+        return (ForwardView("forward", tuple(range(len(batches))), orders[0]),)
+    return tuple(ForwardView(f"forward_batch{batches[indices[0]].batch}", tuple(indices), order)
+                 for order, indices in groups.items())  # fmt: skip
+
+

@@ -1,0 +1,75 @@
+"""Which epilogues a library's fused step can do, and how they are said to it: a chain on the op's result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cnngen.codegen import expr as ex
+from cnngen.codegen.expr import Acc, Call, Coord, Expr, Float, Load
+from cnngen.codegen.graph import Graph, Node
+
+# Pointwise modes of cuDNN's graph API, or composed of them; the result must be the first operand of each.
+CUDNN_ACTIVATIONS = frozenset(
+    {"relu", "clip", "leaky_relu", "sigmoid", "tanh", "elu", "gelu", "gelu_tanh", "softplus", "silu",
+     "hard_sigmoid", "hard_swish"}  # fmt: skip
+)
+CUBLASLT_ACTIVATIONS = frozenset({"relu", "gelu_tanh"})
+
+
+@dataclass(frozen=True)
+class ChainStep:
+    """One pointwise operation on the running result, with a tensor or with numbers."""
+
+    function: str
+    operand: str | None = None  # a value's name: one number a channel, or a tensor of the result's shape
+    numbers: tuple[float, ...] = ()
+
+
+def library_chain(node: Node, graph: Graph) -> tuple[ChainStep, ...] | None:
+    """The node's epilogue as the library of its form takes it; None where it cannot."""
+    chain = _chain(node.epilogue, node, graph)
+    if chain is None:
+        return None
+    if node.form == "cublaslt":
+        return chain if _fits_cublaslt(chain, graph) else None
+    return chain if all(step.operand or step.function in CUDNN_ACTIVATIONS for step in chain) else None
+
+
+def _chain(expr: Expr, node: Node, graph: Graph) -> tuple[ChainStep, ...] | None:
+    match expr:
+        case Acc():
+            return ()
+        case Call("add" | "mul" as function, (a, b)):
+            if isinstance(a, Load):
+                a, b = b, a
+            before = _chain(a, node, graph)
+            if before is None or not isinstance(b, Load) or not _plain(b, node, graph):
+                return None
+            return (*before, ChainStep(function, node.inputs[b.source]))
+        case Call(function, (a, *numbers)):
+            before = _chain(a, node, graph)
+            values = tuple(number.value for number in numbers if isinstance(number, Float))
+            if before is None or len(values) != len(numbers):
+                return None
+            return (*before, ChainStep(function, numbers=values))
+    return None
+
+
+def _plain(load: Load, node: Node, graph: Graph) -> bool:
+    """Whether a load reads one constant a channel, or a stored tensor at the very place that is written."""
+    name = node.inputs[load.source]
+    source, value = graph.values[name], node.value
+    rank = len(value.shape)
+    if name in graph.constants:
+        channel = 1 if rank == 4 else rank - 1
+        return load.index == (Coord(channel),) and source.shape == (value.shape[channel],)
+    return source.lies_like(value) and source.dtype == value.dtype and load.index == ex.broadcast_load(0, value.shape, rank).index
+
+
+def _fits_cublaslt(chain: tuple[ChainStep, ...], graph: Graph) -> bool:
+    rest = list(chain)
+    if rest and rest[0].function == "add" and rest[0].operand in graph.constants:
+        rest.pop(0)
+    if rest and rest[0].operand is None and rest[0].function in CUBLASLT_ACTIVATIONS:
+        rest.pop(0)
+    return not rest

@@ -1,0 +1,264 @@
+"""The pointwise language: one element of a step's output as an expression of its coordinates and inputs.
+
+`y[n, c, h, w] = expr` is evaluated for every output coordinate. A `Load` reads an input at an index that is itself
+an expression of the coordinates, so that activations, residuals, broadcasts, concats, pads, upsampling, transposes
+and casts are all the same thing, and two neighbours fuse by substitution. Coordinates are logical (N, C, H, W for
+rank 4), whatever the layout in memory.
+
+Expressions are either integers (indices, sizes), booleans (conditions of `select`) or floats (data); `FUNCTIONS` says
+which each call takes and gives. Interpreter: `evaluate`. C++: `cnngen.codegen.emit.cpp`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from cnngen.codegen.functions import FUNCTIONS
+
+Array: TypeAlias = "np.ndarray[Any, Any]"
+Kind: TypeAlias = Literal["int", "bool", "float"]
+
+
+@dataclass(frozen=True, slots=True)
+class Coord:
+    """The output's coordinate along a logical axis."""
+
+    axis: int
+
+
+@dataclass(frozen=True, slots=True)
+class Int:
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Float:
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Acc:
+    """The result of the step's own op at this coordinate, before the epilogue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """`inputs[source]` at a logical index, one expression an axis of that input."""
+
+    source: int
+    index: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    function: str
+    args: tuple[Expr, ...]
+
+
+Expr: TypeAlias = Coord | Int | Float | Acc | Load | Call
+
+ACC = Acc()
+
+
+def kind(expr: Expr) -> Kind:
+    """Whether an expression is an integer, a condition or data."""
+    match expr:
+        case Coord() | Int():
+            return "int"
+        case Float() | Acc() | Load():
+            return "float"
+        case Call("select", (_, then, _)):
+            return kind(then)
+        case Call(function, _):
+            return FUNCTIONS[function].result
+
+
+def call(function: str, *args: Expr) -> Expr:
+    """A call, simplified where its arguments are known; the only way to make a `Call`."""
+    if args and all(isinstance(a, Int | Float) for a in args):
+        value = FUNCTIONS[function].numpy(*(a.value for a in args if isinstance(a, Int | Float)))
+        match FUNCTIONS[function].result:
+            case "int":
+                return Int(int(value))
+            case "bool":
+                return TRUE if value else FALSE
+            case "float":
+                return Float(float(value))
+    match function, args:
+        case ("iadd", (a, Int(0))) | ("iadd", (Int(0), a)):
+            return a
+        case ("iadd", (Call("iadd", (a, Int(p))), Int(q))):
+            return call("iadd", a, Int(p + q))
+        case ("isub", (a, Int(p))):
+            return call("iadd", a, Int(-p))
+        case ("imul", (a, Int(1))) | ("imul", (Int(1), a)) | ("idiv", (a, Int(1))):
+            return a
+        case ("imul", (_, Int(0))) | ("imul", (Int(0), _)) | ("imod", (_, Int(1))):
+            return Int(0)
+        case ("and", (a, Call("true", ()))) | ("and", (Call("true", ()), a)):
+            return a
+        case ("and", (Call("false", ()), _)) | ("and", (_, Call("false", ()))):
+            return FALSE
+        case ("add", (a, Float(0.0))) | ("add", (Float(0.0), a)) | ("sub", (a, Float(0.0))):
+            return a
+        case ("mul", (a, Float(1.0))) | ("mul", (Float(1.0), a)) | ("div", (a, Float(1.0))):
+            return a
+        case ("select", (Call("true", ()), a, _)) | ("select", (Call("false", ()), _, a)):
+            return a
+        case ("select", (_, a, b)) if a == b:
+            return a
+    return Call(function, tuple(args))
+
+
+def select(condition: Expr, then: Expr, otherwise: Expr) -> Expr:
+    """`then` where the condition holds; only the branch taken is evaluated, so it may guard a `Load`."""
+    return call("select", condition, then, otherwise)
+
+
+TRUE, FALSE = Call("true", ()), Call("false", ())
+
+
+def within(index: Expr, low: int, high: int, extent: int) -> Expr:
+    """`low <= index < high`, the halves that `0 <= index < extent` already implies left out."""
+    result: Expr = TRUE
+    if low > 0:
+        result = call("and", result, call("ge", index, Int(low)))
+    if high < extent:
+        result = call("and", result, call("lt", index, Int(high)))
+    return result
+
+
+def coords(rank: int) -> tuple[Expr, ...]:
+    return tuple(Coord(axis) for axis in range(rank))
+
+
+def broadcast_load(source: int, shape: Sequence[int], rank: int, *, batched: bool = True) -> Load:
+    """Input `source` of `shape` read at the output's coordinate under numpy's broadcasting to `rank` axes.
+
+    `batched`: axis 0 is the batch and is never broadcast, so that the expression is the same at every batch size.
+    """
+    offset = rank - len(shape)
+    return Load(source, tuple(Int(0) if extent == 1 and not (batched and offset + i == 0) else Coord(offset + i)
+                              for i, extent in enumerate(shape)))  # fmt: skip
+
+
+def children(expr: Expr) -> tuple[Expr, ...]:
+    match expr:
+        case Load(_, index):
+            return index
+        case Call(_, args):
+            return args
+    return ()
+
+
+def walk(expr: Expr) -> Iterator[Expr]:
+    """Every subexpression, outer first, each distinct one once."""
+    seen: set[Expr] = set()
+    stack = [expr]
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        yield node
+        stack.extend(reversed(children(node)))
+
+
+def rewrite(expr: Expr, replace: Callable[[Expr], Expr | None]) -> Expr:
+    """A copy in which `replace` has had its say on every subexpression, inner first; None keeps it."""
+    done: dict[Expr, Expr] = {}
+
+    def visit(node: Expr) -> Expr:
+        if node not in done:
+            match node:
+                case Load(source, index):
+                    new: Expr = Load(source, tuple(visit(i) for i in index))
+                case Call(function, args):
+                    new = call(function, *(visit(a) for a in args))
+                case _:
+                    new = node
+            replaced = replace(new)
+            done[node] = new if replaced is None else replaced
+        return done[node]
+
+    return visit(expr)
+
+
+def at(expr: Expr, index: Sequence[Expr]) -> Expr:
+    """`expr` evaluated at another coordinate: each `Coord(i)` becomes `index[i]`."""
+    return rewrite(expr, lambda e: index[e.axis] if isinstance(e, Coord) else None)
+
+
+def renumber(expr: Expr, sources: Mapping[int, int]) -> Expr:
+    """`expr` with its inputs renumbered."""
+    return rewrite(expr, lambda e: Load(sources[e.source], e.index) if isinstance(e, Load) else None)
+
+
+def loads(expr: Expr) -> tuple[Load, ...]:
+    return tuple(e for e in walk(expr) if isinstance(e, Load))
+
+
+def evaluate(expr: Expr, shape: Sequence[int], inputs: Sequence[Array], acc: Array | None = None) -> Array:
+    """The whole output as an array of `shape`, in the inputs' precision.
+
+    Indices outside an input are clipped: only a guarding `select` may let them arise, and it drops what they read.
+    """
+    grid = [np.arange(extent).reshape([-1 if i == axis else 1 for i in range(len(shape))])
+            for axis, extent in enumerate(shape)]  # fmt: skip
+    done: dict[Expr, Any] = {}
+
+    def value(node: Expr) -> Any:
+        if node not in done:
+            done[node] = compute(node)
+        return done[node]
+
+    def compute(node: Expr) -> Any:
+        match node:
+            case Coord(axis):
+                return grid[axis]
+            case Int(number) | Float(number):
+                return number
+            case Acc():
+                if acc is None:
+                    raise ValueError("the expression reads the result of an op that the step does not have")
+                return acc
+            case Load(source, index):
+                array = inputs[source]
+                places = [np.clip(value(i), 0, extent - 1) for i, extent in zip(index, array.shape, strict=True)]
+                return array[tuple(np.broadcast_arrays(*places))] if places else array[()]
+            case Call("select", (condition, then, otherwise)):
+                return np.where(value(condition), value(then), value(otherwise))
+            case Call(function, args):
+                return FUNCTIONS[function].numpy(*(value(a) for a in args))
+
+    return np.broadcast_to(value(expr), tuple(shape))
+
+
+def describe(expr: Expr, names: Sequence[str]) -> str:
+    """The expression as a person would write it, for dumps: `relu(acc + bias[c])`."""
+    axes = "nchw"
+
+    def text(node: Expr) -> str:
+        match node:
+            case Coord(axis):
+                return axes[axis] if axis < 4 else f"i{axis}"
+            case Int(value):
+                return str(value)
+            case Float(value):
+                return f"{value:g}"
+            case Acc():
+                return "acc"
+            case Load(source, index):
+                return f"{names[source]}[{', '.join(map(text, index))}]"
+            case Call(function, args):
+                infix = FUNCTIONS[function].infix
+                if infix:
+                    return "(" + f" {infix} ".join(map(text, args)) + ")"
+                return f"{function}({', '.join(map(text, args))})"
+
+    result = text(expr)
+    return result[1:-1] if isinstance(expr, Call) and FUNCTIONS[expr.function].infix else result

@@ -1,0 +1,85 @@
+"""From a spec to a project: every generated file as text, and the packed weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cnngen.codegen.cost import Roofline
+from cnngen.codegen.emit.project import project_files
+from cnngen.codegen.graph import Graph, dump
+from cnngen.codegen.plan import Plan, make_plan
+from cnngen.codegen.weight_file import write_weight_file
+from cnngen.spec import Problem, WeightError, check_weights, load_spec, load_weights, resolve
+from cnngen.spec.network import NetworkSpec
+
+
+@dataclass(frozen=True)
+class GeneratedProject:
+    """`files`: relative path -> text; the weight file is written by `write_weights`."""
+
+    plan: Plan
+    files: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        return self.plan.spec.name
+
+    @property
+    def weight_file(self) -> str:
+        return f"{self.name}.weights.safetensors"
+
+    def write_weights(self, path: Path) -> None:
+        """Packs the weights into one safetensors file. Raises OSError where the disk does."""
+        write_weight_file(self.plan.weights, path)
+
+
+def plan_spec(path: Path, dump_to: Path | None = None) -> Plan:
+    """Loads a spec and its weights, and plans it; `dump_to` receives the graph's text after every pass.
+
+    Raises SpecError or WeightError with every problem.
+    """
+    spec = load_spec(path)
+    resolved = resolve(spec)
+    if spec.weights is None and resolved.weights:
+        raise WeightError([Problem(f"{path.name} names no weight file, but its layers need weights: "
+                                   f"add `weights: {spec.name}.safetensors`")])  # fmt: skip
+    weights = load_weights(path.parent / spec.weights) if spec.weights is not None else {}
+    check_weights(resolved, weights)
+    return make_plan(spec, weights, Roofline(), _dumper(spec, dump_to))
+
+
+def generate(path: Path, dump: Path | None = None) -> GeneratedProject:
+    """Every file of the project of the spec at `path`. Nothing is written but what `dump` asks for."""
+    plan = plan_spec(path, dump)
+    return GeneratedProject(plan, project_files(plan, spec_hash(plan.spec), interface_hash(plan.spec)))
+
+
+def spec_hash(spec: NetworkSpec) -> str:
+    """Twelve hex digits of the spec's meaning: comments and the order of fields in the YAML do not count."""
+    return hashlib.sha256(spec.model_dump_json().encode()).hexdigest()[:12]
+
+
+def interface_hash(spec: NetworkSpec) -> str:
+    """The same of what users of the network see, so that files which show no more than that stay as they are."""
+    seen = spec.model_dump(mode="json", include={"name", "inputs", "outputs", "batch_sizes"})
+    return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:12]
+
+
+def _dumper(spec: NetworkSpec, folder: Path | None) -> Callable[[str, Graph], None]:
+    if folder is None:
+        return lambda name, graph: None
+    folder.mkdir(parents=True, exist_ok=True)
+    counts: dict[int, int] = {}
+    several = len(spec.batch_sizes) > 1
+
+    def write(name: str, graph: Graph) -> None:
+        number = counts.get(graph.batch, 0)
+        counts[graph.batch] = number + 1
+        suffix = f"-batch{graph.batch}" if several else ""
+        (folder / f"{number:02}-{name}{suffix}.txt").write_text(dump(graph))
+
+    return write

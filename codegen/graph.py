@@ -1,0 +1,308 @@
+"""The network as passes see it: a few frozen dataclasses, at one batch size, in execution order.
+
+Every node writes one value. Its op is one of a few primitive forms; everything memory-bound is `Pointwise`. Each
+node carries an epilogue: the expression that turns the op's result (`ACC`) into what is stored. Shapes are logical
+(N, C, H, W for rank 4); `layout` says how a value lies in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from cnngen.codegen import expr as ex
+from cnngen.codegen.expr import ACC, Expr
+from cnngen.spec.types import DType
+
+Array: TypeAlias = "np.ndarray[Any, Any]"
+Shape: TypeAlias = tuple[int, ...]
+Layout: TypeAlias = Literal["NCHW", "NHWC", "packed", "RSCK"]
+
+ITEM_BYTES: dict[DType, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor in device memory."""
+
+    name: str
+    shape: Shape
+    dtype: DType
+    layout: Layout  # "packed": row-major in its logical order, for every rank but 4; "RSCK": a depthwise filter
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """The logical axes in memory order, outermost first."""
+        orders = {"NHWC": (0, 2, 3, 1), "RSCK": (2, 3, 1, 0)}
+        return orders.get(self.layout, tuple(range(len(self.shape))))
+
+    @property
+    def is_row_major(self) -> bool:
+        """Whether the elements lie in memory in logical order."""
+        real = [axis for axis in self.axes if self.shape[axis] > 1]
+        return real == sorted(real)
+
+    @property
+    def inner_axis(self) -> int:
+        """The logical axis whose neighbours are neighbours in memory."""
+        return self.axes[-1]
+
+    def lies_like(self, other: Value) -> bool:
+        """Whether both have the same shape, and their elements the same order in memory."""
+        same = self.layout == other.layout or (self.is_row_major and other.is_row_major)
+        return same and self.shape == other.shape
+
+    @property
+    def elements(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def bytes(self) -> int:
+        return self.elements * ITEM_BYTES[self.dtype]
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """Known data: weights as float32 in logical order, and how they are to lie in the weight slab."""
+
+    value: Value
+    array: Array
+
+    @property
+    def is_zero(self) -> bool:
+        return not self.array.any()
+
+
+# --- primitive forms -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Conv:
+    """2-d cross-correlation of x (N, C, H, W) with w (K, C / groups, R, S)."""
+
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)  # top, left, bottom, right
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    tf32: bool = False
+
+
+@dataclass(frozen=True)
+class MatMul:
+    """x (..., K) times the transpose of w (N, K)."""
+
+    tf32: bool = False
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Windowed maximum or mean of x (N, C, H, W); what the window covers beyond the padding counts for nothing."""
+
+    kind: Literal["max", "avg"]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    dilation: tuple[int, int] = (1, 1)
+    count_include_pad: bool = False
+
+
+@dataclass(frozen=True)
+class GlobalPool:
+    """Mean of x (N, C, H, W) over H and W, to (N, C, 1, 1)."""
+
+
+@dataclass(frozen=True)
+class Softmax:
+    axis: int
+
+
+@dataclass(frozen=True)
+class Affine:
+    """x * scale + shift, one scale and shift a channel (axis 1); a batch norm with its statistics folded in."""
+
+
+@dataclass(frozen=True)
+class Reshape:
+    """The same elements in logical (row-major) order under another shape."""
+
+
+@dataclass(frozen=True)
+class Pointwise:
+    """Nothing but an epilogue over the inputs; it never reads `ACC`."""
+
+
+Op: TypeAlias = Conv | MatMul | Pool | GlobalPool | Softmax | Affine | Reshape | Pointwise
+
+# How many leading inputs an op itself takes; the rest are its epilogue's.
+OPERANDS: dict[type[Op], int] = {Conv: 2, MatMul: 2, Pool: 1, GlobalPool: 1, Softmax: 1, Affine: 3, Reshape: 1,
+                                 Pointwise: 0}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Node:
+    value: Value  # what it writes
+    op: Op
+    inputs: tuple[str, ...]  # the op's operands, then what the epilogue loads
+    layers: tuple[str, ...]  # the spec's layers that it came from, in spec order
+    epilogue: Expr = ACC  # `Load(i)` reads inputs[i]
+    form: str = ""  # how it is run, where there is a choice: set by select_forms
+
+    @property
+    def name(self) -> str:
+        return self.value.name
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        return self.inputs[: OPERANDS[type(self.op)]]
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """The inputs that only the epilogue reads."""
+        return self.inputs[OPERANDS[type(self.op)] :]
+
+
+@dataclass(frozen=True)
+class Graph:
+    name: str
+    batch: int
+    inputs: tuple[Value, ...]
+    nodes: tuple[Node, ...]  # in execution order
+    outputs: tuple[str, ...]
+    constants: Mapping[str, Constant] = field(default_factory=dict)
+
+    @cached_property
+    def producers(self) -> Mapping[str, Node]:
+        return {node.name: node for node in self.nodes}
+
+    @cached_property
+    def values(self) -> Mapping[str, Value]:
+        """Every value by name: inputs, constants, then nodes in order."""
+        return {
+            **{value.name: value for value in self.inputs},
+            **{name: constant.value for name, constant in self.constants.items()},
+            **{node.name: node.value for node in self.nodes},
+        }
+
+    @cached_property
+    def consumers(self) -> Mapping[str, tuple[Node, ...]]:
+        """The nodes that read each value, in order, each once."""
+        found: dict[str, list[Node]] = {name: [] for name in self.values}
+        for node in self.nodes:
+            for name in dict.fromkeys(node.inputs):
+                found[name].append(node)
+        return {name: tuple(nodes) for name, nodes in found.items()}
+
+    def sole_consumer(self, name: str) -> Node | None:
+        """The one node that reads a value which is no output; None if there are more, or none."""
+        readers = self.consumers[name]
+        return readers[0] if len(readers) == 1 and name not in self.outputs else None
+
+    def with_nodes(self, nodes: Sequence[Node], constants: Mapping[str, Constant] | None = None) -> Graph:
+        """This graph with other nodes (and constants), what nothing reads any more left out."""
+        constants = self.constants if constants is None else constants
+        needed = set(self.outputs)
+        kept: list[Node] = []
+        for node in reversed(nodes):
+            if node.name in needed:
+                kept.append(node)
+                needed.update(node.inputs)
+        return replace(
+            self,
+            nodes=tuple(reversed(kept)),
+            constants={name: constant for name, constant in constants.items() if name in needed},
+        )
+
+
+def add_inputs(node: Node, names: Sequence[str]) -> tuple[Node, dict[str, int]]:
+    """The node with `names` among its epilogue's inputs, and the input number of each."""
+    inputs = list(node.inputs)
+    operands = OPERANDS[type(node.op)]
+    places: dict[str, int] = {}
+    for name in names:
+        if name not in inputs[operands:]:
+            inputs.append(name)
+        places[name] = inputs.index(name, operands)
+    return replace(node, inputs=tuple(inputs)), places
+
+
+def tidy(node: Node) -> Node:
+    """The node without epilogue inputs that its epilogue no longer loads, the rest in order of first use."""
+    operands = OPERANDS[type(node.op)]
+    used: list[str] = []
+    for load in ex.loads(node.epilogue):
+        if node.inputs[load.source] not in used:
+            used.append(node.inputs[load.source])
+    numbers = {load.source: operands + used.index(node.inputs[load.source]) for load in ex.loads(node.epilogue)}
+    return replace(node, inputs=(*node.operands, *used), epilogue=ex.renumber(node.epilogue, numbers))
+
+
+def with_numbers(node: Node, known: Mapping[str, float]) -> Node:
+    """The node with a number in place of every epilogue load of a value that is the same everywhere."""
+
+    def number(expr: Expr) -> Expr | None:
+        if isinstance(expr, ex.Load) and node.inputs[expr.source] in known:
+            return ex.Float(known[node.inputs[expr.source]])
+        return None
+
+    return tidy(replace(node, epilogue=ex.rewrite(node.epilogue, number)))
+
+
+def dump(graph: Graph) -> str:
+    """The graph as text, one line a node: what `--dump` writes and what pass tests compare."""
+    lines = [f"graph {graph.name} batch {graph.batch}"]
+    lines += [f"  input {_typed(value)}" for value in graph.inputs]
+    lines += [f"  constant {_typed(constant.value)}{' = 0' if constant.is_zero else ''}"
+              for constant in graph.constants.values()]  # fmt: skip
+    for node in graph.nodes:
+        operands = ", ".join(node.operands)
+        text = f"  {_typed(node.value)} = {_op_text(node.op)}({operands})"
+        if isinstance(node.op, Pointwise):
+            text = f"  {_typed(node.value)} = {ex.describe(node.epilogue, node.inputs)}"
+        elif node.epilogue != ACC:
+            text += f" -> {ex.describe(node.epilogue, node.inputs)}"
+        form = f"  form {node.form}" if node.form else ""
+        lines.append(f"{text}{form}  # {', '.join(node.layers)}")
+    lines.append(f"  output {', '.join(graph.outputs)}")
+    return "\n".join(lines) + "\n"
+
+
+def _typed(value: Value) -> str:
+    layout = "" if value.layout == "packed" else f" {value.layout}"
+    return f"{value.name} [{', '.join(map(str, value.shape))}] {value.dtype}{layout}"
+
+
+def _op_text(op: Op) -> str:
+    default = type(op)
+    shown = [f"{name}={getattr(op, name)}" for name in op.__dataclass_fields__
+             if getattr(op, name) != default.__dataclass_fields__[name].default]  # fmt: skip
+    return default.__name__.lower() + (f"<{', '.join(shown)}>" if shown else "")
+
+
+def verify(graph: Graph) -> None:
+    """Raises ValueError where the graph contradicts itself: run after every pass."""
+    known = {value.name for value in graph.inputs} | set(graph.constants)
+    for node in graph.nodes:
+        place = f"{graph.name}: node {node.name!r}"
+        missing = [name for name in node.inputs if name not in known]
+        if missing:
+            raise ValueError(f"{place} reads {', '.join(missing)}, which nothing has written before it")
+        if node.name in known:
+            raise ValueError(f"{place} writes a value that exists already")
+        if len(node.inputs) < OPERANDS[type(node.op)]:
+            raise ValueError(f"{place} lacks operands")
+        uses_acc = any(isinstance(e, ex.Acc) for e in ex.walk(node.epilogue))
+        if uses_acc == isinstance(node.op, Pointwise):
+            raise ValueError(f"{place}: the epilogue must read the op's result, and a pointwise step has none")
+        for load in ex.loads(node.epilogue):
+            if load.source >= len(node.inputs):
+                raise ValueError(f"{place}: the epilogue loads input {load.source} of {len(node.inputs)}")
+            if len(load.index) != len(graph.values[node.inputs[load.source]].shape):
+                raise ValueError(f"{place}: {node.inputs[load.source]} is read with a wrong number of indices")
+        known.add(node.name)
+    absent = [name for name in graph.outputs if name not in known]
+    if absent:
+        raise ValueError(f"{graph.name}: outputs {', '.join(absent)} are never written")

@@ -1,0 +1,115 @@
+"""The reference interpreter: a graph in numpy, slow and obvious, every value in logical order and one precision.
+
+It defines what each primitive form means. Passes may not change what it computes; the plan's interpreter
+(`cnngen.codegen.interpret_plan`) and the GPU are held against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from cnngen.codegen import expr as ex
+from cnngen.codegen.graph import (
+    ACC,
+    Affine,
+    Array,
+    Conv,
+    GlobalPool,
+    Graph,
+    MatMul,
+    Node,
+    Pointwise,
+    Pool,
+    Reshape,
+    Softmax,
+)
+
+
+def interpret(graph: Graph, inputs: Mapping[str, Array], precision: type = np.float64) -> dict[str, Array]:
+    """Every value of the graph by name, for inputs in logical order."""
+    values: dict[str, Array] = {name: np.asarray(array, precision) for name, array in inputs.items()}
+    for name, constant in graph.constants.items():
+        values[name] = constant.array.astype(precision) if constant.array.strides.count(0) == 0 else constant.array
+    for node in graph.nodes:
+        values[node.name] = run_node(node, [values[name] for name in node.inputs])
+    return values
+
+
+def outputs(graph: Graph, inputs: Mapping[str, Array], precision: type = np.float64) -> dict[str, Array]:
+    """The graph's outputs by name."""
+    values = interpret(graph, inputs, precision)
+    return {name: values[name] for name in graph.outputs}
+
+
+def run_node(node: Node, inputs: list[Array]) -> Array:
+    """What a node writes, in logical order."""
+    acc = None if isinstance(node.op, Pointwise) else run_op(node, inputs)
+    if node.epilogue == ACC and acc is not None:
+        return acc
+    return ex.evaluate(node.epilogue, node.value.shape, inputs, acc)
+
+
+def run_op(node: Node, inputs: list[Array]) -> Array:
+    """The result of a node's op before its epilogue."""
+    shape = node.value.shape
+    match node.op:
+        case Conv() as op:
+            return convolve(inputs[0], inputs[1], op, shape)
+        case MatMul():
+            return np.asarray(inputs[0] @ inputs[1].T)
+        case Pool() as op:
+            return pool(inputs[0], op, shape)
+        case GlobalPool():
+            return np.asarray(inputs[0].mean(axis=(2, 3), keepdims=True)).reshape(shape)
+        case Softmax(axis):
+            shifted = np.exp(inputs[0] - inputs[0].max(axis=axis, keepdims=True))
+            return np.asarray(shifted / shifted.sum(axis=axis, keepdims=True))
+        case Affine():
+            x, scale, shift = inputs[:3]
+            channels = (1, -1) + (1,) * (x.ndim - 2)
+            return x * scale.reshape(channels) + shift.reshape(channels)
+        case Reshape():
+            return inputs[0].reshape(shape)
+    raise TypeError(f"no meaning for {type(node.op).__name__}")
+
+
+def convolve(x: Array, w: Array, op: Conv, shape: tuple[int, ...]) -> Array:
+    """Cross-correlation, one filter tap at a time. x (N, C, H, W), w (K, C / groups, R, S) -> (N, K, OH, OW)."""
+    top, left, bottom, right = op.padding
+    x = np.pad(x, ((0, 0), (0, 0), (top, max(bottom, 0)), (left, max(right, 0))))
+    n, k, oh, ow = shape
+    per_group = w.shape[1]
+    y = np.zeros(shape, x.dtype)
+    for group in range(op.groups):
+        filters = slice(group * k // op.groups, (group + 1) * k // op.groups)
+        channels = x[:, group * per_group : (group + 1) * per_group]
+        for r in range(w.shape[2]):
+            for s in range(w.shape[3]):
+                rows = slice(r * op.dilation[0], r * op.dilation[0] + (oh - 1) * op.stride[0] + 1, op.stride[0])
+                columns = slice(s * op.dilation[1], s * op.dilation[1] + (ow - 1) * op.stride[1] + 1, op.stride[1])
+                taps = channels[:, :, rows, columns].reshape(n, per_group, oh * ow)
+                y[:, filters] += (w[filters, :, r, s] @ taps).reshape(n, -1, oh, ow)
+    return y
+
+
+def pool(x: Array, op: Pool, shape: tuple[int, ...]) -> Array:
+    """Windowed maximum or mean. x (N, C, H, W) -> (N, C, OH, OW)."""
+    (_, _, h, w), (_, _, oh, ow) = x.shape, shape
+    top, left, bottom, right = op.padding
+    y = np.empty(shape, x.dtype)
+    for i in range(oh):
+        for j in range(ow):
+            rows = np.arange(op.kernel[0]) * op.dilation[0] + i * op.stride[0] - top
+            columns = np.arange(op.kernel[1]) * op.dilation[1] + j * op.stride[1] - left
+            inside_rows = rows[(rows >= 0) & (rows < h)]
+            inside_columns = columns[(columns >= 0) & (columns < w)]
+            window = x[:, :, inside_rows][:, :, :, inside_columns]
+            if op.kind == "max":
+                y[:, :, i, j] = window.max(axis=(2, 3))
+                continue
+            padded = int((rows < h + bottom).sum() * (columns < w + right).sum())
+            count = padded if op.count_include_pad else inside_rows.size * inside_columns.size
+            y[:, :, i, j] = window.sum(axis=(2, 3)) / count
+    return y

@@ -1,0 +1,46 @@
+"""The plan's interpreter: the steps in numpy, in one byte arena, every value at its planned offset and layout.
+
+The arena starts poisoned (NaN in every type), so that a read of what nobody wrote, an overlap of two live buffers
+or a value in a wrong layout shows in the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from cnngen.codegen.graph import Array, Value
+from cnngen.codegen.interpret import run_node
+from cnngen.codegen.plan import Plan
+from cnngen.codegen.storage import NUMPY_TYPES, from_memory, to_memory
+
+POISON = 0xFF  # a NaN in float32, float16 and bfloat16
+
+
+def interpret_plan(plan: Plan, index: int, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """The outputs in logical order, of batch plan `index`, for inputs in logical order."""
+    batch = plan.batches[index]
+    graph = batch.graph
+    slab = np.full(plan.weights.bytes, POISON, np.uint8)
+    for tensor in plan.weights.tensors:
+        slab[tensor.offset : tensor.offset + tensor.bytes] = np.frombuffer(tensor.data.tobytes(), np.uint8)
+    arena = np.full(batch.arena.bytes, POISON, np.uint8)
+
+    def place(value: Value) -> Array:
+        memory, offset = arena, 0
+        if value.name in graph.constants:
+            memory, offset = slab, batch.weights[value.name].offset
+        else:
+            offset = batch.arena.offsets[value.name]
+        return memory[offset : offset + value.bytes].view(NUMPY_TYPES[value.dtype])
+
+    def read(value: Value) -> Array:
+        return from_memory(place(value), value).astype(np.float64)
+
+    for value in graph.inputs:
+        place(value)[:] = to_memory(np.asarray(inputs[value.name]), value).reshape(-1)
+    for node in batch.steps:
+        result = run_node(node, [read(graph.values[name]) for name in node.inputs])
+        place(node.value)[:] = to_memory(result, node.value).reshape(-1)
+    return {name: read(graph.values[name]) for name in graph.outputs}

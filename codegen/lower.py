@@ -1,0 +1,181 @@
+"""From a spec to a graph: every layer lowered to primitive forms at one batch size.
+
+The network's inputs are read, and its outputs written, by a pointwise step each that converts between the declared
+layout and type and the internal ones (channels-last, the storage type); `fuse_epilogues` merges them with their
+neighbours where it can.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from cnngen.codegen import expr as ex
+from cnngen.codegen.expr import ACC, Expr, Int, Load
+from cnngen.codegen.graph import Array, Constant, Graph, Layout, Node, Op, Pointwise, Reshape, Shape, Value
+from cnngen.codegen.ops import OPS
+from cnngen.spec.network import NetworkSpec
+from cnngen.spec.resolve import ResolvedLayer, resolve
+from cnngen.spec.types import DType, Precision
+
+INPUT, OUTPUT = "@input", "@output"  # what tells a network's input or output from the layer's own value
+
+
+def lower(spec: NetworkSpec, weights: Mapping[str, Array], batch: int) -> Graph:
+    """The graph of `spec` at `batch`; `weights` are checked already (`check_weights`)."""
+    resolved = resolve(spec, batch)
+    lowering = Lowering(spec.name, weights)
+    inputs = []
+    for name, declared in spec.inputs.items():
+        shape = (batch, *declared.shape[1:])
+        value = Value(name + INPUT, shape, declared.dtype, declared.layout if len(shape) == 4 else "packed")
+        inputs.append(value)
+        lowering.begin(name, spec.precision)
+        lowering.values[value.name] = value
+        lowering.emit(Pointwise(), [value.name], shape, ex.broadcast_load(0, shape, len(shape)), name=name)
+    for layer in resolved.layers:
+        lowering.lower(layer, layer.layer.precision or spec.precision)
+    outputs = []
+    for output in resolved.outputs:
+        shape = lowering.values[output.layer].shape
+        lowering.begin(output.layer, spec.precision)
+        layout: Layout = output.layout if len(shape) == 4 else "packed"
+        load = ex.broadcast_load(0, shape, len(shape))
+        outputs.append(lowering.emit(Pointwise(), [output.layer], shape, load, name=output.layer + OUTPUT,
+                                     dtype=output.dtype, layout=layout))  # fmt: skip
+    graph = Graph(spec.name, batch, tuple(inputs), tuple(lowering.nodes), tuple(outputs), lowering.constants)
+    return graph.with_nodes(graph.nodes)
+
+
+class Lowering:
+    """What an op's lowering emits nodes through; the state is the layer being lowered and the graph so far."""
+
+    def __init__(self, network: str, weights: Mapping[str, Array]) -> None:
+        self.network = network
+        self.weights = weights
+        self.values: dict[str, Value] = {}
+        self.nodes: list[Node] = []
+        self.constants: dict[str, Constant] = {}
+        self.begin("", Precision(storage="float32"))
+
+    def begin(self, layer: str, precision: Precision) -> None:
+        self.layer, self.precision = layer, precision
+
+    def lower(self, resolved: ResolvedLayer, precision: Precision) -> None:
+        """Emits a layer; its last value takes the layer's name."""
+        layer = resolved.layer
+        self.begin(layer.name, precision)
+        inputs = [self.cast(name) for name in resolved.inputs]
+        self.parameters = {role: ref.name for role, ref in resolved.parameters.items()}
+        result = OPS[layer.op].lower(self, layer, inputs, resolved.shape)
+        if result != layer.name:
+            self._take_name(result, resolved.shape)
+
+    def _take_name(self, result: str, shape: Shape) -> None:
+        """Renames the layer's last node after the layer; a layer without one gets a view."""
+        last = self.nodes[-1] if self.nodes else None
+        if last is not None and last.name == result and last.layers == (self.layer,):
+            del self.values[result]
+            self.nodes[-1] = Node(Value(self.layer, last.value.shape, last.value.dtype, last.value.layout), last.op,
+                                  last.inputs, last.layers, last.epilogue)  # fmt: skip
+            self.values[self.layer] = self.nodes[-1].value
+        else:  # the layer is its input, or a constant: another name for the same elements
+            self.emit(Reshape(), [result], shape, layout=self.values[result].layout, name=self.layer)
+
+    def shape(self, name: str) -> Shape:
+        return self.values[name].shape
+
+    def emit(
+        self,
+        op: Op,
+        inputs: list[str],
+        shape: Shape,
+        epilogue: Expr = ACC,
+        *,
+        name: str | None = None,
+        dtype: DType | None = None,
+        layout: Layout | None = None,
+    ) -> str:
+        """Adds a node of the current layer; returns the name of its value."""
+        if name is None:
+            name = self._fresh(f"{self.layer}.{type(op).__name__.lower()}")
+        layout = layout or ("NHWC" if len(shape) == 4 else "packed")
+        self.values[name] = Value(name, shape, dtype or self.precision.storage, layout)
+        self.nodes.append(Node(self.values[name], op, tuple(inputs), (self.layer,), epilogue))
+        return name
+
+    def map(self, inputs: list[str], shape: Shape, epilogue: Expr) -> str:
+        """Adds a pointwise node."""
+        return self.emit(Pointwise(), inputs, shape, epilogue)
+
+    def identity_load(self, source: int, name: str, rank: int) -> Load:
+        return ex.broadcast_load(source, self.shape(name), rank, batched=name not in self.constants)
+
+    def cast(self, name: str, dtype: DType | None = None) -> str:
+        """The value in the current layer's storage type."""
+        dtype = dtype or self.precision.storage
+        value = self.values[name]
+        if value.dtype == dtype:
+            return name
+        load = ex.broadcast_load(0, value.shape, len(value.shape))
+        return self.emit(Pointwise(), [name], value.shape, load, dtype=dtype, layout=value.layout)
+
+    def row_major(self, name: str) -> str:
+        """The value with its elements in memory in logical order."""
+        value = self.values[name]
+        if value.is_row_major:
+            return name
+        load = ex.broadcast_load(0, value.shape, len(value.shape))
+        return self.emit(Pointwise(), [name], value.shape, load, layout="NCHW")
+
+    def reshape(self, name: str, shape: Shape) -> str:
+        """The same elements in logical order under another shape: a view where memory agrees, else a copy."""
+        source = self.values[name]
+        target = Value("", shape, source.dtype, "NHWC" if len(shape) == 4 else "packed")
+        if source.is_row_major and target.is_row_major:
+            return self.emit(Reshape(), [name], shape)
+        # The batch axis stays out of the arithmetic where it is kept, so that every batch size has the same expression.
+        kept = 1 if shape[0] == source.shape[0] else 0
+        linear: Expr = Int(0)
+        for axis, extent in enumerate(shape[kept:], kept):
+            place: Expr = Int(0) if extent == 1 else ex.Coord(axis)
+            linear = ex.call("iadd", ex.call("imul", linear, Int(extent)), place)
+        index: list[Expr] = [ex.Coord(0)] * kept
+        stride = math.prod(source.shape[kept:])
+        for axis, extent in enumerate(source.shape[kept:], kept):
+            stride //= extent
+            place = ex.call("idiv", linear, Int(stride))
+            index.append(place if axis == kept else ex.call("imod", place, Int(extent)))
+        return self.map([name], shape, Load(0, tuple(index)))
+
+    def parameter(self, role: str, *, dtype: DType | None = None) -> str:
+        """A weight of the current layer as a constant in the graph."""
+        name = self.parameters[role]
+        return self.constant(name, self.weights[name], dtype)
+
+    def weight(self, role: str) -> Array:
+        """A weight of the current layer as float32."""
+        return np.asarray(self.weights[self.parameters[role]], np.float32)
+
+    def constant(self, name: str, array: Array, dtype: DType | None = None) -> str:
+        """A constant; a filter (rank 4) is stored K, R, S, C."""
+        dtype = dtype or self.precision.storage
+        array = np.asarray(array, np.float32)
+        layout: Layout = "NHWC" if array.ndim == 4 else "packed"
+        known = self.constants.get(name)
+        if known is not None and known.value.dtype == dtype and known.array.shape == array.shape:
+            return name
+        if name in self.values:
+            name = self._fresh(name)
+        self.values[name] = Value(name, array.shape, dtype, layout)
+        self.constants[name] = Constant(self.values[name], array)
+        return name
+
+    def _fresh(self, name: str) -> str:
+        number, fresh = 1, name
+        while fresh in self.values:
+            number += 1
+            fresh = f"{name}.{number}"
+        return fresh

@@ -1,0 +1,47 @@
+"""The rewrites, in order. Each is a pure function from graph to graph in a file of its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from cnngen.codegen.cost import Cost
+from cnngen.codegen.graph import Graph, verify
+from cnngen.codegen.passes.fold_batch_norm import fold_batch_norm
+from cnngen.codegen.passes.fold_constants import fold_constants
+from cnngen.codegen.passes.fuse_bias_only import fuse_bias_only
+from cnngen.codegen.passes.fuse_epilogues import fuse_epilogues
+from cnngen.codegen.passes.pad_channels import pad_channels
+from cnngen.codegen.passes.select_forms import select_forms
+from cnngen.codegen.passes.share_subexpressions import share_subexpressions
+
+Pass = Callable[[Graph], Graph]
+
+
+def pipeline(cost: Cost) -> tuple[tuple[str, Pass], ...]:
+    """Every rewrite with its name, in the order in which they run."""
+    return (
+        # First: what is known now must not look like work to anyone below.
+        ("fold_constants", fold_constants),
+        # Before fuse_bias_only, which drops a convolution together with the shift folded into its bias.
+        ("fold_batch_norm", fold_batch_norm),
+        ("fuse_bias_only", fuse_bias_only),
+        # After the folds, which make branches equal that were not; before anything picks forms for each copy.
+        ("share_subexpressions", share_subexpressions),
+        # Padding and fusion depend on what runs a step.
+        ("select_forms", select_forms),
+        # Before fusion, so that the padded copy merges with what writes it.
+        ("pad_channels", partial(pad_channels, cost=cost)),
+        ("fuse_epilogues", fuse_epilogues),
+    )
+
+
+def run(graph: Graph, cost: Cost, after: Callable[[str, Graph], None] = lambda name, graph: None) -> Graph:
+    """The graph after every rewrite; `after` sees each one's result (for --dump and tests)."""
+    verify(graph)
+    after("lower", graph)
+    for name, rewrite in pipeline(cost):
+        graph = rewrite(graph)
+        verify(graph)
+        after(name, graph)
+    return graph

@@ -1,0 +1,96 @@
+"""A scale and shift a channel disappears into the convolution (or matmul) beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from cnngen.codegen import expr as ex
+from cnngen.codegen.expr import ACC, Call, Coord, Load
+from cnngen.codegen.graph import Affine, Array, Constant, Conv, Graph, MatMul, Node, Value
+
+
+def fold_batch_norm(graph: Graph) -> Graph:
+    """Into the one before it; else, where exact, into the one after it; else it stays an `Affine`."""
+    return _fold_forward(_fold_back(graph))
+
+
+def _fold_back(graph: Graph) -> Graph:
+    """w, b of the node before become w * scale and b * scale + shift."""
+    constants = dict(graph.constants)
+    replaced: dict[str, Node | None] = {}
+    for node in graph.nodes:
+        before = replaced.get(node.inputs[0]) or graph.producers.get(node.inputs[0]) if node.inputs else None
+        if not isinstance(node.op, Affine) or before is None or graph.sole_consumer(before.name) is not node:
+            continue
+        weights = _weights(before, constants)
+        if weights is None or (isinstance(before.op, MatMul) and len(before.value.shape) != 2):
+            continue
+        w, b = weights
+        scale, shift = (np.asarray(constants[name].array, np.float64) for name in node.inputs[1:3])
+        w = w * scale.reshape(-1, *(1,) * (w.ndim - 1))
+        fused = replace(before, value=node.value, layers=before.layers + node.layers, epilogue=ACC)
+        replaced[before.name] = None
+        replaced[node.name] = _with_weights(fused, w, b * scale + shift, constants, graph)
+    return _substitute(graph, replaced, constants)
+
+
+def _fold_forward(graph: Graph) -> Graph:
+    """w becomes w * scale over its input channels, b gains w's answer to the shift: exact where nothing is padded."""
+    constants = dict(graph.constants)
+    replaced: dict[str, Node | None] = {}
+    for node in graph.nodes:
+        after = graph.sole_consumer(node.name)
+        if not isinstance(node.op, Affine) or after is None or not isinstance(after.op, Conv):
+            continue
+        weights = _weights(after, constants)
+        scale, shift = (np.asarray(constants[name].array, np.float64) for name in node.inputs[1:3])
+        if weights is None or after.inputs[0] != node.name or (any(after.op.padding) and shift.any()):
+            continue
+        w, b = weights
+        per_group = w.shape[1]
+        channels = np.arange(w.shape[0])[:, None] // (w.shape[0] // after.op.groups) * per_group + np.arange(per_group)
+        b = b + np.einsum("kcrs,kc->k", w, shift[channels])
+        w = w * scale[channels][:, :, None, None]
+        moved = replace(after, inputs=(node.inputs[0], *after.inputs[1:]), layers=node.layers + after.layers,
+                        epilogue=ACC)  # fmt: skip
+        replaced[node.name] = None
+        replaced[after.name] = _with_weights(moved, w, b, constants, graph)
+    return _substitute(graph, replaced, constants)
+
+
+def _weights(node: Node, constants: Mapping[str, Constant]) -> tuple[Array, Array] | None:
+    """The node's filters and bias (float64), where both are known and nothing else is in its epilogue."""
+    if not isinstance(node.op, Conv | MatMul) or node.inputs[1] not in constants:
+        return None
+    w = np.asarray(constants[node.inputs[1]].array, np.float64)
+    if node.epilogue == ACC:
+        return w, np.zeros(w.shape[0])
+    match node.epilogue:
+        case Call("add", (ex.Acc(), Load(source, (Coord(_),)))) if node.inputs[source] in constants:
+            return w, np.asarray(constants[node.inputs[source]].array, np.float64)
+    return None
+
+
+def _with_weights(node: Node, w: Array, b: Array, constants: dict[str, Constant], graph: Graph) -> Node:
+    """The node (its epilogue `ACC`) with new filters and bias, under names that no other node reads."""
+    weight, bias = node.operands[1], f"{node.layers[0]}.bias"
+    old = constants[weight].value
+    if len(graph.consumers.get(weight, ())) > 1:
+        weight = f"{node.layers[0]}.weight"
+    while bias in graph.values and bias not in node.extras:
+        bias += "_"
+    while weight in graph.values and weight != node.operands[1]:
+        weight += "_"
+    constants[weight] = Constant(replace(old, name=weight), w.astype(np.float32))
+    constants[bias] = Constant(Value(bias, b.shape, node.value.dtype, "packed"), b.astype(np.float32))
+    channel = 1 if isinstance(node.op, Conv) else len(node.value.shape) - 1
+    epilogue = ex.call("add", ACC, Load(2, (Coord(channel),)))
+    return replace(node, inputs=(node.operands[0], weight, bias), epilogue=epilogue)
+
+
+def _substitute(graph: Graph, replaced: Mapping[str, Node | None], constants: Mapping[str, Constant]) -> Graph:
+    nodes = [replaced.get(node.name, node) for node in graph.nodes]
+    return graph.with_nodes([node for node in nodes if node is not None], constants)

@@ -1,0 +1,107 @@
+"""Pointwise steps disappear into the step that writes their input, and chains of them into one kernel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cnngen.codegen import expr as ex
+from cnngen.codegen.epilogues import library_chain
+from cnngen.codegen.expr import Coord, Expr, Load
+from cnngen.codegen.graph import Affine, Conv, GlobalPool, Graph, MatMul, Node, Pointwise, Pool, Softmax, add_inputs, tidy
+
+
+def fuse_epilogues(graph: Graph) -> Graph:
+    """First into convolutions and the other ops with an epilogue, then pointwise into pointwise, then once more."""
+    graph = _affine_as_pointwise(graph)
+    for step in (_absorb_readers, _merge_pointwise, _absorb_readers):
+        graph = step(graph)
+    return graph
+
+
+def _affine_as_pointwise(graph: Graph) -> Graph:
+    nodes = []
+    for node in graph.nodes:
+        if isinstance(node.op, Affine):
+            x = ex.broadcast_load(0, node.value.shape, len(node.value.shape))
+            value = ex.call("add", ex.call("mul", x, Load(1, (Coord(1),))), Load(2, (Coord(1),)))
+            node = tidy(replace(node, op=Pointwise(), epilogue=value))
+        nodes.append(node)
+    return graph.with_nodes(nodes)
+
+
+def _absorb_readers(graph: Graph) -> Graph:
+    """A pointwise step joins the op that writes one of its inputs, if it is that value's only reader."""
+    position = {node.name: i for i, node in enumerate(graph.nodes)}
+    current: dict[str, Node] = {}
+    for node in graph.nodes:
+        # The latest writer first: its inputs are the most recent, so that no buffer has to live longer for it.
+        for name in sorted(node.inputs, key=lambda name: position.get(name, -1), reverse=True):
+            fused = _absorbed(graph, current.get(name), node)
+            if fused is not None:
+                del current[name]
+                node = fused
+                break
+        current[node.name] = node
+    return graph.with_nodes(tuple(current.values()))
+
+
+def _absorbed(graph: Graph, writer: Node | None, reader: Node) -> Node | None:
+    """The writer with its reader as further epilogue, where its form can do that."""
+    if writer is None or not isinstance(writer.op, Conv | MatMul | Pool | GlobalPool | Softmax):
+        return None
+    if not isinstance(reader.op, Pointwise) or not _only_reader(graph, writer, reader):
+        return None
+    library = writer.form in ("cudnn", "cublaslt")
+    if not writer.value.lies_like(reader.value) or (library and writer.value.dtype != reader.value.dtype):
+        return None
+    if isinstance(writer.op, Softmax) and not isinstance(reader.epilogue, Load):
+        return None  # its kernel can store another type, but has no epilogue
+    here = ex.broadcast_load(0, writer.value.shape, len(writer.value.shape)).index
+    if any(load.index != here for load in ex.loads(reader.epilogue) if reader.inputs[load.source] == writer.name):
+        return None
+    fused = _inlined(writer, reader, writer)
+    return None if library and library_chain(fused, graph) is None else fused
+
+
+def _merge_pointwise(graph: Graph) -> Graph:
+    """A pointwise step whose only reader is pointwise too becomes part of it; one without data becomes part of all."""
+    current: dict[str, Node] = {}
+    for node in graph.nodes:
+        for name in node.inputs if isinstance(node.op, Pointwise) else ():
+            writer = current.get(name)
+            if writer is not None and _merges(graph, writer, node):
+                node = _inlined(writer, node, node)
+        current[node.name] = node
+    return graph.with_nodes(tuple(current.values()))
+
+
+def _merges(graph: Graph, writer: Node, reader: Node) -> bool:
+    if not isinstance(writer.op, Pointwise) or writer.name in graph.outputs:
+        return False
+    if all(name in graph.constants for name in writer.inputs):
+        return True
+    sites = [load for load in ex.loads(reader.epilogue) if reader.inputs[load.source] == writer.name]
+    moves_only = isinstance(writer.epilogue, Load) and writer.value.dtype == graph.values[writer.inputs[0]].dtype
+    return _only_reader(graph, writer, reader) and (len(sites) == 1 or moves_only)
+
+
+def _only_reader(graph: Graph, writer: Node, reader: Node) -> bool:
+    only = graph.sole_consumer(writer.name)
+    return only is not None and only.name == reader.name
+
+
+def _inlined(writer: Node, reader: Node, host: Node) -> Node:
+    """`host` (the writer or the reader) computing the reader's value, the writer's expression in place of its load."""
+    others = [*(name for name in reader.inputs if name != writer.name), *writer.extras]
+    layers = tuple(dict.fromkeys(writer.layers + reader.layers))
+    fused, places = add_inputs(replace(host, value=reader.value, layers=layers), others)
+    inner = ex.renumber(writer.epilogue, {load.source: places[writer.inputs[load.source]]
+                                          for load in ex.loads(writer.epilogue)})  # fmt: skip
+
+    def moved(expr: Expr) -> Expr | None:
+        if not isinstance(expr, Load):
+            return None
+        name = reader.inputs[expr.source]
+        return ex.at(inner, expr.index) if name == writer.name else Load(places[name], expr.index)
+
+    return tidy(replace(fused, epilogue=ex.rewrite(reader.epilogue, moved)))

@@ -1,0 +1,36 @@
+"""How each convolution and matmul is run, where there is a choice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cnngen.codegen.graph import ITEM_BYTES, Constant, Conv, Graph, MatMul, Node
+
+
+def select_forms(graph: Graph) -> Graph:
+    """cuDNN for dense convolutions, cuBLASLt for matmuls, kernels of our own for grouped convolutions."""
+    constants = dict(graph.constants)
+    nodes = [replace(node, form=_form(node, graph)) for node in graph.nodes]
+    for i, node in enumerate(nodes):
+        if node.form == "depthwise":
+            filters = constants[node.inputs[1]]
+            value = replace(filters.value, name=f"{filters.value.name}.rsc", layout="RSCK")
+            constants[value.name] = Constant(value, filters.array)
+            nodes[i] = replace(node, inputs=(node.inputs[0], value.name, *node.inputs[2:]))
+    return graph.with_nodes(nodes, constants)
+
+
+def _form(node: Node, graph: Graph) -> str:
+    match node.op:
+        case MatMul():
+            return "cublaslt"
+        case Conv() as op if op.groups == 1:
+            return "cudnn"
+        case Conv() as op:
+            k, per_group = graph.values[node.inputs[1]].shape[:2]
+            # cuDNN wants 16 bytes of channels in each group, and takes 20 to 100 times the bytes' time for one.
+            if per_group == 1 and k == op.groups:
+                return "depthwise"
+            aligned = per_group * ITEM_BYTES[node.value.dtype] % 16 == 0
+            return "cudnn" if aligned and k // op.groups * ITEM_BYTES[node.value.dtype] % 16 == 0 else "grouped"
+    return node.form

@@ -1,0 +1,26 @@
+"""The same op on the same data is done once: SPADE's blocks all downsample one map."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cnngen.codegen.graph import Graph, Node
+
+
+def share_subexpressions(graph: Graph) -> Graph:
+    """Readers of a repeated value read its first copy; outputs keep their own step."""
+    first: dict[object, Node] = {}
+    same: dict[str, str] = {}
+    layers: dict[str, tuple[str, ...]] = {}
+    nodes: list[Node] = []
+    for original in graph.nodes:
+        node = replace(original, inputs=tuple(same.get(name, name) for name in original.inputs))
+        value = node.value
+        key = (node.op, node.inputs, node.epilogue, node.form, value.shape, value.dtype, value.layout)
+        known = first.setdefault(key, node)
+        if known is not node and node.name not in graph.outputs:
+            same[node.name] = known.name
+            layers[known.name] = layers.get(known.name, known.layers) + node.layers
+            continue
+        nodes.append(node)
+    return graph.with_nodes([replace(node, layers=layers.get(node.name, node.layers)) for node in nodes])

@@ -1,0 +1,53 @@
+"""The plan: everything that is decided, at every batch size. Emission reads it and decides nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cnngen.codegen import passes
+from cnngen.codegen.cost import Cost
+from cnngen.codegen.graph import Array, Graph, Node
+from cnngen.codegen.lower import lower
+from cnngen.codegen.passes.assign_buffers import Arena, assign_buffers, is_view
+from cnngen.codegen.passes.plan_weights import PackedWeight, WeightTable, plan_weights
+from cnngen.spec.network import NetworkSpec
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """One batch size: the steps, and where their values lie."""
+
+    graph: Graph
+    arena: Arena
+    weights: Mapping[str, PackedWeight]  # constant's name -> its place in the slab
+
+    @property
+    def batch(self) -> int:
+        return self.graph.batch
+
+    @property
+    def steps(self) -> tuple[Node, ...]:
+        """The nodes that run, in order."""
+        return tuple(node for node in self.graph.nodes if not is_view(node))
+
+
+@dataclass(frozen=True)
+class Plan:
+    spec: NetworkSpec
+    weights: WeightTable
+    batches: tuple[BatchPlan, ...]
+
+
+def make_plan(
+    spec: NetworkSpec,
+    weights: Mapping[str, Array],
+    cost: Cost,
+    after: Callable[[str, Graph], None] = lambda name, graph: None,
+) -> Plan:
+    """Lowers, rewrites and plans the network at each of its batch sizes."""
+    graphs = [passes.run(lower(spec, weights, batch), cost, after) for batch in spec.batch_sizes]
+    table = plan_weights(graphs)
+    batches = [BatchPlan(graph, assign_buffers(graph), places)
+               for graph, places in zip(graphs, table.places, strict=True)]  # fmt: skip
+    return Plan(spec, table, tuple(batches))
