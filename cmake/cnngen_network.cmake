@@ -98,15 +98,13 @@ cnngen_find(CUDNN cudnn.h NAMES libcudnn.so.9 cudnn HINTS ${cnngen_cudnn})
 #   _<name>          the Python module (CNNGEN_PYTHON), put into the folder itself, which is then importable
 # The property CNNGEN_WEIGHTS of <name> is the path of the packed weights.
 function(cnngen_network name)
-  set(runtime "${CMAKE_CURRENT_FUNCTION_LIST_DIR}/../include")
-  cmake_path(NORMAL_PATH runtime)
-
-  add_library(${name}_cuda STATIC src/network.cu src/kernels.cu)
-  cnngen_compile_options(${name}_cuda)
+  # network.cu calls kernels but holds none: one pass over it is enough for every architecture.
   cnngen_real_architectures(architectures ${cnngen_architectures})
-  set_target_properties(
-    ${name}_cuda PROPERTIES CUDA_ARCHITECTURES "${architectures}" CUDA_RUNTIME_LIBRARY None
-                            POSITION_INDEPENDENT_CODE ON CUDA_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
+  list(GET architectures -1 newest)
+  add_library(${name}_host OBJECT src/network.cu)
+  add_library(${name}_cuda STATIC src/kernels.cu $<TARGET_OBJECTS:${name}_host>)
+  set_target_properties(${name}_host PROPERTIES CUDA_ARCHITECTURES "${newest}")
+  set_target_properties(${name}_cuda PROPERTIES CUDA_ARCHITECTURES "${architectures}")
   list(LENGTH architectures count)
   if(count GREATER 1)
     target_compile_options(${name}_cuda PRIVATE --threads=0)
@@ -117,15 +115,12 @@ function(cnngen_network name)
   add_library(${name}::${name} ALIAS ${name})
   add_dependencies(${name} ${name}_cuda)
   target_compile_features(${name} INTERFACE cxx_std_20)
-  foreach(target IN ITEMS ${name} ${name}_cuda)
-    set(scope INTERFACE)
-    if(target STREQUAL "${name}_cuda")
-      set(scope PRIVATE)
-    endif()
-    target_include_directories(${target} ${scope} "${CMAKE_CURRENT_SOURCE_DIR}/include" "${runtime}")
-    target_include_directories(
-      ${target} SYSTEM ${scope} "${CNNGEN_CUDNN_INCLUDE_DIR}" "${CNNGEN_CUDART_INCLUDE_DIR}"
-      "${CNNGEN_CUBLASLT_INCLUDE_DIR}")
+  cnngen_include(${name} INTERFACE)
+  foreach(target IN ITEMS ${name}_host ${name}_cuda)
+    cnngen_include(${target} PRIVATE)
+    cnngen_compile_options(${target})
+    set_target_properties(${target} PROPERTIES CUDA_RUNTIME_LIBRARY None CUDA_VISIBILITY_PRESET hidden
+                                               VISIBILITY_INLINES_HIDDEN ON POSITION_INDEPENDENT_CODE ON)
   endforeach()
   cnngen_link(${name})
   set_target_properties(${name} PROPERTIES CNNGEN_WEIGHTS
@@ -133,6 +128,15 @@ function(cnngen_network name)
   if(CNNGEN_PYTHON)
     cnngen_python_module(${name})
   endif()
+endfunction()
+
+function(cnngen_include target scope)
+  set(runtime "${CMAKE_CURRENT_FUNCTION_LIST_DIR}/../include")
+  cmake_path(NORMAL_PATH runtime)
+  target_include_directories(${target} ${scope} "${CMAKE_CURRENT_SOURCE_DIR}/include" "${runtime}")
+  target_include_directories(
+    ${target} SYSTEM ${scope} "${CNNGEN_CUDNN_INCLUDE_DIR}" "${CNNGEN_CUDART_INCLUDE_DIR}"
+    "${CNNGEN_CUBLASLT_INCLUDE_DIR}")
 endfunction()
 
 # Libraries, with the search path that they need at run time.

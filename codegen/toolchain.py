@@ -67,13 +67,14 @@ class Toolchain:
             f"-DCMAKE_CXX_COMPILER={self.cxx.path}",
             f"-DCMAKE_MAKE_PROGRAM={self.ninja.path}",
             f"-DPython_EXECUTABLE={self.python.path}",
-            f"-DCNNGEN_CUDA_INCLUDE_DIR={self.cudart.include}",
+            f"-DCNNGEN_CUDART_INCLUDE_DIR={self.cudart.include}",
             f"-DCNNGEN_CUBLASLT_INCLUDE_DIR={self.cublaslt.include}",
             f"-DCNNGEN_CUDNN_INCLUDE_DIR={self.cudnn.include}",
             f"-DCNNGEN_CUDART_LIBRARY={self.cudart.path}",
             f"-DCNNGEN_CUBLASLT_LIBRARY={self.cublaslt.path}",
             f"-DCNNGEN_CUDNN_LIBRARY={self.cudnn.path}",
             f"-DCNNGEN_NVRTC_LIBRARY={self.nvrtc.path}",
+            f"-DCNNGEN_NVRTC_INCLUDE_DIR={self.nvrtc.include}",
         ]
 
     def architectures(self) -> list[str]:

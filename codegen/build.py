@@ -1,0 +1,296 @@
+"""Compiles a generated project in place with CMake and Ninja, and imports what came out."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import hashlib
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from types import ModuleType
+from typing import TextIO
+
+from cnngen.codegen.project import disk_problem, free_space
+from cnngen.codegen.toolchain import Toolchain, find_toolchain
+from cnngen.spec.errors import CnngenError, listing
+
+DEFAULT_ARCHITECTURES = ("75", "80", "86", "89", "90", "100", "120")
+
+# Told of what is going on: the stage ("configure", "compile"), steps done, steps in all.
+Progress = Callable[[str, int, int], None]
+
+
+class BuildError(CnngenError):
+    """A project cannot be compiled, or was not."""
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """A built project.
+
+    project:       its folder, an importable package
+    module:        the extension module in it
+    architectures: compute capabilities with machine code in it; PTX for the last
+    toolchain:     what it was built with
+    seconds:       how long it took
+    cached:        whether it was there already
+    log:           the output of CMake and the compilers
+    """
+
+    project: Path
+    module: Path
+    architectures: tuple[str, ...]
+    toolchain: Toolchain
+    seconds: float
+    cached: bool
+    log: Path
+
+
+def build_project(
+    project: str | PathLike[str],
+    *,
+    archs: Sequence[str] | None = None,
+    toolchain: Toolchain | None = None,
+    warnings_are_errors: bool = False,
+    progress: Progress | None = None,
+) -> BuildResult:
+    """Compile a generated project; nothing is done when text, toolchain and architectures are as last time.
+
+    Args:
+        project: the folder that `generate_project` returned.
+        archs: compute capabilities ("80", "9.0", "sm_90"); default: the GPUs present, else 75 to 120.
+        toolchain: default: what `find_toolchain` finds.
+        warnings_are_errors: for generated code and runtime, in g++ and nvcc.
+        progress: called as the work goes on.
+
+    Raises:
+        ToolchainError: something is not installed.
+        BuildError: an architecture that nvcc does not know; a compiler that failed, with its command, its
+            output and where the log is; a full disk.
+    """
+    start = time.perf_counter()
+    folder = Path(project).resolve()
+    if not (folder / "CMakeLists.txt").is_file():
+        raise BuildError(f"{project} is not a generated project: it holds no CMakeLists.txt")
+    toolchain = toolchain or find_toolchain()
+    architectures = choose_architectures(toolchain, archs)
+    module = module_path(folder)
+    build = folder / "build"
+    settings = f"{toolchain.fingerprint()}\n{architectures}\n{warnings_are_errors}\n{folder}\n"
+    key = hashlib.sha256(settings.encode())
+    for path in _sources(folder):
+        key.update(f"{path}\0".encode() + path.read_bytes())
+    try:
+        with _locked(build):
+            cached = module.is_file() and _read(build / "key") == key.hexdigest()
+            if not cached:
+                (build / "key").unlink(missing_ok=True)
+                _compile(folder, settings, toolchain, architectures, warnings_are_errors, progress)
+                (build / "key").write_text(key.hexdigest())
+    except OSError as error:
+        raise BuildError(disk_problem(error, build)) from error
+    seconds = time.perf_counter() - start
+    return BuildResult(folder, module, architectures, toolchain, seconds, cached, build / "build.log")
+
+
+def module_path(folder: Path) -> Path:
+    """Where the extension module of a project lies once it is built, for the running Python."""
+    return folder / f"_{folder.name}{sysconfig.get_config_var('EXT_SUFFIX')}"
+
+
+def choose_architectures(toolchain: Toolchain, archs: Sequence[str] | None) -> tuple[str, ...]:
+    """The asked compute capabilities as numbers ("90"), ascending; by default the GPUs', else the usual ones.
+
+    Raises:
+        BuildError: names what is no architecture, or none that this nvcc knows, and all that it knows.
+    """
+    known = toolchain.architectures()
+    if archs is None:
+        present = [max((k for k in known if int(k) <= int(gpu)), key=int, default=gpu) for gpu in gpus()]
+        return tuple(sorted(set(present), key=int) or [a for a in DEFAULT_ARCHITECTURES if a in known])
+    names = [name for text in archs for name in re.split(r"[,;\s]+", text.strip()) if name]
+    numbers = {name: re.sub(r"^(sm_|compute_)|(?<=\d)\.(?=\d$)", "", name.lower()) for name in names}
+    wrong = [name for name, number in numbers.items() if number not in known]
+    if wrong or not names:
+        raise BuildError(
+            f"--arch: {listing(wrong) or 'nothing'} is no architecture that nvcc {toolchain.nvcc.version} "
+            f"compiles for; it knows {', '.join(sorted(known, key=int))}"
+        )
+    return tuple(sorted(set(numbers.values()), key=int))
+
+
+def gpus() -> list[str]:
+    """Compute capabilities of the GPUs that the driver shows, such as ["90"]; empty without driver or GPU."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return []
+    count, value = ctypes.c_int(0), ctypes.c_int(0)
+    if cuda.cuInit(0) != 0 or cuda.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return []
+    found = []
+    for device in range(count.value):
+        major_minor = ""
+        for attribute in (75, 76):
+            if cuda.cuDeviceGetAttribute(ctypes.byref(value), attribute, device) != 0:
+                break
+            major_minor += str(value.value)
+        else:
+            found.append(major_minor)
+    return found
+
+
+def load_project(project: str | PathLike[str]) -> ModuleType:
+    """Import a built project from its folder, wherever that is, under the folder's name.
+
+    Raises:
+        BuildError: it is not built for this Python, or another module of that name is already imported.
+    """
+    folder = Path(project).resolve()
+    if not module_path(folder).is_file():
+        raise BuildError(
+            f"{project} is not built for Python {sys.version.split()[0]}: run cnngen build first"
+        )
+    loaded = sys.modules.get(folder.name)
+    if loaded is not None:
+        if Path(loaded.__file__ or "").resolve().parent != folder:
+            raise BuildError(f"another module {folder.name!r} is already imported, from {loaded.__file__}")
+        return loaded
+    spec = importlib.util.spec_from_file_location(
+        folder.name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    if spec is None or spec.loader is None:
+        raise BuildError(f"{folder}/__init__.py cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[folder.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[folder.name]
+        raise
+    return module
+
+
+def install_project(result: BuildResult) -> str:
+    """Install a built project into the running environment with pip.
+
+    Returns:
+        pip's last line.
+
+    Raises:
+        BuildError: pip's command and output.
+    """
+    isolation = [] if importlib.util.find_spec("scikit_build_core") is None else ["--no-build-isolation"]
+    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--force-reinstall", *isolation]
+    arguments = [*result.toolchain.cmake_arguments(), _architectures_argument(result.architectures)]
+    environment = {**os.environ, "CMAKE_ARGS": shlex.join(arguments)}
+    done = subprocess.run(
+        [*command, str(result.project)], env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise BuildError(f"{shlex.join([*command, str(result.project)])} failed:\n{done.stdout}{done.stderr}")
+    return done.stdout.strip().splitlines()[-1]
+
+
+def _sources(folder: Path) -> Iterator[Path]:
+    """Every file that the module is made from, in a fixed order; weights are not compiled."""
+    yield folder / "CMakeLists.txt"
+    runtime = folder / "cnngen" if (folder / "cnngen").is_dir() else folder.parent.parent
+    for part in (folder / "src", folder / "include", runtime / "include", runtime / "cmake"):
+        yield from sorted(path for path in part.rglob("*") if path.is_file())
+
+
+def _compile(
+    folder: Path,
+    settings: str,
+    toolchain: Toolchain,
+    architectures: Sequence[str],
+    warnings_are_errors: bool,
+    progress: Progress | None,
+) -> None:
+    build = folder / "build"
+    tree = build / "tree"
+    with (build / "build.log").open("w") as log:
+        if _read(build / "settings") != settings or not (tree / "build.ninja").is_file():
+            shutil.rmtree(tree, ignore_errors=True)
+            configure = [
+                str(toolchain.cmake.path),
+                *("-G", "Ninja", "-S", str(folder), "-B", str(tree)),
+                *toolchain.cmake_arguments(),
+                _architectures_argument(architectures),
+                f"-DCNNGEN_WERROR={'ON' if warnings_are_errors else 'OFF'}",
+            ]
+            _run(configure, "configure", log, progress)
+            (build / "settings").write_text(settings)
+        _run([str(toolchain.ninja.path), "-C", str(tree)], "compile", log, progress)
+
+
+def _architectures_argument(architectures: Sequence[str]) -> str:
+    return f"-DCMAKE_CUDA_ARCHITECTURES={';'.join(architectures)}"
+
+
+def _run(command: Sequence[str], stage: str, log: TextIO, progress: Progress | None) -> None:
+    log.write(f"$ {shlex.join(command)}\n")
+    if progress is not None:
+        progress(stage, 0, 1)
+    lines = []
+    environment = {**os.environ, "NINJA_STATUS": "[%f/%t] ", "LC_ALL": "C"}
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        try:
+            for line in process.stdout or ():
+                lines.append(line)
+                log.write(line)
+                step = re.match(r"\[(\d+)/(\d+)\] ", line)
+                if step and progress is not None:
+                    progress(stage, int(step[1]), int(step[2]))
+        except BaseException:
+            process.terminate()
+            raise
+    log.flush()
+    if process.returncode != 0:
+        raise BuildError(_failure(command, stage, process.returncode, lines, Path(log.name)))
+
+
+def _failure(command: Sequence[str], stage: str, code: int, lines: Sequence[str], log: Path) -> str:
+    """The failing command, the part of its output that says why, and where the rest is."""
+    first = next(
+        (k for k, line in enumerate(lines) if re.match(r"FAILED:|CMake Error|ninja: error", line)), None
+    )
+    tail = lines[-40:] if first is None else lines[first : first + 40]
+    full = "".join(lines)
+    why = f"{stage} failed with exit code {code}"
+    if "No space left on device" in full or "Disk quota exceeded" in full:
+        why += f": the disk is full; {free_space(log.parent)}"
+    return f"{why}: {shlex.join(command)}\n{''.join(tail).rstrip()}\nthe whole output is in {log}"
+
+
+@contextlib.contextmanager
+def _locked(build: Path) -> Iterator[None]:
+    """One build at a time in a folder; a second waits, and finds it done."""
+    build.mkdir(exist_ok=True)
+    with (build / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _read(path: Path) -> str:
+    return path.read_text() if path.is_file() else ""

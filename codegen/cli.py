@@ -1,0 +1,260 @@
+"""The command `cnngen`: reads arguments, prints, and turns errors into one message and an exit code.
+
+Exit codes: 0; 1 for a mistake in what was given, told without a traceback; 2 for a wrong use of the command.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from cnngen import __version__
+from cnngen.codegen.build import BuildResult, Progress, build_project, install_project
+from cnngen.codegen.project import RUNTIME, check_spec, generate_project
+from cnngen.codegen.toolchain import Toolchain, find_toolchain
+from cnngen.spec import CnngenError, dump_spec, load_spec, load_weights, save_weights
+
+app = typer.Typer(
+    name="cnngen",
+    help="From a declarative network spec to a CUDA C++ project, a Python module and a C++ library.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+importers = typer.Typer(no_args_is_help=True, help="Make a spec from a model of another framework.")
+app.add_typer(importers, name="import")
+
+Spec = Annotated[Path, typer.Argument(metavar="SPEC", help="the network's YAML file")]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", metavar="DIR", help="the folder for generated projects")
+]
+Dump = Annotated[
+    Optional[Path],
+    typer.Option("--dump", metavar="DIR", help="write the graph after every pass into this folder"),
+]
+Arch = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        "--arch",
+        metavar="LIST",
+        help="compute capabilities such as 80,90; default: the GPUs present, else 75 to 120",
+    ),
+]
+
+
+def main() -> None:
+    """The program's entry point."""
+    verbose = "-v" in sys.argv[1:] or "--verbose" in sys.argv[1:]
+    try:
+        app()
+    except CnngenError as error:
+        if verbose:
+            traceback.print_exc()
+        lines = [f"error: {line}" if k == 0 else line for k, line in enumerate(str(error).splitlines())]
+        print("\n".join(lines), file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"cnngen {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="show tracebacks of errors")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def generate(
+    spec: Spec,
+    output: Output = Path("generated"),
+    dump: Dump = None,
+    depfile: Annotated[
+        Optional[Path],
+        typer.Option("--depfile", metavar="FILE", help="write what the project depends on, as make reads it"),
+    ] = None,
+) -> None:
+    """Write the C++ project of a spec, weights included, without compiling it."""
+    project = generate_project(spec, output, dump=dump)
+    if depfile is not None:
+        _write_depfile(depfile, project, spec)
+    print(project)
+
+
+@app.command()
+def build(
+    spec: Spec,
+    output: Output = Path("generated"),
+    arch: Arch = None,
+    dump: Dump = None,
+    install: Annotated[bool, typer.Option("--install", help="also install it into this environment")] = False,
+    werror: Annotated[
+        bool, typer.Option("--werror", help="treat every compiler warning as an error")
+    ] = False,
+) -> None:
+    """Generate a spec's project and compile it in place: the folder is then an importable package."""
+    console = Console(stderr=True)
+    toolchain = find_toolchain()
+    with _progress(console) as progress:
+        progress("generate", 0, 1)
+        project = generate_project(spec, output, dump=dump)
+        result = build_project(
+            project, archs=arch, toolchain=toolchain, warnings_are_errors=werror, progress=progress
+        )
+    _report(console, result)
+    if install:
+        print(install_project(result))
+    else:
+        print(result.module)
+
+
+@app.command()
+def check(
+    spec: Spec,
+    gpu: Annotated[
+        Optional[str],
+        typer.Option(
+            "--gpu", metavar="LIST", help="prove that every cuDNN plan exists on h100,a100,t4,b200,..."
+        ),
+    ] = None,
+    output: Output = Path("generated"),
+) -> None:
+    """Check a spec and its weights; with --gpu, that the built project will run there. Needs no GPU."""
+    network = check_spec(spec)
+    if gpu is None:
+        print(f"{spec}: {len(network.layers)} layers, batch sizes {list(network.batch_sizes)}: ok")
+        return
+    from cnngen.codegen.plan_check import check_plans
+
+    for report in check_plans(output / network.name, gpu.split(",")):
+        print(report)
+
+
+@app.command("toolchain")
+def show_toolchain() -> None:
+    """Show the compiler and the libraries that a build would use, and where each came from."""
+    _wide(Console()).print(_toolchain_table(find_toolchain()))
+
+
+@app.command("export-manifest")
+def export_manifest(
+    spec: Spec,
+    output: Annotated[
+        Optional[Path], typer.Option("--output", "-o", metavar="FILE", help="default: beside the weights")
+    ] = None,
+) -> None:
+    """Write a spec's weights as a text manifest (name,type,offset,size,shape) beside one binary file."""
+    network = load_spec(spec)
+    if network.weights is None:
+        raise CnngenError(f"{spec}: the spec names no weights")
+    weights = spec.parent / network.weights
+    target = output or weights.with_suffix(".manifest")
+    save_weights(target, load_weights(weights))
+    print(target)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a spec, for editors."""
+    from cnngen.spec.schema import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+
+
+@app.command("cmake-dir")
+def cmake_dir() -> None:
+    """Print the folder for CMake: -Dcnngen_DIR=$(cnngen cmake-dir)."""
+    print(RUNTIME / "cmake")
+
+
+@importers.command("onnx")
+def import_onnx_model(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="the ONNX file")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="for spec.yaml and weights")],
+    name: Annotated[
+        Optional[str], typer.Option("--name", help="the network's name; default: the file's")
+    ] = None,
+) -> None:
+    """Make spec.yaml and weights.safetensors from an ONNX model."""
+    from cnngen.spec.onnx_import import import_onnx
+
+    network, weights = import_onnx(model, name=name)
+    output.mkdir(parents=True, exist_ok=True)
+    save_weights(output / "weights.safetensors", weights)
+    (output / "spec.yaml").write_text(dump_spec(network))
+    print(output / "spec.yaml")
+
+
+def _write_depfile(path: Path, project: Path, spec: Path) -> None:
+    network = load_spec(spec)
+    inputs = [spec.resolve(), *([spec.resolve().parent / network.weights] if network.weights else [])]
+    inputs += sorted(Path(__file__).resolve().parent.rglob("*.py")) + sorted(
+        (RUNTIME / "templates").glob("*.j2")
+    )
+    names = [str(name).replace(" ", "\\ ") for name in (project.resolve() / "CMakeLists.txt", *inputs)]
+    path.write_text(f"{names[0]}: " + " \\\n  ".join(names[1:]) + "\n")
+
+
+@contextlib.contextmanager
+def _progress(console: Console) -> Iterator[Progress]:
+    """A bar on a terminal, nothing elsewhere."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("generate", total=None)
+
+        def advance(stage: str, done: int, total: int) -> None:
+            bar.update(task, description=stage, completed=done, total=total if done else None)
+
+        yield advance
+
+
+def _report(console: Console, result: BuildResult) -> None:
+    _wide(console).print(_toolchain_table(result.toolchain))
+    how = "nothing to do" if result.cached else f"compiled in {result.seconds:.1f} s"
+    architectures = ", ".join(f"sm_{name}" for name in result.architectures)
+    console.print(
+        f"{result.project.name}: {how}, for {architectures}; log: {escape(str(result.log))}", soft_wrap=True
+    )
+
+
+def _toolchain_table(toolchain: Toolchain) -> Table:
+    table = Table("", "version", "from", "at", box=None, header_style="bold", pad_edge=False)
+    for name, part in toolchain.parts().items():
+        table.add_row(name, part.version, escape(part.origin), escape(str(part.path)))
+    return table
+
+
+def _wide(console: Console) -> Console:
+    """Outside a terminal, paths are not to be broken."""
+    if not console.is_terminal:
+        console.width = 300
+    return console
