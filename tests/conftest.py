@@ -1,30 +1,47 @@
-"""What every test may use."""
+"""What all tests share: the flag that rewrites goldens, and tests that need what this machine may lack."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from cnngen.codegen.build import gpus
+
+HERE = Path(__file__).parent
+NEEDS = {"compiler": HERE / "compiler", "gpu": HERE / "gpu"}
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--update-golden", action="store_true", help="write what is generated over the committed files"
+        "--update-golden", action="store_true", help="rewrite committed goldens; review the diff"
     )
 
 
-@pytest.fixture
-def golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
-    """Holds a committed file equal to a text; `--update-golden` writes the file instead."""
+@pytest.fixture(scope="session")
+def update_golden(pytestconfig: pytest.Config) -> bool:
+    return bool(pytestconfig.getoption("--update-golden"))
 
-    def check(file: Path, text: str) -> None:
-        if request.config.getoption("--update-golden"):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, encoding="utf-8")
-        expected = file.read_text(encoding="utf-8") if file.exists() else ""
-        assert text == expected, (
-            f"{file.name} is out of date: run pytest with --update-golden and look at the diff"
-        )
 
-    return check
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test's folder says what it needs."""
+    without_gpu = pytest.mark.skip(reason="needs a GPU")
+    present = bool(gpus())
+    for item in items:
+        for marker, folder in NEEDS.items():
+            if item.path.is_relative_to(folder):
+                item.add_marker(marker)
+        if item.get_closest_marker("gpu") is not None and not present:
+            item.add_marker(without_gpu)
+
+
+def pytest_report_header() -> str:
+    found = gpus()
+    return f"GPUs: {', '.join(f'sm_{gpu}' for gpu in found)}" if found else "GPUs: none"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = terminalreporter.stats.get("skipped", [])
+    count = sum("needs a GPU" in str(report.longrepr) for report in skipped)
+    if count:
+        terminalreporter.write_line(f"{count} tests need a GPU and were skipped; everything else ran")
