@@ -1,0 +1,313 @@
+// A context runs a network: it owns a stream, the activations, the workspace, one captured graph a planned batch size
+// and the staging for host data.
+#pragma once
+
+#include "cnngen/network.hpp"
+
+namespace cnngen {
+
+// Bytes on the GPU, but for page-locked host memory.
+struct Memory {
+    std::size_t weights;
+    std::size_t arena;
+    std::size_t workspace;
+    std::size_t pinned;
+};
+
+// Each call is one pass over n items. Inputs and outputs are addresses on the host or on the network's GPU, in the
+// model's order, packed as Port says. A context serves one caller at a time; others wait.
+class Context {
+   public:
+    explicit Context(const Network& network) : network_(network) {
+        const DeviceGuard guard(network_.device());
+        Stopwatch watch;
+        arena_ = allocate_device(network_.arena_bytes(), "activations");
+        workspace_ = allocate_device(network_.workspace_bytes(), "workspace");
+        stream_ = make_stream();
+        idle_ = make_event();
+        last_stream_ = stream_.get();
+        cudnn_ = make_cudnn(stream_.get());
+        const std::size_t largest = static_cast<std::size_t>(model().batch_sizes.back());
+        for (const Port& port : model().inputs) pinned_inputs_.push_back(pin(port.bytes() * largest));
+        for (const Port& port : model().outputs) pinned_outputs_.push_back(pin(port.bytes() * largest));
+        executor_ = {cudnn_.get(), network_.planner().cublaslt(), stream_.get(), workspace_.get()};
+        capture_all();
+        watch.lap(startup_, "capture");
+    }
+    Context(Context&&) = delete;  // the captured graphs know its address
+
+    ~Context() {
+        if (last_stream_ == stream_.get()) {
+            cudaStreamSynchronize(stream_.get());
+        } else {
+            cudaEventSynchronize(idle_.get());
+        }
+    }
+
+    const Network& network() const { return network_; }
+    const Model& model() const { return network_.model(); }
+    cudaStream_t stream() const { return stream_.get(); }
+    const Timings& startup() const { return startup_; }
+    Memory memory() const {
+        return {model().weight_bytes, network_.arena_bytes(), network_.workspace_bytes(), pinned_bytes_};
+    }
+
+    // Runs, and waits for the outputs.
+    void run(std::span<const void* const> inputs, std::span<void* const> outputs, std::int64_t n) {
+        run_async(inputs, outputs, n, stream_.get());
+        synchronize();
+    }
+
+    // Enqueues a pass on `stream`. Outputs on the host are there after synchronize(); inputs in ordinary host memory
+    // may be reused at once, all others when the stream has come so far.
+    void run_async(std::span<const void* const> inputs, std::span<void* const> outputs, std::int64_t n,
+                   cudaStream_t stream) {
+        const std::lock_guard lock(mutex_);
+        const DeviceGuard guard(network_.device());
+        finish();  // host staging may still be in use
+        follow(stream);
+        const std::size_t batch_index = batch_index_for(n);
+        const Buffers buffers = stage_inputs(inputs, outputs, n, batch_index, stream);
+        Captured& graph = captured_[batch_index];
+        graph.retarget(buffers);
+        check(cudaGraphLaunch(graph.exec.get(), stream), text("launching '", model().name, "'"));
+        fetch_outputs(outputs, buffers, n, stream);
+        if (stream != stream_.get()) check(cudaEventRecord(idle_.get(), stream), "marking the end of a pass");
+        last_stream_ = stream;
+    }
+    void run_async(std::span<const void* const> inputs, std::span<void* const> outputs, std::int64_t n) {
+        run_async(inputs, outputs, n, stream_.get());
+    }
+
+    // Waits for all passes, and delivers outputs to host memory.
+    void synchronize() {
+        const std::lock_guard lock(mutex_);
+        const DeviceGuard guard(network_.device());
+        wait();
+        finish();
+    }
+
+    // Microseconds of each step, timed alone on this input.
+    std::vector<LayerTime> profile(std::span<const void* const> inputs, std::int64_t n) {
+        const std::lock_guard lock(mutex_);
+        const DeviceGuard guard(network_.device());
+        Profile mode(executor_, network_.steps(batch_index_for(n)));
+        walk_on(inputs, n, mode);
+        return std::move(mode.times);
+    }
+
+    // The result of each step on this input.
+    std::vector<TracedLayer> trace(std::span<const void* const> inputs, std::int64_t n) {
+        const std::lock_guard lock(mutex_);
+        const DeviceGuard guard(network_.device());
+        Trace mode(executor_, network_.steps(batch_index_for(n)));
+        walk_on(inputs, n, mode);
+        const std::int64_t planned = model().batch_sizes[batch_index_for(n)];
+        for (TracedLayer& layer : mode.layers) {  // rows beyond n were never given
+            if (layer.shape[0] != planned) continue;
+            layer.data.resize(layer.data.size() / static_cast<std::size_t>(planned) * static_cast<std::size_t>(n));
+            layer.shape[0] = n;
+        }
+        return std::move(mode.layers);
+    }
+
+   private:
+    struct Captured {
+        Graph graph;
+        GraphExec exec;
+        std::vector<PortKernel> port_kernels;
+        Buffers buffers;  // that the graph points to
+
+        void retarget(const Buffers& wanted) {
+            if (wanted.inputs == buffers.inputs && wanted.outputs == buffers.outputs) return;
+            for (PortKernel& kernel : port_kernels) kernel.retarget(exec.get(), wanted);
+            buffers = wanted;
+        }
+    };
+
+    // An output that waits in staging for its place in ordinary host memory.
+    struct Delivery {
+        void* to;
+        const void* from;
+        std::size_t bytes;
+    };
+
+    enum class Place { host, pinned, device };
+
+    PinnedBuffer pin(std::size_t bytes) {
+        pinned_bytes_ += bytes;
+        return allocate_pinned(bytes, "staging of inputs and outputs");
+    }
+
+    void capture_all() {
+        // Kernels read what they never wrote in the first pass: zeros rather than whatever was there.
+        if (arena_)
+            check(cudaMemsetAsync(arena_.get(), 0, network_.arena_bytes(), stream_.get()), "clearing the arena");
+        for (std::size_t i = 0; i < model().batch_sizes.size(); ++i) {
+            const Buffers buffers = staging(i);
+            Launch warm_up(executor_, network_.steps(i));  // loads the kernels, which a capture may not
+            walk(warm_up, buffers, i);
+            Captured captured;
+            Launch launch(executor_, network_.steps(i));
+            captured.graph = capture(stream_.get(), [&] { walk(launch, buffers, i); });
+            captured.exec = instantiate(captured.graph);
+            captured.port_kernels = std::move(launch.port_kernels);
+            captured.buffers = buffers;
+            check(cudaGraphUpload(captured.exec.get(), stream_.get()), "uploading a CUDA graph");
+            captured_.push_back(std::move(captured));
+        }
+        check(cudaStreamSynchronize(stream_.get()), text("the first pass of '", model().name, "'"));
+    }
+
+    void walk(StepVisitor& visitor, const Buffers& buffers, std::size_t batch_index) const {
+        Pass pass(visitor, buffers, model().batch_sizes[batch_index], batch_index);
+        model().forward(pass);
+    }
+
+    // Inputs and outputs in the arena.
+    Buffers staging(std::size_t batch_index) const {
+        Buffers buffers{arena_.get(), network_.weights(), {}, {}};
+        const auto place = [&](const Port& port) {
+            return static_cast<void*>(static_cast<std::byte*>(arena_.get()) + port.staging[batch_index]);
+        };
+        for (const Port& port : model().inputs) buffers.inputs.push_back(place(port));
+        for (const Port& port : model().outputs) buffers.outputs.push_back(place(port));
+        return buffers;
+    }
+
+    // The smallest planned batch size that holds n.
+    std::size_t batch_index_for(std::int64_t n) const {
+        const auto& sizes = model().batch_sizes;
+        const auto found = std::ranges::lower_bound(sizes, n);
+        if (n >= 1 && found != sizes.end()) return static_cast<std::size_t>(found - sizes.begin());
+        std::string list;
+        for (std::int64_t size : sizes) list += text(list.empty() ? "" : ", ", size);
+        throw ArgumentError(text("a batch of ", n, ": '", model().name, "' was built for batch sizes ", list,
+                                 " and runs 1 to ", sizes.back()));
+    }
+
+    Place place_of(const void* address, const char* what, const Port& port) const {
+        if (!address) throw ArgumentError(text(what, " '", port.name, "' has no memory (null)"));
+        cudaPointerAttributes attributes{};
+        check(cudaPointerGetAttributes(&attributes, address), text("asking where ", what, " '", port.name, "' lies"));
+        if (attributes.type == cudaMemoryTypeUnregistered) return Place::host;
+        if (attributes.type == cudaMemoryTypeHost) return Place::pinned;
+        if (attributes.type == cudaMemoryTypeDevice && attributes.device != network_.device()) {
+            throw ArgumentError(text(what, " '", port.name, "' lies on GPU ", attributes.device,
+                                     ", the network on GPU ", network_.device()));
+        }
+        return Place::device;
+    }
+
+    // Whether a kernel may use the caller's memory itself: a whole batch, aligned for 16-byte accesses.
+    bool is_direct(const void* address, Place place, std::int64_t n, std::size_t batch_index) const {
+        return place == Place::device && n == model().batch_sizes[batch_index] &&
+               reinterpret_cast<std::uintptr_t>(address) % 16 == 0;
+    }
+
+    // Where the pass finds its inputs and leaves its outputs; copies what it cannot use in place.
+    Buffers stage_inputs(std::span<const void* const> inputs, std::span<void* const> outputs, std::int64_t n,
+                         std::size_t batch_index, cudaStream_t stream) {
+        check_count(inputs.size(), model().inputs.size(), "inputs");
+        check_count(outputs.size(), model().outputs.size(), "outputs");
+        Buffers buffers = staging(batch_index);
+        for (std::size_t i = 0; i < outputs.size(); ++i) {
+            const Place place = place_of(outputs[i], "output", model().outputs[i]);
+            if (is_direct(outputs[i], place, n, batch_index)) buffers.outputs[i] = outputs[i];
+        }
+        for (std::size_t i = 0; i < inputs.size(); ++i) {
+            const Port& port = model().inputs[i];
+            const Place place = place_of(inputs[i], "input", port);
+            if (is_direct(inputs[i], place, n, batch_index)) {
+                buffers.inputs[i] = const_cast<void*>(inputs[i]);
+                continue;
+            }
+            const std::size_t bytes = port.bytes() * static_cast<std::size_t>(n);
+            const void* from = inputs[i];
+            if (place == Place::host) from = std::memcpy(pinned_inputs_[i].get(), inputs[i], bytes);
+            check(cudaMemcpyAsync(buffers.inputs[i], from, bytes, cudaMemcpyDefault, stream),
+                  text("copying input '", port.name, "'"));
+            staged_ |= place == Place::host;
+        }
+        return buffers;
+    }
+
+    // Copies outputs that were not written in place to where they belong.
+    void fetch_outputs(std::span<void* const> outputs, const Buffers& buffers, std::int64_t n, cudaStream_t stream) {
+        for (std::size_t i = 0; i < outputs.size(); ++i) {
+            if (buffers.outputs[i] == outputs[i]) continue;
+            const Port& port = model().outputs[i];
+            const std::size_t bytes = port.bytes() * static_cast<std::size_t>(n);
+            void* to = outputs[i];
+            if (place_of(to, "output", port) == Place::host) {
+                to = pinned_outputs_[i].get();
+                deliveries_.push_back({outputs[i], to, bytes});
+                staged_ = true;
+            }
+            check(cudaMemcpyAsync(to, buffers.outputs[i], bytes, cudaMemcpyDefault, stream),
+                  text("copying output '", port.name, "'"));
+        }
+    }
+
+    void check_count(std::size_t got, std::size_t expected, const char* what) const {
+        if (got != expected) {
+            throw ArgumentError(text("'", model().name, "' has ", expected, " ", what, ", ", got, " were given"));
+        }
+    }
+
+    // Orders `stream` after the last pass, which used the same activations.
+    void follow(cudaStream_t stream) {
+        if (stream == last_stream_) return;
+        if (last_stream_ == stream_.get())
+            check(cudaEventRecord(idle_.get(), last_stream_), "marking the end of a pass");
+        check(cudaStreamWaitEvent(stream, idle_.get()), "ordering streams");
+    }
+
+    void wait() {
+        if (last_stream_ == stream_.get()) {
+            check(cudaStreamSynchronize(stream_.get()), text("running '", model().name, "'"));
+        } else {
+            check(cudaEventSynchronize(idle_.get()), text("running '", model().name, "'"));
+        }
+    }
+
+    // Waits for passes that use host staging and empties it.
+    void finish() {
+        if (!staged_) return;
+        wait();
+        for (const Delivery& d : deliveries_) std::memcpy(d.to, d.from, d.bytes);
+        deliveries_.clear();
+        staged_ = false;
+    }
+
+    // One pass step by step, on these inputs.
+    void walk_on(std::span<const void* const> inputs, std::int64_t n, StepVisitor& mode) {
+        finish();
+        follow(stream_.get());
+        const std::size_t i = batch_index_for(n);
+        const Buffers staged = staging(i);
+        const Buffers buffers = stage_inputs(inputs, staged.outputs, n, i, stream_.get());
+        last_stream_ = stream_.get();
+        walk(mode, buffers, i);
+        check(cudaStreamSynchronize(stream_.get()), text("running '", model().name, "' step by step"));
+    }
+
+    Network network_;
+    std::mutex mutex_;
+    Stream stream_;
+    Event idle_;                // the end of the last pass on a caller's stream
+    cudaStream_t last_stream_;  // of the last pass
+    CudnnHandle cudnn_;
+    DeviceBuffer arena_;
+    DeviceBuffer workspace_;
+    std::vector<PinnedBuffer> pinned_inputs_;
+    std::vector<PinnedBuffer> pinned_outputs_;
+    std::size_t pinned_bytes_ = 0;
+    Executor executor_;
+    std::vector<Captured> captured_;  // by planned batch size
+    std::vector<Delivery> deliveries_;
+    bool staged_ = false;  // host staging is in use
+    Timings startup_;
+};
+
+}  // namespace cnngen

@@ -1,0 +1,144 @@
+// Matrix products by cuBLASLt: y = epilogue(x w^T + residual + bias), all row-major.
+#pragma once
+
+#include <algorithm>
+#include <optional>
+#include <span>
+
+#include "cnngen/memory.hpp"
+#include "cnngen/operation.hpp"
+
+namespace cnngen::lt {
+
+constexpr cudaDataType_t data_type(DType dtype) {
+    switch (dtype) {
+        case DType::float16:
+            return CUDA_R_16F;
+        case DType::bfloat16:
+            return CUDA_R_16BF;
+        case DType::float32:
+            break;
+    }
+    return CUDA_R_32F;
+}
+
+// The epilogue in cuBLASLt's terms.
+struct Fused {
+    cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
+    int bias = -1;      // index among the epilogue's operands
+    int residual = -1;  // likewise
+};
+
+// What cuBLASLt can fuse: residual and bias in any order, then ReLU or tanh-GELU; nothing for any other epilogue.
+inline std::optional<Fused> fuse(const Matmul& m) {
+    Fused out;
+    int operand = 0;
+    bool has_relu = false, has_gelu = false;
+    for (const Pointwise& step : m.epilogue) {
+        const bool is_bias = step.function == Function::add && step.operand.rank == 1;
+        const bool is_residual = step.function == Function::add && step.operand.rank == 2;
+        const bool is_relu = step.function == Function::relu && step.a == 0 && step.b == no_limit && step.slope == 0;
+        if (has_relu || has_gelu || (step.operand.rank && step.operand.dtype != m.y.dtype)) return std::nullopt;
+        if (is_bias && out.bias < 0) {
+            out.bias = operand;
+        } else if (is_residual && out.residual < 0 && step.operand.dims == m.y.dims) {
+            out.residual = operand;
+        } else if (is_relu) {
+            has_relu = true;
+        } else if (step.function == Function::gelu_tanh) {
+            has_gelu = true;
+        } else {
+            return std::nullopt;
+        }
+        operand += step.operand.rank != 0;
+    }
+    const bool has_bias = out.bias >= 0;
+    if (has_relu) {
+        out.epilogue = has_bias ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_RELU;
+    } else if (has_gelu) {
+        out.epilogue = has_bias ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_GELU;
+    } else if (has_bias) {
+        out.epilogue = CUBLASLT_EPILOGUE_BIAS;
+    }
+    return out;
+}
+
+// A matrix product with its algorithm. Column-major cuBLAS sees y^T = w x^T: A is w, transposed, B is x.
+class Plan {
+   public:
+    // Throws where cuBLASLt has no algorithm within the workspace.
+    Plan(const Matmul& m, cublasLtHandle_t handle, std::size_t workspace_limit) : fused_(*fuse(m)) {
+        const bool exact = m.x.dtype != DType::float32 || !m.tf32;
+        const auto compute = exact ? CUBLAS_COMPUTE_32F : CUBLAS_COMPUTE_32F_FAST_TF32;
+        check(cublasLtMatmulDescCreate(operation_.out(), compute, CUDA_R_32F), "cuBLASLt: describing a product");
+        set(CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
+        set(CUBLASLT_MATMUL_DESC_EPILOGUE, fused_.epilogue);
+        layout(a_, m.w);
+        layout(b_, m.x);
+        layout(d_, m.y);
+        layout(c_, fused_.residual < 0 ? m.y : residual_of(m));
+
+        Preference preference;
+        check(cublasLtMatmulPreferenceCreate(preference.out()), "cuBLASLt: creating a preference");
+        check(cublasLtMatmulPreferenceSetAttribute(preference.get(), CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                                                   &workspace_limit, sizeof workspace_limit),
+              "cuBLASLt: limiting the workspace");
+        int found = 0;
+        cublasLtMatmulHeuristicResult_t result{};
+        check(cublasLtMatmulAlgoGetHeuristic(handle, operation_.get(), a_.get(), b_.get(), c_.get(), d_.get(),
+                                             preference.get(), 1, &result, &found),
+              text("cuBLASLt: looking for an algorithm for ", shape_text(m.x), " times ", shape_text(m.w)));
+        if (!found) throw Error("cuBLASLt has no algorithm within the workspace limit");
+        algorithm_ = result.algo;
+        workspace_ = result.workspaceSize;
+    }
+
+    std::size_t workspace() const { return workspace_; }
+    std::string engine() const {
+        int id = 0;
+        std::size_t written = 0;
+        cublasLtMatmulAlgoConfigGetAttribute(&algorithm_, CUBLASLT_ALGO_CONFIG_ID, &id, sizeof id, &written);
+        return text("cublasLt ", id);
+    }
+
+    // Addresses of x, w, y and the epilogue's operands, in the order of the epilogue.
+    void execute(cublasLtHandle_t handle, std::span<void* const> addresses, void* workspace, cudaStream_t stream) {
+        if (fused_.bias >= 0) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, addresses[3 + fused_.bias]);
+        void* const y = addresses[2];
+        void* const c = fused_.residual < 0 ? y : addresses[3 + fused_.residual];
+        const float alpha = 1, beta = fused_.residual < 0 ? 0 : 1;
+        check(cublasLtMatmul(handle, operation_.get(), &alpha, addresses[1], a_.get(), addresses[0], b_.get(), &beta, c,
+                             c_.get(), y, d_.get(), &algorithm_, workspace, workspace_, stream),
+              "cuBLASLt: running a product");
+    }
+
+   private:
+    using Layout = Owned<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
+    using Operation = Owned<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
+    using Preference = Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
+
+    template <class Value>
+    void set(cublasLtMatmulDescAttributes_t name, const Value& value) {
+        check(cublasLtMatmulDescSetAttribute(operation_.get(), name, &value, sizeof value),
+              "cuBLASLt: setting an attribute");
+    }
+
+    // A row-major M x N matrix is a column-major N x M one.
+    static void layout(Layout& into, const Tensor& t) {
+        check(cublasLtMatrixLayoutCreate(into.out(), data_type(t.dtype), static_cast<std::uint64_t>(t.dims[1]),
+                                         static_cast<std::uint64_t>(t.dims[0]), t.strides[0]),
+              "cuBLASLt: describing a matrix");
+    }
+
+    static const Tensor& residual_of(const Matmul& m) {
+        return std::ranges::find_if(m.epilogue, [](const Pointwise& p) { return p.operand.rank == 2; })->operand;
+    }
+
+    Fused fused_;
+    Operation operation_;
+    Layout a_, b_, c_, d_;
+    cublasLtMatmulAlgo_t algorithm_{};
+    std::size_t workspace_ = 0;
+};
+
+}  // namespace cnngen::lt

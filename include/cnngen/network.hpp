@@ -1,0 +1,219 @@
+// A network on a GPU: its weights and its plans. Contexts, which run it, are in context.hpp.
+#pragma once
+
+#include <dlfcn.h>
+
+#include <chrono>
+
+#include "cnngen/model.hpp"
+#include "cnngen/modes.hpp"
+#include "cnngen/weights.hpp"
+
+namespace cnngen {
+
+struct Options {
+    int device = 0;
+    std::string weights =
+        {};  // path; empty: Model::weight_file beside the program or library, or in the current folder
+    std::size_t workspace_limit = std::size_t{256} << 20;
+    std::string plan_cache = default_plan_cache();  // folder for built plans; empty: none
+};
+
+// Milliseconds by part, in order.
+using Timings = std::vector<std::pair<std::string, double>>;
+
+class Stopwatch {
+   public:
+    // Adds the time since the last lap under `part`.
+    void lap(Timings& timings, const char* part) {
+        const auto now = std::chrono::steady_clock::now();
+        timings.emplace_back(part, std::chrono::duration<double, std::milli>(now - last_).count());
+        last_ = now;
+    }
+
+   private:
+    std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+// 13000 is "13.0".
+inline std::string cuda_version_text(int version) { return text(version / 1000, ".", version % 1000 / 10); }
+inline std::string cudnn_version_text(std::size_t v) { return text(v / 10000, ".", v / 100 % 100, ".", v % 100); }
+
+// Throws where driver, libraries or GPU cannot run what was compiled.
+inline void check_installation(const Model& model, int device) {
+    int driver = 0;
+    cudaDriverGetVersion(&driver);
+    const std::string built_with = cuda_version_text(CUDART_VERSION);
+    if (!driver) {
+        throw Error(text("no NVIDIA driver was found: '", model.name, "' runs on an NVIDIA GPU with a driver for CUDA ",
+                         built_with, " or newer"));
+    }
+    if (driver / 1000 < CUDART_VERSION / 1000) {
+        throw Error(text("the NVIDIA driver is for CUDA ", cuda_version_text(driver), ", older than CUDA ", built_with,
+                         " that '", model.name, "' was built with: update the driver"));
+    }
+    int runtime = 0;
+    check(cudaRuntimeGetVersion(&runtime), "asking for the CUDA runtime's version");
+    if (runtime < CUDART_VERSION) {
+        throw Error(text("the CUDA runtime library is ", cuda_version_text(runtime), ", older than ", built_with,
+                         " that '", model.name, "' was built with"));
+    }
+    if (cudnnGetVersion() < CUDNN_VERSION) {
+        throw Error(text("the cuDNN library is ", cudnn_version_text(cudnnGetVersion()), ", older than ",
+                         cudnn_version_text(CUDNN_VERSION), " that '", model.name,
+                         "' was built with: update it or build again"));
+    }
+    // The patch version may differ: packages pin it to each other, and the interface is the same.
+    if (cublasLtGetVersion() / 100 < CUBLAS_VERSION / 100) {
+        throw Error(text("the cuBLASLt library is ", cublasLtGetVersion(), ", older than ", CUBLAS_VERSION, " that '",
+                         model.name, "' was built with: update it or build again"));
+    }
+    int count = 0;
+    const cudaError_t status = cudaGetDeviceCount(&count);
+    if (status == cudaErrorNoDevice || (status == cudaSuccess && !count)) {
+        cudaGetLastError();
+        throw Error(text("no NVIDIA GPU was found: '", model.name, "' needs one"));
+    }
+    check(status, "looking for GPUs");
+    if (device < 0 || device >= count) {
+        throw ArgumentError(text("there is no GPU ", device, ": this machine has ", count, ", numbered from 0"));
+    }
+}
+
+// Throws where the current GPU is of an architecture that the binary has no code for.
+inline void check_architecture(const Model& model, const cudaDeviceProp& gpu) {
+    cudaFuncAttributes attributes{};
+    const cudaError_t status = cudaFuncGetAttributes(&attributes, model.kernel);
+    if (status == cudaSuccess) return;
+    if (status != cudaErrorNoKernelImageForDevice && status != cudaErrorInvalidDeviceFunction &&
+        status != cudaErrorInvalidKernelImage && status != cudaErrorUnsupportedPtxVersion) {
+        check(status, "loading the kernels");
+    }
+    cudaGetLastError();
+    std::string list;
+    for (int architecture : model.architectures) list += text(list.empty() ? "" : ", ", architecture / 10);
+    throw Error(text("'", model.name, "' was built for the architectures ", list, ", but ", gpu.name, " is ", gpu.major,
+                     gpu.minor, ": build it again with that --arch"));
+}
+
+// The weight file's path: as given, or where it is found. Throws with every place that was looked at.
+inline std::string find_weights(const Model& model, const std::string& given) {
+    if (!given.empty()) return given;
+    std::vector<std::filesystem::path> places;
+    Dl_info binary{};
+    if (dladdr(reinterpret_cast<const void*>(model.forward), &binary) && binary.dli_fname) {
+        places.push_back(std::filesystem::path(binary.dli_fname).parent_path() / model.weight_file);
+    }
+    places.push_back(std::filesystem::path(model.weight_file));
+    std::string looked;
+    for (const auto& place : places) {
+        std::error_code ignored;
+        if (std::filesystem::exists(place, ignored)) return place.string();
+        looked += text(looked.empty() ? "'" : " and '", place.string(), "'");
+    }
+    throw Error(text("the weight file of '", model.name, "' was not found; looked for ", looked));
+}
+
+// Folder of the serialized plans of this cuDNN and GPU.
+inline PlanFolder plan_folder(const std::string& base, const cudaDeviceProp& gpu) {
+    if (base.empty()) return {};
+    std::string name = text(cudnnGetVersion(), "-", gpu.name, "-sm", gpu.major, gpu.minor);
+    std::ranges::replace_if(name, [](unsigned char c) { return !std::isalnum(c) && c != '-'; }, '_');
+    return PlanFolder(std::filesystem::path(base) / name);
+}
+
+// The steps of one planned batch size and the operations among them.
+inline Collect collect(const Model& model, std::size_t batch_index) {
+    Collect steps;
+    Buffers nowhere;
+    nowhere.inputs.resize(model.inputs.size());
+    nowhere.outputs.resize(model.outputs.size());
+    Pass pass(steps, nowhere, model.batch_sizes[batch_index], batch_index);
+    model.forward(pass);
+    return steps;
+}
+
+// A network's weights and plans on one GPU; immutable, shared by its contexts, safe to use from several threads.
+class Network {
+   public:
+    explicit Network(const Model& model, const Options& options = {})
+        : state_(std::make_shared<State>(model, options)) {}
+
+    const Model& model() const { return state_->model; }
+    int device() const { return state_->device; }
+    const cudaDeviceProp& gpu() const { return state_->gpu; }
+    void* weights() const { return state_->weights.get(); }
+    const Planner& planner() const { return *state_->planner; }
+    const Timings& startup() const { return state_->startup; }
+
+    // The steps at a planned batch size, with their plans.
+    const std::vector<Step>& steps(std::size_t batch_index) const { return state_->steps[batch_index]; }
+
+    // The largest need of any step at any batch size.
+    std::size_t workspace_bytes() const {
+        std::size_t bytes = 0;
+        for (const auto& steps : state_->steps) {
+            for (const Step& step : steps) bytes = std::max(bytes, step.plan ? step.plan->workspace() : 0);
+        }
+        return bytes;
+    }
+    std::size_t arena_bytes() const { return *std::ranges::max_element(model().arena_bytes); }
+
+   private:
+    struct State {
+        State(const Model& m, const Options& options) : model(m), device(options.device) {
+            Stopwatch watch;
+            check_installation(model, device);
+            const DeviceGuard guard(device);
+            check(cudaFree(nullptr), text("starting CUDA on GPU ", device));
+            check(cudaGetDeviceProperties(&gpu, device), "asking for the GPU's properties");
+            check_architecture(model, gpu);
+            watch.lap(startup, "context");
+            planner.emplace(device, options.workspace_limit, plan_folder(options.plan_cache, gpu));
+            watch.lap(startup, "libraries");
+            upload(find_weights(model, options.weights));
+            watch.lap(startup, "weights");
+            plan();
+            watch.lap(startup, "plans");
+        }
+
+        void upload(const std::string& path) {
+            WeightFile file(path, {model.weight_bytes, model.weight_layout});
+            weights = allocate_device(model.weight_bytes, "weights");
+            const PinnedBuffer host = allocate_pinned(model.weight_bytes, "weights");
+            file.read({static_cast<std::byte*>(host.get()), model.weight_bytes});
+            check(cudaMemcpy(weights.get(), host.get(), model.weight_bytes, cudaMemcpyHostToDevice),
+                  "copying the weights to the GPU");
+        }
+
+        void plan() {
+            std::vector<Collect> collected;
+            std::vector<Operation> operations;
+            for (std::size_t i = 0; i < model.batch_sizes.size(); ++i) {
+                collected.push_back(collect(model, i));
+                const auto& found = collected.back().operations;
+                operations.insert(operations.end(), found.begin(), found.end());
+            }
+            planner->prepare(operations);
+            for (Collect& c : collected) {
+                auto operation = c.operations.begin();
+                for (Step& step : c.steps) {
+                    if (step.kind != "kernel") step.plan = planner->find(*operation++);
+                }
+                steps.push_back(std::move(c.steps));
+            }
+        }
+
+        const Model& model;
+        int device;
+        cudaDeviceProp gpu{};
+        DeviceBuffer weights;
+        std::optional<Planner> planner;
+        std::vector<std::vector<Step>> steps;  // by planned batch size
+        Timings startup;
+    };
+
+    std::shared_ptr<const State> state_;
+};
+
+}  // namespace cnngen

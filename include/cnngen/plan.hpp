@@ -1,0 +1,190 @@
+// Plans for operations: built once for equal ones, in parallel for different ones, and kept as text between processes.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "cnngen/cublaslt.hpp"
+#include "cnngen/cudnn.hpp"
+#include "cnngen/plan_folder.hpp"
+
+namespace cnngen {
+
+inline cudnn::Limits limits_of(const Operation& op, std::size_t workspace) {
+    return std::visit(
+        [&](const auto& o) {
+            return cudnn::Limits{.workspace = workspace, .exact_float32 = o.x.dtype == DType::float32 && !o.tf32};
+        },
+        op);
+}
+
+inline cudnn::Graph graph_of(const Operation& op, cudnnHandle_t handle) {
+    return std::visit([&](const auto& o) { return cudnn::GraphBuilder(handle).build(o); }, op);
+}
+
+inline bool is_for_cublaslt(const Operation& op) {
+    const Matmul* m = std::get_if<Matmul>(&op);
+    return m && lt::fuse(*m);
+}
+
+// What a step executes; shared by contexts, which may capture at the same time.
+class Plan {
+   public:
+    explicit Plan(cudnn::Plan plan) : plan_(std::move(plan)) {}
+    explicit Plan(lt::Plan plan) : plan_(std::move(plan)) {}
+
+    std::size_t workspace() const {
+        return std::visit([](const auto& p) { return p.workspace(); }, plan_);
+    }
+    std::string engine() const {
+        if (const auto* p = std::get_if<cudnn::Plan>(&plan_)) return "cudnn " + p->engine();
+        return std::get<lt::Plan>(plan_).engine();
+    }
+
+    void execute(const std::vector<void*>& addresses, cudnnHandle_t cudnn, cublasLtHandle_t cublaslt, void* workspace,
+                 cudaStream_t stream) {
+        const std::lock_guard lock(mutex_);
+        if (auto* p = std::get_if<cudnn::Plan>(&plan_)) {
+            p->execute(cudnn, addresses, workspace);
+        } else {
+            std::get<lt::Plan>(plan_).execute(cublaslt, addresses, workspace, stream);
+        }
+    }
+
+   private:
+    std::variant<cudnn::Plan, lt::Plan> plan_;
+    std::mutex mutex_;
+};
+
+// Calls work(i) for each i below count, on at most `threads` threads, each of which first makes its state. Whatever
+// work throws is given back by index; empty: it went well.
+template <class Setup, class Work>
+std::vector<std::string> in_parallel(std::size_t count, std::size_t threads, Setup setup, Work work) {
+    std::vector<std::string> failures(count);
+    std::atomic<std::size_t> next = 0;
+    const auto worker = [&] {
+        std::optional<decltype(setup())> state;
+        for (std::size_t i; (i = next++) < count;) {
+            try {
+                if (!state) state.emplace(setup());
+                work(*state, i);
+            } catch (const std::exception& e) {
+                failures[i] = *e.what() ? e.what() : "failed";
+            }
+        }
+    };
+    std::vector<std::jthread> pool;
+    for (std::size_t i = 1; i < std::min(threads, count); ++i) pool.emplace_back(worker);
+    worker();
+    pool.clear();  // joins
+    return failures;
+}
+
+inline std::size_t default_threads() { return std::clamp(std::thread::hardware_concurrency(), 1u, 8u); }
+
+// "layer 'conv1': no cuDNN plan: ..." for each failure, at once.
+inline void throw_failures(const std::vector<Operation>& operations, const std::vector<std::string>& failures,
+                           std::string_view heading) {
+    std::string message;
+    for (std::size_t i = 0; i < failures.size(); ++i) {
+        if (failures[i].empty()) continue;
+        const Tensor& y = output_of(operations[i]);
+        message += text("\n  layer '", layer_of(operations[i]), "' (", kind_of(operations[i]), " to ", shape_text(y),
+                        " ", name_of(y.dtype), "): ", failures[i]);
+    }
+    if (!message.empty()) throw Error(text(heading, message));
+}
+
+// Each operation once: the first of each signature.
+inline std::vector<Operation> distinct(const std::vector<Operation>& operations) {
+    std::vector<Operation> out;
+    std::map<std::string, bool> seen;
+    for (const Operation& op : operations) {
+        if (seen.emplace(signature(op), true).second) out.push_back(op);
+    }
+    return out;
+}
+
+// All plans of a network on one GPU.
+class Planner {
+   public:
+    Planner(int device, std::size_t workspace_limit, PlanFolder folder)
+        : device_(device), workspace_limit_(workspace_limit), folder_(std::move(folder)), cublaslt_(make_cublaslt()) {
+        handles_.push_back(make_cudnn());
+    }
+
+    cublasLtHandle_t cublaslt() const { return cublaslt_.get(); }
+
+    // Makes the plans of all operations. Throws with every layer that has none.
+    void prepare(const std::vector<Operation>& operations) {
+        std::vector<Operation> missing;
+        for (const Operation& op : distinct(operations)) {
+            if (!load(op)) missing.push_back(op);
+        }
+        const auto setup = [this] {
+            check(cudaSetDevice(device_), "selecting the GPU");
+            CudnnHandle handle = make_cudnn();
+            const std::lock_guard lock(mutex_);
+            // Kept for good: a plan may refer to the handle that it was made with.
+            return handles_.emplace_back(std::move(handle)).get();
+        };
+        const auto failures =
+            in_parallel(missing.size(), default_threads(), setup, [&](cudnnHandle_t handle, std::size_t i) {
+                auto plan = build(missing[i], handle);
+                const std::lock_guard lock(mutex_);
+                plans_[signature(missing[i])] = std::move(plan);
+            });
+        throw_failures(missing, failures, "this GPU cannot run these layers:");
+        built_ += missing.size();
+    }
+
+    std::shared_ptr<Plan> find(const Operation& op) const { return plans_.at(signature(op)); }
+    std::size_t built() const { return built_; }
+    std::size_t size() const { return plans_.size(); }
+
+   private:
+    std::string key(const Operation& op) const { return text(signature(op), " workspace ", workspace_limit_); }
+
+    bool load(const Operation& op) {
+        if (plans_.contains(signature(op))) return true;
+        if (is_for_cublaslt(op)) return false;
+        const auto entry = folder_.read(key(op));
+        if (!entry) return false;
+        try {
+            cudnnHandle_t handle = handles_.front().get();
+            plans_[signature(op)] =
+                std::make_shared<Plan>(cudnn::Plan(entry->plan, handle, graph_of(op, handle).scalars, entry->engine));
+            return true;
+        } catch (const Error&) {
+            return false;  // of another cuDNN, or damaged: built anew and written over
+        }
+    }
+
+    std::shared_ptr<Plan> build(const Operation& op, cudnnHandle_t handle) const {
+        if (is_for_cublaslt(op)) {
+            try {
+                return std::make_shared<Plan>(lt::Plan(std::get<Matmul>(op), cublaslt_.get(), workspace_limit_));
+            } catch (const Error&) {
+                // cuDNN may know how.
+            }
+        }
+        cudnn::Plan plan =
+            cudnn::plan(graph_of(op, handle), {.handle = handle}, limits_of(op, workspace_limit_), engine_of(op));
+        folder_.write(key(op), {plan.engine(), plan.serialized()});
+        return std::make_shared<Plan>(std::move(plan));
+    }
+
+    int device_;
+    std::size_t workspace_limit_;
+    PlanFolder folder_;
+    CublasLtHandle cublaslt_;
+    std::deque<CudnnHandle> handles_;
+    std::map<std::string, std::shared_ptr<Plan>> plans_;  // by signature
+    std::mutex mutex_;
+    std::size_t built_ = 0;
+};
+
+}  // namespace cnngen
