@@ -18,14 +18,44 @@ __device__ __forceinline__ void depthwise(int batch, const T* x, const W* weight
 
     float acc[tile.th][tile.tw][tile.v] = {};
     const T* image = x + static_cast<std::int64_t>(at.n) * (shape.h * shape.w * shape.c);
-    detail::visit_windows<T, tile, shape>(
-        image, at, 0.0f, [&](const float (&value)[tile.v], int i, int j, int r, int s) {
-            // Read again for each output in this text; the compiler keeps it in registers where they suffice.
-            float filter[tile.v];
-            to_float(load_readonly<tile.v>(weight + ((r * shape.s + s) * shape.c + at.c)), filter);
+    const auto read_filter = [&](int r, int s, float (&filter)[tile.v]) {
+        to_float(load_readonly<tile.v>(weight + ((r * shape.s + s) * shape.c + at.c)), filter);
+    };
+    const auto multiply = [&](const float (&value)[tile.v], const float (&filter)[tile.v], float (&sum)[tile.v]) {
 #pragma unroll
-            for (int v = 0; v < tile.v; ++v) acc[i][j][v] = fmaf(value[v], filter[v], acc[i][j][v]);
-        });
+        for (int v = 0; v < tile.v; ++v) sum[v] = fmaf(value[v], filter[v], sum[v]);
+    };
+    if constexpr (tile.th == 1 && tile.tw == 1) {
+        // Each tap of the filter is used once.
+        detail::visit_windows<T, tile, shape>(
+            image, at, 0.0f, [](int) {},
+            [&](const float (&value)[tile.v], int i, int j, int r, int s) {
+                float filter[tile.v];
+                read_filter(r, s, filter);
+                multiply(value, filter, acc[i][j]);
+            });
+    } else {
+        // A row of outputs needs one row of the filter at a time; several rows need all of it.
+        constexpr bool by_row = tile.th == 1;
+        constexpr int rows = by_row ? 1 : shape.r;
+        float filter[rows][shape.s][tile.v];
+        const auto read_rows = [&](int first) {
+#pragma unroll
+            for (int r = 0; r < rows; ++r) {
+#pragma unroll
+                for (int s = 0; s < shape.s; ++s) read_filter(first + r, s, filter[r][s]);
+            }
+        };
+        if (!by_row) read_rows(0);
+        detail::visit_windows<T, tile, shape>(
+            image, at, 0.0f,
+            [&](int y) {
+                if (by_row) read_rows(y / shape.dilation_h);
+            },
+            [&](const float (&value)[tile.v], int i, int j, int r, int s) {
+                multiply(value, filter[by_row ? 0 : r][s], acc[i][j]);
+            });
+    }
     detail::finish_tile<tile, shape>(acc, at, y, epilogue);
 }
 

@@ -27,13 +27,14 @@ __device__ __forceinline__ void max_pool(int batch, const T* x, Y* y, const Epil
         }
     }
     const T* image = x + static_cast<std::int64_t>(at.n) * (shape.h * shape.w * shape.c);
-    detail::visit_windows<T, tile, shape>(image, at, -INFINITY,
-                                          [&](const float (&value)[tile.v], int i, int j, int, int) {
+    detail::visit_windows<T, tile, shape>(
+        image, at, -INFINITY, [](int) {},
+        [&](const float (&value)[tile.v], int i, int j, int, int) {
 #pragma unroll
-                                              for (int v = 0; v < tile.v; ++v) {
-                                                  acc[i][j][v] = fn::max(value[v], acc[i][j][v]);
-                                              }
-                                          });
+            for (int v = 0; v < tile.v; ++v) {
+                acc[i][j][v] = fn::max(value[v], acc[i][j][v]);
+            }
+        });
     detail::finish_tile<tile, shape>(acc, at, y, epilogue);
 }
 
@@ -62,10 +63,12 @@ __device__ __forceinline__ void avg_pool(int batch, const T* x, Y* y, const Epil
 
     float acc[tile.th][tile.tw][tile.v] = {};
     const T* image = x + static_cast<std::int64_t>(at.n) * (shape.h * shape.w * shape.c);
-    detail::visit_windows<T, tile, shape>(image, at, 0.0f, [&](const float (&value)[tile.v], int i, int j, int, int) {
+    detail::visit_windows<T, tile, shape>(
+        image, at, 0.0f, [](int) {},
+        [&](const float (&value)[tile.v], int i, int j, int, int) {
 #pragma unroll
-        for (int v = 0; v < tile.v; ++v) acc[i][j][v] += value[v];
-    });
+            for (int v = 0; v < tile.v; ++v) acc[i][j][v] += value[v];
+        });
 
     constexpr int low_h = count_include_pad ? -shape.pad_top : 0;
     constexpr int low_w = count_include_pad ? -shape.pad_left : 0;

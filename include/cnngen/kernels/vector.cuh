@@ -75,16 +75,15 @@ __device__ __forceinline__ Vec<T, V> load(const T* from) {
     return detail::bits_as<Vec<T, V>>(words);
 }
 
-// As load, through the read-only cache: for data that nothing writes while the kernel runs.
+// As load, for data that nothing writes while the kernel runs. From a `const T* __restrict__` parameter the compiler
+// makes it a read-only load (ld.global.nc) by itself; __ldg is volatile assembly, of which two equal ones stay two.
 template <int V, typename T>
-__device__ __forceinline__ Vec<T, V> load_readonly(const T* from) {
-    using Access = detail::Access<T, V>;
-    typename Access::Word words[Access::count];
-#pragma unroll
-    for (int i = 0; i < Access::count; ++i) words[i] = __ldg(reinterpret_cast<const typename Access::Word*>(from) + i);
-    return detail::bits_as<Vec<T, V>>(words);
+__device__ __forceinline__ Vec<T, V> load_readonly(const T* __restrict__ from) {
+    return load<V>(from);
 }
 
+// Writes V elements to global memory. An ordinary assignment would often be split into 4-byte stores; the intrinsic is
+// one access, and an ordinary one (write back) in all else.
 template <typename T, int V>
 __device__ __forceinline__ void store(T* to, const Vec<T, V>& value) {
     using Access = detail::Access<T, V>;
@@ -93,7 +92,7 @@ __device__ __forceinline__ void store(T* to, const Vec<T, V>& value) {
     };
     const Words words = detail::bits_as<Words>(value);
 #pragma unroll
-    for (int i = 0; i < Access::count; ++i) reinterpret_cast<typename Access::Word*>(to)[i] = words.word[i];
+    for (int i = 0; i < Access::count; ++i) __stwb(reinterpret_cast<typename Access::Word*>(to) + i, words.word[i]);
 }
 
 __device__ __forceinline__ float to_float(float x) { return x; }

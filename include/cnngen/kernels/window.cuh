@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 
 #include "vector.cuh"
 
@@ -24,6 +25,10 @@ struct Tile {
     int v;
     int tw = 1, th = 1;
     int threads = 256;  // of a block
+    // Neighbouring threads take `groups` vectors of neighbouring channels, then the tiles to the right and below, then
+    // the next channels; 0: all channels first. Fewer channels a block are more rows a block, which share their inputs
+    // in the multiprocessor's own cache. Must divide the channels' vectors.
+    int groups = 0;
 };
 
 namespace detail {
@@ -47,21 +52,32 @@ __host__ __device__ constexpr unsigned blocks(const WindowShape& shape, const Ti
     return detail::blocks_of(batch * items(shape, tile), tile.threads);
 }
 
-// A tile for tensors of T: the largest that still gives the GPU enough threads to hide its latencies. At batch 1 the
-// maps are small, and more threads win over more reuse.
+// A tile for tensors of T: the largest that fits the registers and still gives the GPU enough threads to hide its
+// latencies. At batch 1 the maps are small, and more threads win over more reuse.
 template <typename T>
 __host__ __device__ constexpr Tile window_tile(const WindowShape& shape, int batch) {
     constexpr std::int64_t enough = 16 * 1024;  // about 4 warps on each multiprocessor of a large GPU
     Tile tile = {.v = vector_width<T>(shape.c), .tw = 1, .th = 1, .threads = 128};
-    // Large windows keep to one output a thread: the unrolled code of a tile would not fit the instruction cache.
     const int runs[3][2] = {{4, 2}, {4, 1}, {2, 1}};
     for (const auto& run : runs) {
-        const bool small = shape.s <= 7 && shape.r * shape.s * run[0] * run[1] <= 100;
-        const bool full = shape.ow >= run[0] && shape.oh >= run[1];
-        const Tile larger = {.v = tile.v, .tw = run[0], .th = run[1], .threads = tile.threads};
-        if (small && full && batch * items(shape, larger) >= enough) return larger;
+        const int tw = run[0], th = run[1];
+        // Accumulators and filters, in registers. A single row of outputs needs one row of filters at a time.
+        const bool fits = shape.s <= 7 && tile.v * (tw * th + shape.s * (th > 1 ? shape.r : 1)) <= 110;
+        const Tile larger = {.v = tile.v, .tw = tw, .th = th, .threads = tile.threads};
+        if (fits && shape.ow >= tw && shape.oh >= th && batch * items(shape, larger) >= enough) {
+            tile = larger;
+            break;
+        }
     }
-    while (tile.v * static_cast<int>(sizeof(T)) > 8 && batch * items(shape, tile) < enough) tile.v /= 2;
+    if (tile.tw == 1) {
+        while (tile.v * static_cast<int>(sizeof(T)) > 8 && batch * items(shape, tile) < enough) tile.v /= 2;
+    }
+    if (batch * items(shape, tile) >= 16 * enough) tile.threads = 256;
+    // 64 to 128 bytes of each pixel, in whole 32-byte sectors.
+    for (const int bytes : {128, 96, 64}) {
+        const int groups = bytes / static_cast<int>(tile.v * sizeof(T));
+        if (tile.groups == 0 && groups > 0 && shape.c / tile.v % groups == 0) tile.groups = groups;
+    }
     return tile;
 }
 
@@ -72,10 +88,11 @@ struct TilePosition {
     int n, c, h, w;
 };
 
-// Which tile this thread computes, channels fastest so that a warp's accesses are contiguous. False beyond the batch.
+// Which tile this thread computes. False beyond the batch.
 template <Tile tile, WindowShape shape>
 __device__ __forceinline__ bool tile_position(int batch, TilePosition& at) {
-    constexpr unsigned groups = shape.c / tile.v;
+    constexpr unsigned all_groups = shape.c / tile.v;
+    constexpr unsigned groups = tile.groups > 0 ? tile.groups : all_groups;
     constexpr unsigned columns = ceil_div(shape.ow, tile.tw);
     constexpr unsigned rows = ceil_div(shape.oh, tile.th);
     unsigned item = blockIdx.x * blockDim.x + threadIdx.x;
@@ -84,13 +101,17 @@ __device__ __forceinline__ bool tile_position(int batch, TilePosition& at) {
     at.w = static_cast<int>(item % columns) * tile.tw;
     item /= columns;
     at.h = static_cast<int>(item % rows) * tile.th;
-    at.n = static_cast<int>(item / rows);
+    item /= rows;
+    at.c += static_cast<int>(item % (all_groups / groups)) * static_cast<int>(groups) * tile.v;
+    at.n = static_cast<int>(item / (all_groups / groups));
     return at.n < batch;
 }
 
 template <Tile tile, WindowShape shape>
 __host__ __device__ constexpr void check_window() {
     static_assert(tile.v > 0 && shape.c % tile.v == 0, "tile.v must divide the channels");
+    static_assert(tile.groups >= 0 && shape.c / tile.v % (tile.groups > 0 ? tile.groups : 1) == 0,
+                  "tile.groups must divide the channels' vectors");
     static_assert(tile.tw > 0 && tile.th > 0 && tile.threads > 0 && tile.threads <= 1024);
     static_assert(shape.r > 0 && shape.s > 0 && shape.stride_h > 0 && shape.stride_w > 0);
     static_assert(shape.dilation_h > 0 && shape.dilation_w > 0);
@@ -99,11 +120,13 @@ __host__ __device__ constexpr void check_window() {
                   "one image must have fewer than 2^31 elements");
 }
 
-// Calls visit(value, i, j, r, s) for each input vector of each window of the tile: `value` (float[tile.v]) is what tap
-// (r, s) of the window of output (at.h + i, at.w + j) reads, `outside` in the padding. `image` points to image at.n.
-// Each input is read once, whatever the number of windows that share it.
-template <typename T, Tile tile, WindowShape shape, typename Visit>
-__device__ __forceinline__ void visit_windows(const T* image, const TilePosition& at, float outside, Visit visit) {
+// Calls begin_row(y) before the tile's y-th input row is read, and visit(value, i, j, r, s) for each input vector of
+// each window of the tile: `value` (float[tile.v]) is what tap (r, s) of the window of output (at.h + i, at.w + j)
+// reads, `outside` in the padding. `image` points to image at.n. Each input is read once, whatever the number of
+// windows that share it.
+template <typename T, Tile tile, WindowShape shape, typename BeginRow, typename Visit>
+__device__ __forceinline__ void visit_windows(const T* image, const TilePosition& at, float outside, BeginRow begin_row,
+                                              Visit visit) {
     constexpr int row_span = (tile.th - 1) * shape.stride_h + (shape.r - 1) * shape.dilation_h + 1;
     constexpr int column_span = (tile.tw - 1) * shape.stride_w + (shape.s - 1) * shape.dilation_w + 1;
     // A single row of outputs reads only every dilation-th input row.
@@ -125,6 +148,7 @@ __device__ __forceinline__ void visit_windows(const T* image, const TilePosition
 #pragma unroll(row_unroll)
     for (int y = 0; y < row_span; y += row_step) {
         const bool row_inside = rows_inside || static_cast<unsigned>(top + y) < static_cast<unsigned>(shape.h);
+        begin_row(y);
 #pragma unroll(column_unroll)
         for (int x = 0; x < column_span; x += column_step) {
             const bool inside =

@@ -1,0 +1,290 @@
+// Each check runs one kernel in the emulation on random data and compares it with its definition in double precision,
+// written here without regard to speed. Outputs start as NaN, so that an element that is not written is found.
+#pragma once
+
+#include "emulation.hpp"
+// The kernels come after the emulation's names.
+#include <cmath>
+#include <limits>
+
+#include "cnngen/kernels/depthwise.cuh"
+#include "cnngen/kernels/functions.cuh"
+#include "cnngen/kernels/grouped_conv.cuh"
+#include "cnngen/kernels/pool.cuh"
+#include "cnngen/kernels/reduce.cuh"
+#include "cnngen/kernels/softmax.cuh"
+
+namespace checks {
+
+using cnngen::ConvShape;
+using cnngen::ReduceShape;
+using cnngen::ReduceTile;
+using cnngen::Reduction;
+using cnngen::SoftmaxShape;
+using cnngen::SoftmaxTile;
+using cnngen::StridedSoftmaxShape;
+using cnngen::Tile;
+using cnngen::WindowShape;
+using emulation::Buffer;
+using half = __half;
+using bfloat16 = __nv_bfloat16;
+
+inline std::mt19937 numbers{7};
+inline const char* running = "";
+
+template <typename T>
+void fill(Buffer<T>& buffer, float low = -1.0f, float high = 1.0f) {
+    std::uniform_real_distribution<float> uniform(low, high);
+    for (std::size_t i = 0; i < buffer.size(); ++i) buffer[i] = cnngen::from_float<T>(uniform(numbers));
+}
+
+// Half the distance of neighbouring numbers near 1: what storing may lose.
+template <typename T>
+constexpr double rounding() {
+    return sizeof(T) == 4 ? 0x1p-23 : (std::is_same_v<T, half> ? 0x1p-11 : 0x1p-8);
+}
+
+// `scale` is the sum of the absolute values of all terms: float sums lose some 1e-7 of it.
+template <typename Y>
+void expect(Y got, double want, double scale, std::size_t at) {
+    const double value = cnngen::to_float(got);
+    const double allowed = 1.01 * rounding<Y>() * std::fabs(want) + 2e-6 * scale + 1e-7;
+    const bool equal = value == want || (std::isnan(value) && std::isnan(want));  // infinities too
+    if (!equal && !(std::fabs(value - want) <= allowed)) {
+        std::fprintf(stderr, "%s: element %zu is %.9g, should be %.9g\n", running, at, value, want);
+        std::_Exit(1);
+    }
+}
+
+// A bias a channel, a residual an output, leaky ReLU; counts its calls, which must be one an output.
+struct Epilogue {
+    const float* bias;
+    const half* residual;
+    unsigned char* calls;
+    int oh, ow, channels;
+
+    template <int V>
+    void operator()(float (&acc)[V], int n, int c, int h, int w) const {
+        const std::size_t at = ((static_cast<std::size_t>(n) * oh + h) * ow + w) * channels + c;
+        float b[V], r[V];
+        cnngen::to_float(cnngen::load_readonly<V>(bias + c), b);
+        cnngen::to_float(cnngen::load_readonly<V>(residual + at), r);
+        for (int v = 0; v < V; ++v) {
+            acc[v] = cnngen::fn::leaky_relu(acc[v] + b[v] + r[v], 0.25f);
+            ++calls[at + v];
+        }
+    }
+};
+
+// What every kernel with an epilogue shares: its buffers, its launch and the comparison of y with `definition`, a
+// function (n, k, h, w, &scale) -> double of the output before the epilogue.
+template <typename Y, typename Launch, typename Definition>
+void run(const char* name, int batch, int channels, int oh, int ow, Launch launch, Definition definition) {
+    running = name;
+    const std::size_t count = static_cast<std::size_t>(batch) * oh * ow * channels;
+    Buffer<Y> y(count);
+    Buffer<float> bias(channels);
+    Buffer<half> residual(count);
+    std::vector<unsigned char> calls(count, 0);
+    fill(bias);
+    fill(residual);
+    launch(y.data(), Epilogue{bias.data(), residual.data(), calls.data(), oh, ow, channels});
+    y.check();
+    std::size_t at = 0;
+    for (int n = 0; n < batch; ++n) {
+        for (int h = 0; h < oh; ++h) {
+            for (int w = 0; w < ow; ++w) {
+                for (int k = 0; k < channels; ++k, ++at) {
+                    double scale = 2.0;
+                    double want = definition(n, k, h, w, scale) + double{bias[k]} + cnngen::to_float(residual[at]);
+                    want = want < 0.0 ? 0.25 * want : want;
+                    expect(y[at], want, scale, at);
+                    if (calls[at] != 1) {
+                        std::fprintf(stderr, "%s: epilogue called %d times for %zu\n", name, calls[at], at);
+                        std::_Exit(1);
+                    }
+                }
+            }
+        }
+    }
+    std::printf("%s\n", name);
+}
+
+template <typename T>
+double element(Buffer<T>& x, const auto& shape, int n, int h, int w, int c) {
+    return cnngen::to_float(x[((static_cast<std::size_t>(n) * shape.h + h) * shape.w + w) * shape.c + c]);
+}
+
+template <typename T, typename W, typename Y, Tile tile, WindowShape shape>
+void depthwise(const char* name, int batch) {
+    Buffer<T> x(static_cast<std::size_t>(batch) * shape.h * shape.w * shape.c);
+    Buffer<W> weight(shape.r * shape.s * shape.c);
+    fill(x);
+    fill(weight);
+    const auto launch = [&](Y* y, const Epilogue& epilogue) {
+        emulation::launch(cnngen::blocks(shape, tile, batch), tile.threads,
+                          [&] { cnngen::depthwise<T, tile, shape>(batch, x.data(), weight.data(), y, epilogue); });
+    };
+    run<Y>(name, batch, shape.c, shape.oh, shape.ow, launch, [&](int n, int c, int h, int w, double& scale) {
+        double sum = 0.0;
+        for (int r = 0; r < shape.r; ++r) {
+            for (int s = 0; s < shape.s; ++s) {
+                const int ih = h * shape.stride_h - shape.pad_top + r * shape.dilation_h;
+                const int iw = w * shape.stride_w - shape.pad_left + s * shape.dilation_w;
+                if (ih < 0 || ih >= shape.h || iw < 0 || iw >= shape.w) continue;
+                const double term =
+                    element(x, shape, n, ih, iw, c) * cnngen::to_float(weight[(r * shape.s + s) * shape.c + c]);
+                sum += term;
+                scale += std::fabs(term);
+            }
+        }
+        return sum;
+    });
+}
+
+template <typename T, typename W, typename Y, Tile tile, ConvShape shape>
+void grouped_conv(const char* name, int batch) {
+    constexpr int group_c = shape.c / shape.groups;
+    Buffer<T> x(static_cast<std::size_t>(batch) * shape.h * shape.w * shape.c);
+    Buffer<W> weight(shape.k * shape.r * shape.s * group_c);
+    fill(x);
+    fill(weight);
+    const auto launch = [&](Y* y, const Epilogue& epilogue) {
+        emulation::launch(cnngen::blocks(shape, tile, batch), tile.threads,
+                          [&] { cnngen::grouped_conv<T, tile, shape>(batch, x.data(), weight.data(), y, epilogue); });
+    };
+    run<Y>(name, batch, shape.k, shape.oh, shape.ow, launch, [&](int n, int k, int h, int w, double& scale) {
+        double sum = 0.0;
+        for (int r = 0; r < shape.r; ++r) {
+            for (int s = 0; s < shape.s; ++s) {
+                const int ih = h * shape.stride_h - shape.pad_top + r * shape.dilation_h;
+                const int iw = w * shape.stride_w - shape.pad_left + s * shape.dilation_w;
+                if (ih < 0 || ih >= shape.h || iw < 0 || iw >= shape.w) continue;
+                for (int c = 0; c < group_c; ++c) {
+                    const int group = k / (shape.k / shape.groups);
+                    const double term = element(x, shape, n, ih, iw, group * group_c + c) *
+                                        cnngen::to_float(weight[((k * shape.r + r) * shape.s + s) * group_c + c]);
+                    sum += term;
+                    scale += std::fabs(term);
+                }
+            }
+        }
+        return sum;
+    });
+}
+
+enum class Pool { max, avg, avg_include_pad };
+
+template <typename T, typename Y, Tile tile, WindowShape shape, Pool pool>
+void pooling(const char* name, int batch, bool with_nan = false) {
+    Buffer<T> x(static_cast<std::size_t>(batch) * shape.h * shape.w * shape.c);
+    fill(x);
+    if (with_nan) {
+        for (std::size_t i = 0; i < x.size(); i += 37) x[i] = cnngen::from_float<T>(std::nanf(""));
+    }
+    const auto launch = [&](Y* y, const Epilogue& epilogue) {
+        emulation::launch(cnngen::blocks(shape, tile, batch), tile.threads, [&] {
+            if constexpr (pool == Pool::max) {
+                cnngen::max_pool<T, tile, shape>(batch, x.data(), y, epilogue);
+            } else {
+                cnngen::avg_pool<T, tile, shape, pool == Pool::avg_include_pad>(batch, x.data(), y, epilogue);
+            }
+        });
+    };
+    run<Y>(name, batch, shape.c, shape.oh, shape.ow, launch, [&](int n, int c, int h, int w, double& scale) {
+        double sum = 0.0, largest = -std::numeric_limits<double>::infinity();
+        int cells = 0, padded_cells = 0;
+        for (int r = 0; r < shape.r; ++r) {
+            for (int s = 0; s < shape.s; ++s) {
+                const int ih = h * shape.stride_h - shape.pad_top + r * shape.dilation_h;
+                const int iw = w * shape.stride_w - shape.pad_left + s * shape.dilation_w;
+                if (ih < shape.h + shape.pad_bottom && iw < shape.w + shape.pad_right) ++padded_cells;
+                if (ih < 0 || ih >= shape.h || iw < 0 || iw >= shape.w) continue;
+                const double value = element(x, shape, n, ih, iw, c);
+                sum += value;
+                scale += std::fabs(value);
+                if (std::isnan(value) || value > largest) largest = value;
+                if (std::isnan(largest)) return largest;
+                ++cells;
+            }
+        }
+        if (pool == Pool::max) return largest;
+        return sum / std::max(1, pool == Pool::avg ? cells : padded_cells);
+    });
+}
+
+template <typename T, typename Y, ReduceTile tile, ReduceShape shape, Reduction op>
+void reduce(const char* name, int batch) {
+    Buffer<T> x(static_cast<std::size_t>(batch) * shape.h * shape.w * shape.c);
+    fill(x);
+    const auto launch = [&](Y* y, const Epilogue& epilogue) {
+        // One block more than needed: a kernel must survive any grid.
+        emulation::launch(cnngen::blocks(shape, tile, batch) + 1, tile.threads(),
+                          [&] { cnngen::reduce<T, tile, shape, op>(batch, x.data(), y, epilogue); });
+    };
+    run<Y>(name, batch, shape.c, 1, 1, launch, [&](int n, int c, int, int, double& scale) {
+        double sum = 0.0, largest = -2.0, smallest = 2.0, terms = 0.0;
+        for (int h = 0; h < shape.h; ++h) {
+            for (int w = 0; w < shape.w; ++w) {
+                const double value = element(x, shape, n, h, w, c);
+                sum += value;
+                terms += std::fabs(value);
+                largest = std::max(largest, value);
+                smallest = std::min(smallest, value);
+            }
+        }
+        if (op == Reduction::max) return largest;
+        if (op == Reduction::min) return smallest;
+        const double divisor = op == Reduction::mean ? double{shape.h} * shape.w : 1.0;
+        scale += terms / divisor;
+        return sum / divisor;
+    });
+}
+
+// Softmax over x[o, :, i], by definition; both kernels are this.
+template <typename T, typename Y>
+void expect_softmax(const char* name, Buffer<T>& x, Buffer<Y>& y, int outer, int axis, int inner) {
+    running = name;
+    y.check();
+    for (int o = 0; o < outer; ++o) {
+        for (int i = 0; i < inner; ++i) {
+            const std::size_t start = static_cast<std::size_t>(o) * axis * inner + i;
+            double largest = -std::numeric_limits<double>::infinity(), sum = 0.0;
+            for (int a = 0; a < axis; ++a) {
+                largest = std::max(largest, double{cnngen::to_float(x[start + static_cast<std::size_t>(a) * inner])});
+            }
+            for (int a = 0; a < axis; ++a) {
+                sum += std::exp(cnngen::to_float(x[start + static_cast<std::size_t>(a) * inner]) - largest);
+            }
+            for (int a = 0; a < axis; ++a) {
+                const std::size_t at = start + static_cast<std::size_t>(a) * inner;
+                const double want = std::exp(cnngen::to_float(x[at]) - largest) / sum;
+                expect(y[at], want, want, at);
+            }
+        }
+    }
+    std::printf("%s\n", name);
+}
+
+template <typename T, typename Y, SoftmaxTile tile, SoftmaxShape shape>
+void softmax(const char* name, int rows) {
+    Buffer<T> x(static_cast<std::size_t>(rows) * shape.c);
+    Buffer<Y> y(x.size());
+    fill(x, -30.0f, 90.0f);  // exp(90) overflows a float
+    emulation::launch(cnngen::blocks(shape, tile, rows) + 1, tile.threads,
+                      [&] { cnngen::softmax<T, tile, shape>(rows, x.data(), y.data()); });
+    expect_softmax(name, x, y, rows, shape.c, 1);
+}
+
+template <typename T, typename Y, int V, StridedSoftmaxShape shape>
+void softmax_strided(const char* name, int outer) {
+    constexpr int threads = 96;
+    Buffer<T> x(static_cast<std::size_t>(outer) * shape.axis * shape.inner);
+    Buffer<Y> y(x.size());
+    fill(x, -30.0f, 90.0f);
+    emulation::launch(cnngen::blocks(shape, V, threads, outer) + 1, threads,
+                      [&] { cnngen::softmax_strided<T, V, shape>(outer, x.data(), y.data()); });
+    expect_softmax(name, x, y, outer, shape.axis, shape.inner);
+}
+
+}  // namespace checks

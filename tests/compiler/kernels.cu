@@ -1,0 +1,152 @@
+// The kernels as generated code calls them: compiled by test_kernels.py for a GPU, never run. Each line below the
+// macros is one __global__ kernel; the test counts them, and allows no spill.
+#include "cnngen/kernels/depthwise.cuh"
+#include "cnngen/kernels/functions.cuh"
+#include "cnngen/kernels/grouped_conv.cuh"
+#include "cnngen/kernels/pool.cuh"
+#include "cnngen/kernels/reduce.cuh"
+#include "cnngen/kernels/softmax.cuh"
+
+using namespace cnngen;
+using half = __half;
+using bfloat16 = __nv_bfloat16;
+
+namespace {
+
+// Bias and ReLU6; a residual, where there is one, after them.
+template <typename T>
+struct Epilogue {
+    const float* bias;
+    const T* residual;
+    int oh, ow, channels;
+
+    template <int V>
+    __device__ __forceinline__ void operator()(float (&acc)[V], int n, int c, int h, int w) const {
+        float b[V], r[V] = {};
+        to_float(load_readonly<V>(bias + c), b);
+        if (residual != nullptr) {
+            to_float(load_readonly<V>(residual + (((static_cast<long long>(n) * oh + h) * ow + w) * channels + c)), r);
+        }
+#pragma unroll
+        for (int v = 0; v < V; ++v) acc[v] = fn::relu6(acc[v] + b[v]) + r[v];
+    }
+};
+
+constexpr WindowShape same(int c, int size, int taps, int stride = 1) {
+    const int pad = taps / 2;
+    const int out = (size + 2 * pad - taps) / stride + 1;
+    return {.c = c,
+            .h = size,
+            .w = size,
+            .oh = out,
+            .ow = out,
+            .r = taps,
+            .s = taps,
+            .stride_h = stride,
+            .stride_w = stride,
+            .pad_top = pad,
+            .pad_left = pad,
+            .pad_bottom = pad,
+            .pad_right = pad};
+}
+
+constexpr ConvShape grouped(int c, int size, int k, int groups) {
+    return {.c = c,
+            .h = size,
+            .w = size,
+            .k = k,
+            .oh = size,
+            .ow = size,
+            .r = 3,
+            .s = 3,
+            .groups = groups,
+            .pad_top = 1,
+            .pad_left = 1};
+}
+
+}  // namespace
+
+#define DEPTHWISE(name, T, window, ...)                                                                        \
+    constexpr WindowShape name##_shape = window;                                                               \
+    constexpr Tile name##_tile = __VA_ARGS__;                                                                  \
+    __global__ void __launch_bounds__(name##_tile.threads)                                                     \
+        name(int batch, const T* __restrict__ x, const T* __restrict__ weight, const float* __restrict__ bias, \
+             const T* __restrict__ residual, T* __restrict__ y) {                                              \
+        constexpr WindowShape s = name##_shape;                                                                \
+        depthwise<T, name##_tile, s>(batch, x, weight, y, Epilogue<T>{bias, residual, s.oh, s.ow, s.c});       \
+    }
+#define POOL(name, T, call, window, ...)                                                              \
+    constexpr WindowShape name##_shape = window;                                                      \
+    constexpr Tile name##_tile = __VA_ARGS__;                                                         \
+    __global__ void __launch_bounds__(name##_tile.threads)                                            \
+        name(int batch, const T* __restrict__ x, const float* __restrict__ bias, T* __restrict__ y) { \
+        constexpr WindowShape s = name##_shape;                                                       \
+        constexpr Tile tile = name##_tile;                                                            \
+        call(batch, x, y, Epilogue<T>{bias, nullptr, s.oh, s.ow, s.c});                               \
+    }
+#define CONV(name, T, ...)                                                                                     \
+    constexpr ConvShape name##_shape = __VA_ARGS__;                                                            \
+    constexpr Tile name##_tile = conv_tile<T>(name##_shape, 1);                                                \
+    __global__ void __launch_bounds__(name##_tile.threads)                                                     \
+        name(int batch, const T* __restrict__ x, const T* __restrict__ weight, const float* __restrict__ bias, \
+             const T* __restrict__ residual, T* __restrict__ y) {                                              \
+        constexpr ConvShape s = name##_shape;                                                                  \
+        grouped_conv<T, name##_tile, s>(batch, x, weight, y, Epilogue<T>{bias, residual, s.oh, s.ow, s.k});    \
+    }
+#define REDUCE(name, T, op, batch_size, ...)                                                          \
+    constexpr ReduceShape name##_shape = __VA_ARGS__;                                                 \
+    constexpr ReduceTile name##_tile = reduce_tile<T>(name##_shape, batch_size);                      \
+    __global__ void __launch_bounds__(name##_tile.threads())                                          \
+        name(int batch, const T* __restrict__ x, const float* __restrict__ bias, T* __restrict__ y) { \
+        reduce<T, name##_tile, name##_shape, op>(batch, x, y, Epilogue<T>{bias, nullptr, 1, 1, 1});   \
+    }
+#define SOFTMAX(name, T, Y, c)                                       \
+    constexpr SoftmaxTile name##_tile = softmax_tile<T>({c});        \
+    __global__ void __launch_bounds__(name##_tile.threads)           \
+        name(int rows, const T* __restrict__ x, Y* __restrict__ y) { \
+        softmax<T, name##_tile, SoftmaxShape{c}>(rows, x, y);        \
+    }
+#define SOFTMAX_STRIDED(name, T, V, axis, inner)                                                         \
+    __global__ void __launch_bounds__(256) name(int outer, const T* __restrict__ x, T* __restrict__ y) { \
+        softmax_strided<T, V, StridedSoftmaxShape{axis, inner}>(outer, x, y);                            \
+    }
+
+DEPTHWISE(dw_32x112, half, same(32, 112, 3), window_tile<half>(dw_32x112_shape, 64))
+DEPTHWISE(dw_32x112_small, half, same(32, 112, 3), window_tile<half>(dw_32x112_small_shape, 1))
+DEPTHWISE(dw_96x112_s2, half, same(96, 112, 3, 2), window_tile<half>(dw_96x112_s2_shape, 64))
+DEPTHWISE(dw_96x112_s2_small, half, same(96, 112, 3, 2), window_tile<half>(dw_96x112_s2_small_shape, 1))
+DEPTHWISE(dw_144x56, half, same(144, 56, 3), window_tile<half>(dw_144x56_shape, 1))
+DEPTHWISE(dw_192x28, bfloat16, same(192, 28, 3), window_tile<bfloat16>(dw_192x28_shape, 1))
+DEPTHWISE(dw_384x14, half, same(384, 14, 3), window_tile<half>(dw_384x14_shape, 1))
+DEPTHWISE(dw_960x7, half, same(960, 7, 3), window_tile<half>(dw_960x7_shape, 1))
+DEPTHWISE(dw_960x7_large, half, same(960, 7, 3), window_tile<half>(dw_960x7_large_shape, 64))
+DEPTHWISE(dw_240x28_5x5, half, same(240, 28, 5), window_tile<half>(dw_240x28_5x5_shape, 64))
+DEPTHWISE(dw_240x28_5x5_small, half, same(240, 28, 5), window_tile<half>(dw_240x28_5x5_small_shape, 1))
+DEPTHWISE(dw_96x56_7x7, half, same(96, 56, 7), window_tile<half>(dw_96x56_7x7_shape, 64))
+DEPTHWISE(dw_64x32_31x31, half, same(64, 32, 31), window_tile<half>(dw_64x32_31x31_shape, 8))
+DEPTHWISE(dw_float, float, same(32, 112, 3), window_tile<float>(dw_float_shape, 64))
+DEPTHWISE(dw_float_s2, float, same(96, 112, 3, 2), window_tile<float>(dw_float_s2_shape, 64))
+DEPTHWISE(dw_odd_channels, half, same(27, 40, 3), window_tile<half>(dw_odd_channels_shape, 64))
+
+POOL(max_3x3_s2, half, (max_pool<half, tile, s>), same(64, 112, 3, 2), window_tile<half>(max_3x3_s2_shape, 64))
+POOL(max_2x2, float, (max_pool<float, tile, s>), same(64, 112, 2, 2), {.v = 4})
+POOL(max_13x13, half, (max_pool<half, tile, s>), same(512, 13, 13), window_tile<half>(max_13x13_shape, 1))
+POOL(avg_3x3, half, (avg_pool<half, tile, s, false>), same(192, 35, 3), window_tile<half>(avg_3x3_shape, 64))
+POOL(avg_padded, bfloat16, (avg_pool<bfloat16, tile, s, true>), same(192, 35, 3), {.v = 8, .tw = 2})
+
+CONV(resnext, half, grouped(128, 56, 128, 32))
+CONV(resnext_wide, half, grouped(512, 14, 512, 32))
+CONV(dense_float, float, grouped(3, 64, 32, 1))
+CONV(multiplier, bfloat16, grouped(24, 32, 48, 24))
+
+REDUCE(mean_2048x7, half, Reduction::mean, 1, {.c = 2048, .h = 7, .w = 7})
+REDUCE(mean_2048x7_large, half, Reduction::mean, 64, {.c = 2048, .h = 7, .w = 7})
+REDUCE(mean_32x112, half, Reduction::mean, 1, {.c = 32, .h = 112, .w = 112})
+REDUCE(max_odd, float, Reduction::max, 8, {.c = 27, .h = 30, .w = 30})
+
+SOFTMAX(softmax_1000, half, float, 1000)
+SOFTMAX(softmax_1000_float, float, float, 1000)
+SOFTMAX(softmax_21, half, half, 21)
+SOFTMAX(softmax_2, float, float, 2)
+SOFTMAX(softmax_50000, half, half, 50000)
+SOFTMAX_STRIDED(softmax_middle, half, 8, 21, 4096)

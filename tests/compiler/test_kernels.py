@@ -1,0 +1,268 @@
+"""The CUDA kernels of include/cnngen/kernels: compiled for a GPU by nvcc, and run on the CPU by emulation.
+
+The shapes are template arguments, so each run writes a C++ program with random ones (the same every time) and compiles
+it with the headers as they are.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import random
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+INCLUDE = ROOT / "include"
+SIZE = {"float": 4, "half": 2, "bfloat16": 2}
+CASES = 24  # of each kernel
+
+
+def cuda_roots() -> Iterator[Path]:
+    """Folders with bin/nvcc and include/, the wheels of the running Python first."""
+    try:
+        spec = importlib.util.find_spec("nvidia.cu13")
+    except ModuleNotFoundError:
+        spec = None
+    if spec is not None and spec.submodule_search_locations:
+        yield Path(next(iter(spec.submodule_search_locations)))
+    if "CUDA_HOME" in os.environ:
+        yield Path(os.environ["CUDA_HOME"])
+    if nvcc := shutil.which("nvcc"):
+        yield Path(nvcc).resolve().parent.parent
+    yield Path("/usr/local/cuda")
+
+
+def cuda_root() -> Path:
+    for root in cuda_roots():
+        if (root / "bin" / "nvcc").exists() and (root / "include" / "cuda_fp16.h").exists():
+            return root
+    pytest.skip("no CUDA toolkit: install cuda-toolkit[nvcc,crt,nvvm,cccl,cudart]==13.0.*")
+
+
+def run(*command: str | Path) -> str:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{output[-8000:]}"
+    return output
+
+
+# --- random cases: each is one call of a check in kernel_checks.hpp ---------------------------------------------------
+
+
+def aggregate(kind: str, **fields: int) -> str:
+    return f"{kind}{{{', '.join(f'.{name} = {value}' for name, value in fields.items())}}}"
+
+
+def vector(rng: random.Random, dtype: str, channels: int) -> int:
+    """A power of two that divides the channels, up to 32 bytes."""
+    widths = [v for v in (1, 2, 4, 8, 16) if channels % v == 0 and v * SIZE[dtype] <= 32]
+    return rng.choice(widths[-2:])
+
+
+def extent(rng: random.Random, size: int, taps: int, stride: int, dilation: int) -> tuple[int, int, int]:
+    """Output size and padding before and after; sometimes one more output, as ceil mode has it."""
+    reach = (taps - 1) * dilation + 1
+    least = max(0, reach - size)
+    before = rng.randint(0, max(least, taps // 2 * dilation))
+    after = max(rng.randint(0, max(1, taps // 2 * dilation)), least - before)
+    output = (size + before + after - reach) // stride + 1
+    overhang = (size + before + after - reach) % stride
+    # The window that ceil mode adds must start before the padding at the end.
+    if overhang and output * stride < size + before:
+        output += rng.randint(0, 1)
+    return output, before, after
+
+
+def window(rng: random.Random) -> dict[str, int]:
+    fields = {
+        "r": rng.choice((1, 2, 3, 3, 5)),
+        "s": rng.choice((1, 2, 3, 3, 5)),
+        "stride_h": rng.choice((1, 1, 2, 3)),
+        "stride_w": rng.choice((1, 1, 2, 3)),
+        "dilation_h": rng.choice((1, 1, 1, 2, 3)),
+        "dilation_w": rng.choice((1, 1, 1, 2, 3)),
+    }
+    h, w = rng.randint(1, 13), rng.randint(1, 13)
+    oh, top, bottom = extent(rng, h, fields["r"], fields["stride_h"], fields["dilation_h"])
+    ow, left, right = extent(rng, w, fields["s"], fields["stride_w"], fields["dilation_w"])
+    pads = {"pad_top": top, "pad_left": left, "pad_bottom": bottom, "pad_right": right}
+    return {"h": h, "w": w, "oh": oh, "ow": ow, **fields, **pads}
+
+
+def window_shape(channels: int, fields: dict[str, int]) -> str:
+    return aggregate("WindowShape", c=channels, **fields)
+
+
+def window_tile(rng: random.Random, dtype: str, channels: int) -> str:
+    v = vector(rng, dtype, channels)
+    return aggregate(
+        "Tile",
+        v=v,
+        tw=rng.choice((1, 2, 3, 4)),
+        th=rng.choice((1, 1, 2, 3)),
+        threads=rng.choice((32, 96, 128)),
+        groups=rng.choice([0, *(g for g in (1, 2, 3, 4) if channels // v % g == 0)]),
+    )
+
+
+def large_window(channels: int, size: int, taps: int, pad: int) -> str:
+    pads = {"pad_top": pad, "pad_left": pad, "pad_bottom": pad, "pad_right": pad}
+    out = size + 2 * pad - taps + 1
+    return window_shape(channels, {"h": size, "w": size, "oh": out, "ow": out, "r": taps, "s": taps, **pads})
+
+
+def depthwise(rng: random.Random) -> Iterator[tuple[str, str]]:
+    for _ in range(CASES):
+        x, w, y = (rng.choice(tuple(SIZE)) for _ in range(3))
+        c = rng.choice((1, 2, 3, 6, 8, 12, 20, 24, 32))
+        arguments = f"{x}, {w}, {y}, {window_tile(rng, x, c)}, {window_shape(c, window(rng))}"
+        yield f"depthwise<{arguments}>", f"{rng.randint(1, 3)}"
+    for taps in (5, 7, 9):
+        for tw, th in ((1, 1), (2, 1), (2, 2)):
+            shape = large_window(16, 14, taps, taps // 2)
+            yield f"depthwise<half, half, half, Tile{{.v = 8, .tw = {tw}, .th = {th}}}, {shape}>", "2"
+    for batch in (1, 200):
+        shape = large_window(24, 14, 3, 1)
+        yield f"depthwise<half, half, half, cnngen::window_tile<half>({shape}, {batch}), {shape}>", "2"
+
+
+def grouped_conv(rng: random.Random) -> Iterator[tuple[str, str]]:
+    for _ in range(CASES):
+        x, w, y = (rng.choice(tuple(SIZE)) for _ in range(3))
+        groups = rng.choice((1, 1, 2, 3, 4))
+        group_c, group_k = rng.choice((1, 2, 3, 4, 8, 12)), rng.choice((1, 2, 3, 4, 8, 12, 16))
+        fields = {name: value for name, value in window(rng).items() if name not in ("pad_bottom", "pad_right")}
+        shape = aggregate("ConvShape", c=groups * group_c, k=groups * group_k, **fields, groups=groups)
+        # Designated initialisers stand in the order of the declaration.
+        order = "c h w k oh ow r s groups stride_h stride_w dilation_h dilation_w pad_top pad_left".split()
+        values = dict(re.findall(r"\.(\w+) = (\d+)", shape))
+        shape = aggregate("ConvShape", **{name: int(values[name]) for name in order})
+        v = min(vector(rng, x, group_k), vector(rng, y, group_k))
+        tile = aggregate("Tile", v=v, tw=rng.choice((1, 2, 3, 4)), th=1, threads=rng.choice((32, 96, 128)))
+        if rng.random() < 0.2:
+            tile = f"cnngen::conv_tile<{x}>({shape}, 2)"
+        yield f"grouped_conv<{x}, {w}, {y}, {tile}, {shape}>", f"{rng.randint(1, 3)}"
+
+
+def pooling(rng: random.Random) -> Iterator[tuple[str, str]]:
+    for i in range(2 * CASES):
+        x, y = rng.choice(tuple(SIZE)), rng.choice(tuple(SIZE))
+        c = rng.choice((1, 2, 3, 6, 8, 12, 24))
+        pool = ("max", "avg", "avg_include_pad")[i % 3]
+        arguments = f"{x}, {y}, {window_tile(rng, x, c)}, {window_shape(c, window(rng))}, Pool::{pool}"
+        yield f"pooling<{arguments}>", f"{rng.randint(1, 3)}"
+    for pool in ("max", "avg", "avg_include_pad"):
+        shape = large_window(8, 21, 13, 6)
+        yield f"pooling<half, half, Tile{{.v = 8}}, {shape}, Pool::{pool}>", "1"
+        shape = large_window(8, 12, 3, 1)
+        yield f"pooling<half, half, Tile{{.v = 4, .tw = 2, .th = 2}}, {shape}, Pool::{pool}>", "2, true"
+
+
+def reduce(rng: random.Random) -> Iterator[tuple[str, str]]:
+    for i in range(CASES):
+        x, y = rng.choice(tuple(SIZE)), rng.choice(tuple(SIZE))
+        c = rng.choice((1, 2, 3, 8, 24, 40, 64, 144))
+        shape = aggregate("ReduceShape", c=c, h=rng.randint(1, 15), w=rng.randint(1, 15))
+        v = vector(rng, x, c)
+        groups = rng.choice((1, 2, 4, 8, 16, 32))
+        pixels = rng.choice([p for p in (1, 2, 4, 8, 16, 32, 64, 128) if 32 <= groups * p <= 1024 and p >= v])
+        tile = aggregate("ReduceTile", v=v, groups=groups, pixels=pixels)
+        if rng.random() < 0.3:
+            tile = f"cnngen::reduce_tile<{x}>({shape}, {rng.choice((1, 64))})"
+        op = ("mean", "sum", "max", "min")[i % 4]
+        yield f"reduce<{x}, {y}, {tile}, {shape}, Reduction::{op}>", f"{rng.randint(1, 3)}"
+
+
+def softmax(rng: random.Random) -> Iterator[tuple[str, str]]:
+    for _ in range(CASES):
+        x, y = rng.choice(tuple(SIZE)), rng.choice(tuple(SIZE))
+        c = rng.choice((1, 2, 5, 10, 21, 64, 100, 1000, 1001, 3000))
+        shape = f"SoftmaxShape{{{c}}}"
+        threads = rng.choice((32, 128, 256))
+        lanes = rng.choice((1, 2, 4, 8, 16, 32, threads) if c < 500 else (32, threads))
+        tile = aggregate("SoftmaxTile", v=vector(rng, x, c), lanes=lanes, threads=threads)
+        if rng.random() < 0.4:
+            tile = f"cnngen::softmax_tile<{x}>({shape})"
+        yield f"softmax<{x}, {y}, {tile}, {shape}>", f"{rng.randint(1, 9)}"
+    for _ in range(CASES // 2):
+        x, y = rng.choice(tuple(SIZE)), rng.choice(tuple(SIZE))
+        inner = rng.choice((1, 3, 4, 24, 49, 64))
+        shape = aggregate("StridedSoftmaxShape", axis=rng.choice((1, 2, 7, 33)), inner=inner)
+        yield f"softmax_strided<{x}, {y}, {vector(rng, x, inner)}, {shape}>", f"{rng.randint(1, 5)}"
+
+
+def program(calls: list[tuple[str, str]], header: str) -> str:
+    lines = [f'    {check}("{check}", {batch});' for check, batch in calls]
+    return "\n".join([f'#include "{header}"', "using namespace checks;", "int main() {", *lines, "}", ""])
+
+
+def compile_and_run(source: str, folder: Path) -> list[str]:
+    if shutil.which("g++") is None:
+        pytest.skip("no g++")
+    (folder / "checks.cpp").write_text(source)
+    # The kernels read 16 bytes of halves as one word, which nvcc allows; the sanitizer finds misaligned ones.
+    flags = "-std=c++20 -O1 -Wall -Wextra -Werror -Wno-unknown-pragmas -fno-strict-aliasing".split()
+    flags += ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
+    includes = [f"-I{HERE}", f"-I{INCLUDE}", f"-I{cuda_root() / 'include'}"]
+    run("g++", *flags, *includes, folder / "checks.cpp", "-o", folder / "checks")
+    return run(folder / "checks").splitlines()
+
+
+KERNELS: tuple[Callable[[random.Random], Iterator[tuple[str, str]]], ...] = (
+    depthwise,
+    grouped_conv,
+    pooling,
+    reduce,
+    softmax,
+)
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.__name__)
+def test_emulated_kernel_computes_its_definition(
+    kernel: Callable[[random.Random], Iterator[tuple[str, str]]], tmp_path: Path
+) -> None:
+    calls = list(kernel(random.Random(f"cnngen {kernel.__name__}")))
+    assert len(compile_and_run(program(calls, "kernel_checks.hpp"), tmp_path)) == len(calls)
+
+
+def test_functions_are_accurate(tmp_path: Path) -> None:
+    source = '#include "function_checks.hpp"\nint main() { checks::functions(); }\n'
+    assert len(compile_and_run(source, tmp_path)) == 28
+
+
+def ptxas_report(output: str) -> dict[str, tuple[int, int]]:
+    """Kernel -> (registers, bytes of stack frame and spills), from nvcc -Xptxas -v."""
+    found = re.findall(
+        r"Function properties for (\w+)\s+(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
+        r".*?Used (\d+) registers",
+        output,
+        re.DOTALL,
+    )
+    return {name: (int(regs), int(stack) + int(out) + int(back)) for name, stack, out, back, regs in found}
+
+
+@pytest.mark.parametrize("architecture", ["sm_75", "sm_90"])
+def test_kernels_compile_without_spills(architecture: str, tmp_path: Path) -> None:
+    nvcc = cuda_root() / "bin" / "nvcc"
+    flags = f"-std=c++20 -O3 -arch={architecture} -Werror all-warnings -Xcompiler -Wall,-Wextra,-Werror -Xptxas -v"
+    output = run(nvcc, *flags.split(), f"-I{INCLUDE}", "-c", HERE / "kernels.cu", "-o", tmp_path / "kernels.o")
+    report = ptxas_report(output)
+    assert len(report) == len(re.findall(r"^[A-Z_]+\(\w+,", (HERE / "kernels.cu").read_text(), re.MULTILINE))
+    spilled = {name: numbers for name, numbers in report.items() if numbers[1] > 0}
+    assert not spilled, f"stack frames or spills: {spilled}"
+    # 128 registers leave 16 warps to a multiprocessor, enough to keep its memory busy.
+    greedy = {name: numbers for name, numbers in report.items() if numbers[0] > 128}
+    assert not greedy, f"more than 128 registers: {greedy}"
+
+
+def test_benchmark_compiles(tmp_path: Path) -> None:
+    nvcc = cuda_root() / "bin" / "nvcc"
+    flags = "-std=c++20 -O3 -arch=sm_90 -Werror all-warnings -Xcompiler -Wall,-Wextra,-Werror".split()
+    run(nvcc, *flags, f"-I{INCLUDE}", "-c", ROOT / "bench" / "kernels.cu", "-o", tmp_path / "kernels.o")
