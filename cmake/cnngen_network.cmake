@@ -95,7 +95,7 @@ cnngen_find(CUDNN cudnn.h NAMES libcudnn.so.9 cudnn HINTS ${cnngen_cudnn})
 
 # The targets of the generated project in the current folder:
 #   <name>::<name>   the C++ library with its headers
-#   _<name>          the Python module (CNNGEN_PYTHON), put into the folder itself, which is then importable
+#   <name>_core      the Python module _core (CNNGEN_PYTHON), put into the folder, which is then importable
 # The property CNNGEN_WEIGHTS of <name> is the path of the packed weights.
 function(cnngen_network name)
   # network.cu calls kernels but holds none: one pass over it is enough for every architecture.
@@ -181,13 +181,14 @@ function(cnngen_python_module name)
   endif()
 
   # NO_EXTRAS: link-time optimisation would double the time and gain nothing, the work is elsewhere.
-  pybind11_add_module(_${name} MODULE NO_EXTRAS src/bindings.cpp)
-  cnngen_compile_options(_${name})
-  target_link_libraries(_${name} PRIVATE ${name})
+  pybind11_add_module(${name}_core MODULE NO_EXTRAS src/bindings.cpp)
+  cnngen_compile_options(${name}_core)
+  target_link_libraries(${name}_core PRIVATE ${name})
   get_target_property(folders ${name} CNNGEN_LIBRARY_FOLDERS)
   set_target_properties(
-    _${name}
-    PROPERTIES CXX_VISIBILITY_PRESET hidden
+    ${name}_core
+    PROPERTIES OUTPUT_NAME _core
+               CXX_VISIBILITY_PRESET hidden
                VISIBILITY_INLINES_HIDDEN ON
                BUILD_WITH_INSTALL_RPATH ON
                # First the wheels beside which the package is installed, then those that it was built with.
@@ -195,7 +196,7 @@ function(cnngen_python_module name)
   if(SKBUILD)
     cnngen_install_package(${name})
   else()
-    set_target_properties(_${name} PROPERTIES LIBRARY_OUTPUT_DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}")
+    set_target_properties(${name}_core PROPERTIES LIBRARY_OUTPUT_DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}")
   endif()
 endfunction()
 
@@ -206,7 +207,7 @@ function(cnngen_install_package name)
     message(FATAL_ERROR "${weights} is not there: weights are not committed. Write them with: cnngen generate SPEC")
   endif()
   file(GLOB stubs CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.pyi" "${CMAKE_CURRENT_SOURCE_DIR}/py.typed")
-  install(TARGETS _${name} DESTINATION ${name})
+  install(TARGETS ${name}_core DESTINATION ${name})
   install(FILES __init__.py "${weights}" ${stubs} DESTINATION ${name})
 endfunction()
 

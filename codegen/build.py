@@ -107,7 +107,7 @@ def build_project(
 
 def module_path(folder: Path) -> Path:
     """Where the extension module of a project lies once it is built, for the running Python."""
-    return folder / f"_{folder.name}{sysconfig.get_config_var('EXT_SUFFIX')}"
+    return folder / f"_core{sysconfig.get_config_var('EXT_SUFFIX')}"
 
 
 def choose_architectures(toolchain: Toolchain, archs: Sequence[str] | None) -> tuple[str, ...]:

@@ -1,3 +1,3 @@
-from mini._mini import launch, versions
+from mini._core import launch, versions
 
 __all__ = ["launch", "versions"]

@@ -2,7 +2,7 @@
 
 #include "mini/mini.hpp"
 
-PYBIND11_MODULE(_mini, m) {
+PYBIND11_MODULE(_core, m) {
     m.def("versions", [] {
         const mini::Versions v = mini::versions();
         return pybind11::make_tuple(v.cudnn, v.cublaslt, v.runtime);
