@@ -23,6 +23,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
+
 from cnngen.spec.errors import Problem, WeightError
 from cnngen.spec.types import Shape
 

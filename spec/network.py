@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
 from cnngen.spec.names import module_name
 from cnngen.spec.ops import Layer
 from cnngen.spec.ops.base import Name
 from cnngen.spec.types import DType, Model, Positive, Precision, PrecisionField, TensorLayout
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
-from pydantic_core import PydanticCustomError
 
 
 class _Tensor(Model):

@@ -18,8 +18,8 @@ _INTRO = """\
 Generated from the models in `spec/`; `cnngen schema` writes the same as a JSON schema for editors.
 
 Shapes are logical: `[N, C, H, W]`, whatever the layout in memory. A size is one number for both directions or
-`[height, width]`. The first layer reads the network's input and each further one the layer before, weights are
-read from the weight file as `<layer>.<role>` (`conv1.weight`), unless the layer says otherwise.
+`[height, width]`. The first layer reads the network's input, each further one the layer before, and weights
+come from the weight file as `<layer>.<role>` (`conv1.weight`), unless the layer says otherwise.
 """
 
 
@@ -48,7 +48,7 @@ def layer_reference() -> str:
             parts += [f"### {op}\n", _doc(layer), *([_table(layer, own)] if own else [])]
     parts += [
         "## Activations\n",
-        "Layers of their own, and values of `activation:` in conv2d and linear: `relu`, or a mapping with fields.\n",
+        "Layers of their own, and values of `activation:` in conv2d and linear: `relu`, or a mapping.\n",
     ]
     rows = [
         f"| `{cls.model_fields['op'].default}` | {_escape(_summary(cls))} | {_fields_inline(cls)} |"

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import safetensors
+from safetensors.numpy import save_file
+
 from cnngen.spec.errors import Problem, WeightError, nearest
 from cnngen.spec.manifest import ELEMENT_TYPES, Array, Manifest, format_manifest
 from cnngen.spec.ops.base import show
 from cnngen.spec.resolve import Resolved
-from safetensors.numpy import save_file
 
 _MANIFESTS = (".manifest", ".txt")
 

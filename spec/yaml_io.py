@@ -8,14 +8,15 @@ from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
 from cnngen.spec.errors import Problem, SpecError, nearest
 from cnngen.spec.network import InputSpec, NetworkSpec, OutputSpec
 from cnngen.spec.ops import ACTIVATIONS, OPS, Activation, LayerBase
 from cnngen.spec.resolve import resolve
 from cnngen.spec.types import Precision
 from cnngen.spec.yaml_nodes import Source, is_plain, parse
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 # What pydantic means, in the words of the spec's language; {0} is filled from the error's context.
 _WORDS = {

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import yaml
+
 from cnngen.spec.errors import Problem, SpecError
 
 _NULL = re.compile(r"~|null|Null|NULL|")
@@ -106,7 +107,7 @@ class _Loader(yaml.SafeLoader):
             raise yaml.composer.ComposerError(None, None, text, event.start_mark)
         if isinstance(event, yaml.AliasEvent):
             text = "aliases are not allowed here; write the value out"
-            raise yaml.composer.ComposerError(None, None, text, event.start_mark)
+            raise yaml.composer.ComposerError(None, None, text, event.start_mark)  # type: ignore[arg-type]
         return super().compose_node(parent, index)
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from pydantic import Field
+
 from cnngen.spec.ops.activation import (
     ACTIVATIONS,
     Activation,
@@ -35,7 +37,6 @@ from cnngen.spec.ops.norm import BatchNorm
 from cnngen.spec.ops.pool import AvgPool2d, GlobalAvgPool, MaxPool2d
 from cnngen.spec.ops.resize import Upsample
 from cnngen.spec.ops.softmax import Softmax
-from pydantic import Field
 
 AnyLayer = (
     Conv2d

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
 from cnngen.spec.errors import ShapeError
 from cnngen.spec.ops.base import LayerBase, show
 from cnngen.spec.types import Model, Real, Shape
-from pydantic import BeforeValidator, Field, model_validator
-from pydantic_core import PydanticCustomError
 
 
 class Activation(Model):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
 from cnngen.spec.errors import ShapeError
 from cnngen.spec.ops.base import LayerBase, Name, broadcast, show
 from cnngen.spec.types import Flag, Positive, Real, Shape
-from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
 
 class Arithmetic(LayerBase):

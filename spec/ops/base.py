@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
-from cnngen.spec.errors import ShapeError
-from cnngen.spec.types import Model, PrecisionField, Shape
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
+
+from cnngen.spec.errors import ShapeError
+from cnngen.spec.types import Model, PrecisionField, Shape
 
 
 def _printable(text: str) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
 from cnngen.spec.errors import ShapeError
 from cnngen.spec.ops.activation import ActivationField
 from cnngen.spec.ops.base import LayerBase, Name, Pads, image, window_pads, window_shape
 from cnngen.spec.types import Padding, Positive, Shape, Size2
-from pydantic import BeforeValidator, Field
-from pydantic_core import PydanticCustomError
 
 
 def _bias(value: object) -> object:

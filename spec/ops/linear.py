@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from pydantic import Field
+
 from cnngen.spec.errors import ShapeError
 from cnngen.spec.ops.base import show
 from cnngen.spec.ops.conv import WeightedLayer
 from cnngen.spec.types import Positive, Shape
-from pydantic import Field
 
 
 class Linear(WeightedLayer):

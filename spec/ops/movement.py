@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
+from pydantic import Field
+
 from cnngen.spec.errors import ShapeError
 from cnngen.spec.ops.base import LayerBase, axis_of, image, show
 from cnngen.spec.types import Integer, Positive, Real, Shape, Sides
-from pydantic import Field
 
 
 class Concat(LayerBase):

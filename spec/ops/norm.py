@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from pydantic import Field
+
 from cnngen.spec.errors import ShapeError
 from cnngen.spec.ops.base import LayerBase, show
 from cnngen.spec.types import Flag, Real, Shape
-from pydantic import Field
 
 
 class BatchNorm(LayerBase):

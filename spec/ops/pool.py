@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from pydantic import Field
+
 from cnngen.spec.errors import ShapeError
 from cnngen.spec.ops.base import LayerBase, Pads, image, window_pads, window_shape
 from cnngen.spec.types import Flag, Padding, Shape, Size2
-from pydantic import Field
 
 _STRIDE = "step: a number or [height, width]; default: the kernel's size"
 _PADDING = (

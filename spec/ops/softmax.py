@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from pydantic import Field
+
 from cnngen.spec.ops.base import LayerBase, axis_of
 from cnngen.spec.types import Integer, Shape
-from pydantic import Field
 
 
 class Softmax(LayerBase):

@@ -1,0 +1,113 @@
+"""Imports an ONNX model as a spec that a person could have written, and its weights.
+
+The nodes are walked in order. A value is a constant (an array), or a tensor that some layer makes; whatever
+depends on constants and shapes alone is evaluated on the way. What is left is rewritten to the spec's own forms
+and named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from cnngen.spec.errors import ImportModelError, SpecError
+from cnngen.spec.manifest import ELEMENT_TYPES, Array
+from cnngen.spec.names import module_name, sanitize
+from cnngen.spec.network import NetworkSpec
+from cnngen.spec.onnx.draft import Draft
+from cnngen.spec.onnx.load import load_model
+from cnngen.spec.onnx.patterns import simplify
+from cnngen.spec.onnx.walk import Imported, walk
+from cnngen.spec.resolve import resolve
+
+__all__ = ["import_onnx"]
+
+
+def import_onnx(
+    path: str | PathLike[str],
+    name: str | None = None,
+    batch_sizes: Sequence[int] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+) -> tuple[NetworkSpec, dict[str, Array]]:
+    """The spec and the weights of an ONNX model (opset 9 and newer).
+
+    Args:
+        path: the .onnx file.
+        name: of the network; default: made from the file's name.
+        batch_sizes: default: the model's own batch, 1 where it is dynamic.
+        shapes: the shape of each input that has dynamic axes beyond the batch.
+
+    Raises:
+        ImportModelError: the file cannot be read, an axis has no size, or nodes cannot be expressed: all of
+            them, each with its name and the reason.
+    """
+    file = Path(path)
+    imported = walk(load_model(file, shapes or {}))
+    imported = simplify(imported)
+    layers, weights = _layers(imported)
+    outputs: list[object] = [
+        {"layer": draft.name, "layout": "NHWC"} if draft.name in imported.nhwc else draft.name
+        for draft in imported.outputs
+    ]
+    dtypes = {array.dtype.name for array in weights.values()}
+    spec_data = {
+        "name": name or _name(file.stem),
+        "inputs": {draft.name: _input(draft, draft.name in imported.nhwc) for draft in imported.inputs},
+        "precision": dtypes.pop() if len(dtypes) == 1 else "float32",
+        "weights": "weights.safetensors",
+        "layers": layers,
+        "outputs": [] if outputs == [layers[-1]["name"]] else outputs,
+    }
+    if batch_sizes is not None:
+        spec_data["batch_sizes"] = list(batch_sizes)
+    try:
+        spec = NetworkSpec.model_validate(spec_data)
+        for batch in spec.batch_sizes:
+            resolve(spec, batch)
+    except (SpecError, ValueError) as error:
+        raise ImportModelError(f"{file}: the imported spec is not valid: {error}") from None
+    return spec, weights
+
+
+def _name(stem: str) -> str:
+    text = sanitize(stem, "net")
+    try:
+        return module_name(text)
+    except ValueError:
+        return module_name(f"{text.rstrip('_')}_net")
+
+
+def _input(draft: Draft, nhwc: bool) -> dict[str, object]:
+    return {"shape": list(draft.shape), "layout": "NHWC" if nhwc else "NCHW", "dtype": draft.dtype}
+
+
+def _layers(imported: Imported) -> tuple[list[dict[str, object]], dict[str, Array]]:
+    """The layers as a spec states them, and the weights; a tensor that two layers read is stored once."""
+    layers: list[dict[str, object]] = []
+    weights: dict[str, Array] = {}
+    stored: dict[tuple[str, str], str] = {}
+    before = imported.inputs[0].name if len(imported.inputs) == 1 else None
+    for draft in imported.layers:
+        layer: dict[str, object] = {"name": draft.name, "op": draft.op, **draft.fields}
+        sources = [source.name for source in draft.inputs]
+        if len(sources) == 1 and sources[0] != before:
+            layer["input"] = sources[0]
+        elif len(sources) > 1:
+            layer["inputs"] = sources
+        for role, parameter in draft.parameters.items():
+            tensor = f"{draft.name}.{'constant' if role == 'parameter' else role}"
+            if role == "parameter" or (role in ("weight", "bias") and draft.op in ("conv2d", "linear")):
+                shared = stored.setdefault((parameter.origin or tensor, role), tensor)
+                if shared != tensor or role == "parameter":
+                    layer[role] = tensor = shared
+            weights[tensor] = _storable(parameter.array)
+        layers.append(layer)
+        before = draft.name
+    return layers, weights
+
+
+def _storable(array: Array) -> Array:
+    return array if array.dtype.name in ELEMENT_TYPES else array.astype(np.float32)

@@ -1,0 +1,62 @@
+"""Layers in the making: what the importer rewrites before it becomes a spec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pydantic import ValidationError
+
+from cnngen.spec.errors import ShapeError
+from cnngen.spec.manifest import Array
+from cnngen.spec.ops import OPS
+from cnngen.spec.types import Shape
+
+
+class RefusalError(Exception):
+    """Why a node cannot be expressed."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A weight of a layer; `origin` names the model's tensor that it is, unchanged."""
+
+    array: Array
+    origin: str | None = None
+
+
+@dataclass(eq=False)
+class Draft:
+    """A layer, or a network input (op "input"). `fields` are the spec's, without name, op and inputs."""
+
+    name: str
+    op: str
+    inputs: list[Draft]
+    shape: Shape
+    dtype: str
+    fields: dict[str, object] = field(default_factory=dict)
+    parameters: dict[str, Parameter] = field(default_factory=dict)
+    node: str = ""
+
+
+def shape_of(op: str, fields: Mapping[str, object], inputs: Sequence[Draft], batch: int) -> Shape:
+    """The output shape of a layer, by the spec's own rule. Raises RefusalError."""
+    try:
+        layer = OPS[op].model_validate({"name": "layer", "op": op, **fields})
+        return layer.output_shape([source.shape for source in inputs] or [(batch,)])
+    except ShapeError as error:
+        raise RefusalError(str(error)) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RefusalError(
+            f"{'.'.join(map(str, first['loc'][1:] or first['loc']))}: {first['msg']}"
+        ) from None
+
+
+def users(layers: Iterable[Draft]) -> dict[Draft, list[Draft]]:
+    """Who reads what."""
+    result: dict[Draft, list[Draft]] = {}
+    for layer in layers:
+        for source in dict.fromkeys(layer.inputs):
+            result.setdefault(source, []).append(layer)
+    return result

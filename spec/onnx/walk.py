@@ -1,0 +1,307 @@
+"""Walks a model's nodes: evaluates what is constant, and drafts a layer for the rest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import onnx
+from onnx.reference import ReferenceEvaluator
+
+from cnngen.spec.errors import ImportModelError, Problem
+from cnngen.spec.manifest import Array
+from cnngen.spec.onnx.draft import Draft, Parameter, RefusalError, shape_of
+from cnngen.spec.onnx.load import Model
+from cnngen.spec.onnx.naming import Names, printable
+from cnngen.spec.types import Shape
+
+_NOT_CONSTANT = ("Random", "Bernoulli", "Multinomial")
+_LARGEST = 1 << 28  # elements of an evaluated constant
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A model as drafted layers, in execution order.
+
+    nhwc: names of inputs and output layers whose user's array is NHWC
+    """
+
+    inputs: tuple[Draft, ...]
+    layers: tuple[Draft, ...]
+    outputs: tuple[Draft, ...]
+    names: Names
+    nhwc: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A value known at import; `origin`: the initializer that it is."""
+
+    array: Array
+    origin: str | None = None
+
+
+Value = Constant | Draft
+
+
+@dataclass
+class Walk:
+    """What is known so far."""
+
+    model: Model
+    names: Names
+    batch: int
+    values: dict[str, Value]
+    layers: list[Draft] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node as its rule sees it: inputs by position, attributes by name, and ways to say what it is."""
+
+    proto: onnx.NodeProto
+    walk: Walk
+
+    @property
+    def op(self) -> str:
+        """ONNX's name of the operator."""
+        return str(self.proto.op_type)
+
+    @property
+    def opset(self) -> int:
+        """The version of ONNX's operators."""
+        return self.walk.model.opset
+
+    @property
+    def batch(self) -> int:
+        """The size of axis 0 of the network's inputs."""
+        return self.walk.batch
+
+    def value(self, index: int) -> Value | None:
+        """The input at a position; None where it is left out."""
+        names = self.proto.input
+        return self.walk.values[names[index]] if index < len(names) and names[index] else None
+
+    def values(self) -> list[Value]:
+        """All inputs that are there."""
+        return [self.walk.values[name] for name in self.proto.input if name]
+
+    def tensor(self, index: int = 0) -> Draft:
+        """The input at a position as a tensor; zeros of the batch's size become a layer."""
+        return self.as_tensor(self.value(index))
+
+    def as_tensor(self, value: Value | None) -> Draft:
+        """A tensor as it is; a constant only where it is zero and batched."""
+        if isinstance(value, Draft):
+            return value
+        if value is None:
+            raise RefusalError("an input is missing")
+        shape = value.array.shape
+        if len(shape) < 2 or shape[0] != self.batch or np.any(value.array):
+            raise RefusalError(f"a constant {list(shape)} is read where only a tensor can be")
+        return self.draft(
+            "zeros", [], {"shape": list(shape[1:])}, dtype=_float_name(value.array), named=False
+        )
+
+    def constant(self, index: int, what: str) -> Array | None:
+        """The input at a position as an array, None where it is left out; refused where data decides."""
+        value = self.value(index)
+        if isinstance(value, Draft):
+            raise RefusalError(f"{what} is not constant")
+        return None if value is None else value.array
+
+    def parameter(self, index: int, what: str) -> Parameter:
+        """The input at a position as a weight."""
+        value = self.value(index)
+        if not isinstance(value, Constant):
+            raise RefusalError(f"{what} is not constant")
+        return Parameter(value.array, value.origin)
+
+    def has(self, name: str) -> bool:
+        """Whether the attribute is given."""
+        return any(attribute.name == name for attribute in self.proto.attribute)
+
+    def integer(self, name: str, default: int) -> int:
+        """An attribute."""
+        return next((int(a.i) for a in self.proto.attribute if a.name == name), default)
+
+    def real(self, name: str, default: float) -> float:
+        """An attribute, as the shortest number that is the same float32."""
+        return next((short(a.f) for a in self.proto.attribute if a.name == name), default)
+
+    def text(self, name: str, default: str) -> str:
+        """An attribute."""
+        return next((a.s.decode("utf-8", "replace") for a in self.proto.attribute if a.name == name), default)
+
+    def integers(self, name: str) -> list[int] | None:
+        """An attribute; None where it is left out."""
+        return next(([int(i) for i in a.ints] for a in self.proto.attribute if a.name == name), None)
+
+    def integers_of(self, name: str, index: int) -> list[int] | None:
+        """An attribute of older opsets that has become the input at a position."""
+        given = self.constant(index, name) if index < len(self.proto.input) else None
+        return self.integers(name) if given is None else [int(i) for i in given.reshape(-1)]
+
+    def only_first_output(self) -> None:
+        """Refuses a node whose further outputs are used."""
+        used = [name for name in self.proto.output[1:] if name]
+        readers = {name for node in self.walk.model.nodes for name in node.input} | set(
+            self.walk.model.outputs
+        )
+        if readers.intersection(used):
+            raise RefusalError(f"its output {used[0]!r} is used; only the first can be")
+
+    def draft(
+        self,
+        op: str,
+        inputs: Sequence[Draft],
+        fields: dict[str, object] | None = None,
+        parameters: dict[str, Parameter] | None = None,
+        dtype: str | None = None,
+        named: bool = True,
+    ) -> Draft:
+        """Adds a layer. `named`: after the node; else after its op."""
+        fields, parameters = fields or {}, parameters or {}
+        shape = shape_of(op, fields, inputs, self.batch)
+        node = self.proto.name if named else ""
+        origins = [parameter.origin for parameter in parameters.values()]
+        name = self.walk.names.layer(node, op, origins[0] if origins else None)
+        layer = Draft(name, op, list(inputs), shape, dtype or inputs[0].dtype, fields, parameters, node)
+        self.walk.layers.append(layer)
+        return layer
+
+
+def walk(model: Model) -> Imported:
+    """Drafts the layers of a model. Raises ImportModelError with every node that cannot be expressed."""
+    from cnngen.spec.onnx.rules import RULES
+
+    inputs = {
+        name: Draft(printable(name), "input", [], shape, dtype)
+        for name, (shape, dtype) in model.inputs.items()
+    }
+    names = Names(
+        (node.name for node in model.nodes if node.op_type != "Constant"), (i.name for i in inputs.values())
+    )
+    batch = next(iter(inputs.values())).shape[0]
+    values: dict[str, Value] = {name: Constant(array, name) for name, array in model.constants.items()}
+    state = Walk(model, names, batch, {**values, **inputs})
+    problems: list[Problem] = []
+    for position, proto in enumerate(model.nodes):
+        reason = None
+        if proto.domain not in ("", "ai.onnx"):
+            reason = f"its domain {proto.domain!r} is not ONNX's own"
+        elif not all(name in state.values for name in proto.input if name):
+            if proto.op_type not in RULES and not _evaluable(proto):
+                reason = "the operator is not supported"  # behind a refused node, but refused by itself
+        else:
+            try:
+                _step(Node(proto, state))
+            except RefusalError as refusal:
+                reason = str(refusal)
+        if reason is not None:
+            title = f"node {proto.name!r}" if proto.name else f"node {position}"
+            problems.append(Problem(f"{title} ({proto.op_type}): {reason}", where=str(model.file)))
+    if not problems:
+        problems = [
+            Problem(f"output {name!r} does not depend on an input", where=str(model.file))
+            for name in model.outputs
+            if not isinstance(state.values.get(name), Draft)
+        ]
+    if problems:
+        raise ImportModelError(problems)
+    return _finish(state, list(inputs.values()))
+
+
+def short(value: float) -> float:
+    """The shortest decimal that is the same float32: 0.009999999776 is 0.01."""
+    return float(str(np.float32(value)))
+
+
+def _step(node: Node) -> None:
+    from cnngen.spec.onnx.rules import RULES
+
+    values = node.values()
+    proto, known = node.proto, node.walk.values
+    if _evaluable(proto) and all(isinstance(value, Constant) for value in values):
+        for name, array in zip(proto.output, _evaluate(node), strict=False):
+            known[name] = Constant(array)
+        return
+    if node.op not in RULES:
+        raise RefusalError("the operator is not supported")
+    result = RULES[node.op](node)
+    known[proto.output[0]] = Constant(result) if isinstance(result, np.ndarray) else result
+
+
+def _evaluable(proto: onnx.NodeProto) -> bool:
+    graphs = any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in proto.attribute)
+    inputs = proto.op_type == "Constant" or any(proto.input)
+    return inputs and not graphs and not proto.op_type.startswith(_NOT_CONSTANT)
+
+
+def _evaluate(node: Node) -> list[Array]:
+    """The outputs of a node whose inputs are all constant."""
+    proto = node.proto
+    feeds = {name: value.array for name, value in zip(filter(None, proto.input), node.values(), strict=True)
+             if isinstance(value, Constant)}  # fmt: skip
+    if node.op in ("ConstantOfShape", "Expand", "Tile") and feeds:
+        sizes = [float(size) for size in list(feeds.values())[-1].reshape(-1)]
+        if math.prod(max(size, 1.0) for size in sizes) > _LARGEST:
+            raise RefusalError("the constant is too large")
+    empty = onnx.TensorProto.UNDEFINED
+    graph = onnx.helper.make_graph(
+        [proto],
+        "constant",
+        [onnx.helper.make_tensor_value_info(name, empty, None) for name in feeds],
+        [onnx.helper.make_tensor_value_info(name, empty, None) for name in proto.output if name],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", node.opset)])
+    try:
+        return [np.asarray(array) for array in ReferenceEvaluator(model).run(None, feeds)]
+    except Exception as error:  # noqa: BLE001 (the evaluator raises whatever numpy does)
+        raise RefusalError(f"it cannot be evaluated: {error}") from None
+
+
+def _float_name(array: Array) -> str:
+    return array.dtype.name if array.dtype.name in ("float32", "float16", "bfloat16") else "float32"
+
+
+def _finish(state: Walk, inputs: list[Draft]) -> Imported:
+    """Outputs that are layers, each once; an input or a second use is handed out through an identity."""
+    outputs: list[Draft] = []
+    for name in state.model.outputs:
+        source = state.values[name]
+        if not isinstance(source, Draft):
+            continue
+        if source.op == "input" or source in outputs:
+            label = state.names.free(printable(name) or "output")
+            source = Draft(label, "identity", [source], source.shape, source.dtype)
+            state.layers.append(source)
+        outputs.append(source)
+    return Imported(tuple(inputs), tuple(_needed(state.layers, outputs)), tuple(outputs), state.names)
+
+
+def _needed(layers: Iterable[Draft], outputs: Iterable[Draft]) -> list[Draft]:
+    wanted, stack = set(), list(outputs)
+    while stack:
+        draft = stack.pop()
+        if draft not in wanted:
+            wanted.add(draft)
+            stack.extend(draft.inputs)
+    return [layer for layer in layers if layer in wanted]
+
+
+def without_dead(imported: Imported) -> Imported:
+    """The layers that outputs depend on."""
+    return replace(imported, layers=tuple(_needed(imported.layers, imported.outputs)))
+
+
+def reshape_to(node: Node, source: Draft, target: Shape) -> Draft:
+    """`source` under another shape; nothing, a flatten or a reshape that keeps the batch free."""
+    if target == source.shape:
+        return source
+    if len(target) == 2 and target[0] == source.shape[0]:
+        return node.draft("flatten", [source], named=False)
+    free = [0 if target[0] == source.shape[0] else -1, *target[1:]]
+    return node.draft("reshape", [source], {"shape": free}, named=False)
