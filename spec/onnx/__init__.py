@@ -1,8 +1,8 @@
 """Imports an ONNX model as a spec that a person could have written, and its weights.
 
 The nodes are walked in order. A value is a constant (an array), or a tensor that some layer makes; whatever
-depends on constants and shapes alone is evaluated on the way. What is left is rewritten to the spec's own forms
-and named.
+depends on constants and shapes alone is evaluated on the way. What is left is rewritten to the spec's own
+forms and named.
 """
 
 from __future__ import annotations
