@@ -43,6 +43,11 @@ class Body:
     uses: frozenset[int]  # the coordinates that the text names
 
 
+def quoted(text: str) -> str:
+    """A C++ string literal. Names are printable by the spec's rule, so that only these two need an escape."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
 def coordinate_names(rank: int) -> tuple[str, ...]:
     return ("n", "c", "h", "w") if rank == 4 else ("n", *(f"i{axis}" for axis in range(1, rank)))
 

@@ -9,39 +9,48 @@ from dataclasses import dataclass
 
 import clang_format
 
+from cnngen.codegen.emit.cpp import CPP_TYPES, quoted
 from cnngen.codegen.emit.render import TEMPLATES, render
 from cnngen.codegen.emit.steps import network_view
 from cnngen.codegen.graph import Value
+from cnngen.codegen.lower import OUTPUT
 from cnngen.codegen.passes.plan_weights import layout_fingerprint
 from cnngen.codegen.plan import Plan
 from cnngen import __version__ as VERSION
 from cnngen.spec.names import CppIdentifier, identifiers
+from cnngen.spec.network import NetworkSpec
 
 CPP_SUFFIXES = (".cu", ".cuh", ".cpp", ".hpp")
+RESERVED_ARGUMENTS = ("self", "out", "stream", "n", "run", "run_async", "inputs", "outputs", "batch_sizes", "model")
 
 
 @dataclass(frozen=True)
 class PortView:
-    """A network input or output. `shape`: of one item, in memory order; `staging`: bytes, one a batch size."""
+    """A network input or output. Shapes are of one item, in memory order; `staging`: bytes, one a batch size."""
 
     name: str
     identifier: CppIdentifier
     dtype: str
-    layout: str
+    layout: str  # of an image: NCHW or NHWC
     shape: tuple[int, ...]
-    logical_shape: tuple[int, ...]
     staging: tuple[int, ...]
 
     @property
-    def text(self) -> str:
+    def element(self) -> str:
+        return CPP_TYPES[self.dtype]
+
+    @property
+    def port(self) -> str:
         """The fields of its cnngen::Port."""
-        shape, staging = (", ".join(map(str, numbers)) for numbers in (self.shape, self.staging))
-        name = self.name.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{name}", DType::{self.dtype}, "{self.layout}", {{{shape}}}, {{{staging}}}'
+        dims, staging = (", ".join(map(str, numbers)) for numbers in (self.shape, self.staging))
+        return (f'.name = {quoted(self.name)}, .dtype = DType::{self.dtype}, .layout = "{self.layout}", '
+                f".shape = {{{dims}}}, .staging = {{{staging}}}")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ProjectView:
+    """What every template but those of the kernels and the steps needs, as text that is ready to be placed."""
+
     name: str
     version: str
     notice: str
@@ -59,20 +68,21 @@ class ProjectView:
 def project_files(plan: Plan, spec_hash: str, interface_hash: str) -> dict[str, str]:
     """Relative path -> text of every file but the weights."""
     project = _project_view(plan, interface_hash)
-    network = network_view(plan)
-    source_notice = _notice(plan, spec_hash)
+    outside = vars(project)
+    inside = outside | {"network": network_view(plan), "notice": _notice(plan, spec_hash)}
     name = project.name
     files = {
-        "CMakeLists.txt": render("CMakeLists.txt.j2", **vars(project)),
-        "pyproject.toml": render("pyproject.toml.j2", **vars(project)),
-        "README.md": render("README.md.j2", **vars(project)),
-        "__init__.py": render("init.py.j2", **vars(project)),
-        "__init__.pyi": render("stub.pyi.j2", **vars(project)),
-        f"include/{name}/{name}.hpp": render("network.hpp.j2", **vars(project)),
-        "src/bindings.cpp": render("bindings.cpp.j2", **vars(project)),
-        "src/network.cu": render("network.cu.j2", **(vars(project) | {"network": network, "notice": source_notice})),
-        "src/kernels.cuh": render("kernels.cuh.j2", **(vars(project) | {"network": network, "notice": source_notice})),
-        "src/kernels.cu": render("kernels.cu.j2", **(vars(project) | {"network": network, "notice": source_notice})),
+        "CMakeLists.txt": render("CMakeLists.txt.j2", outside),
+        "pyproject.toml": render("pyproject.toml.j2", outside),
+        "README.md": render("README.md.j2", outside),
+        "__init__.py": render("init.py.j2", outside),
+        "__init__.pyi": render("stub.pyi.j2", outside),
+        "py.typed": "",
+        f"include/{name}/{name}.hpp": render("network.hpp.j2", outside),
+        "src/bindings.cpp": render("bindings.cpp.j2", outside),
+        "src/network.cu": render("network.cu.j2", inside),
+        "src/kernels.cuh": render("kernels.cuh.j2", inside),
+        "src/kernels.cu": render("kernels.cu.j2", inside),
     }
     return _formatted(files)
 
@@ -83,23 +93,18 @@ def _notice(plan: Plan, digest: str) -> str:
 
 def _project_view(plan: Plan, interface_hash: str) -> ProjectView:
     spec, graph = plan.spec, plan.batches[0].graph
+    names = [*spec.inputs, *(name.removesuffix(OUTPUT) for name in graph.outputs)]
     values = [*graph.inputs, *(graph.values[name] for name in graph.outputs)]
-    names = [*spec.inputs, *(name.split("@")[0] for name in graph.outputs)]
-    known = identifiers(names)
+    known = identifiers(names, RESERVED_ARGUMENTS)
     ports = [_port(plan, value, name, known[name]) for value, name in zip(values, names, strict=True)]
-    precision = spec.precision
-    words = f"{precision.storage} storage, {precision.compute} compute"
-    if precision.storage == "float32":
-        words += ", TF32 " + ("on" if precision.tf32 else "off")
-    if any(layer.precision is not None and layer.precision != precision for layer in spec.layers):
-        words += "; some layers differ"
     inputs, outputs = tuple(ports[: len(graph.inputs)]), tuple(ports[len(graph.inputs) :])
+    precision = _precision_text(spec)
     return ProjectView(
         name=spec.name,
         version=VERSION,
         notice=_notice(plan, interface_hash),
-        description=f"Inference of {spec.name} on cuDNN and cuBLASLt, {words}.",
-        precision=words,
+        description=f"Inference of {spec.name} on cuDNN and cuBLASLt, {precision}.",
+        precision=precision,
         inputs=inputs,
         outputs=outputs,
         batch_sizes=spec.batch_sizes,
@@ -110,11 +115,19 @@ def _project_view(plan: Plan, interface_hash: str) -> ProjectView:
     )
 
 
+def _precision_text(spec: NetworkSpec) -> str:
+    precision = spec.precision
+    words = f"{precision.storage} storage, {precision.compute} compute"
+    if precision.storage == "float32":
+        words += ", TF32 " + ("on" if precision.tf32 else "off")
+    differs = any(layer.precision is not None and layer.precision != precision for layer in spec.layers)
+    return words + ("; some layers differ" if differs else "")
+
+
 def _port(plan: Plan, value: Value, name: str, identifier: CppIdentifier) -> PortView:
-    shape = tuple(value.shape[axis] for axis in value.axes if axis)
+    dims = tuple(value.shape[axis] for axis in value.axes if axis)
     staging = tuple(batch.arena.offsets[value.name] for batch in plan.batches)
-    layout = value.layout if len(value.shape) == 4 else ""
-    return PortView(name, identifier, value.dtype, layout, shape, value.shape[1:], staging)
+    return PortView(name, identifier, value.dtype, value.layout if len(value.shape) == 4 else "", dims, staging)
 
 
 def _formatted(files: Mapping[str, str]) -> dict[str, str]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 import jinja2
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
-STYLE = "{BasedOnStyle: Google, IndentWidth: 4, AccessModifierOffset: -3, ColumnLimit: 120}"
-FORMATTED = (".cu", ".cuh", ".cpp", ".hpp")
 
 
 @cache
@@ -26,5 +23,5 @@ def environment() -> jinja2.Environment:
     )
 
 
-def render(template: str, **views: object) -> str:
-    return environment().get_template(template).render(**views)
+def render(template: str, variables: Mapping[str, object]) -> str:
+    return environment().get_template(template).render(variables)

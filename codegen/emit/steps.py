@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cnngen.codegen import expr as ex
-from cnngen.codegen.emit.cpp import CPP_TYPES, float_text, kernel_names
+from cnngen.codegen.emit.cpp import CPP_TYPES, float_text, kernel_names, quoted
 from cnngen.codegen.emit.kernels import Kernel, blocks_text, kernel_of
 from cnngen.codegen.epilogues import ChainStep, library_chain
 from cnngen.codegen.graph import ACC, Conv, GlobalPool, Graph, MatMul, Node, Pointwise, Pool, Softmax, Value
@@ -17,30 +17,49 @@ from cnngen.spec.names import CppIdentifier, identifiers
 
 # What the generated file itself calls names.
 RESERVED = ("at", "weights", "kernels", "forward", "model", "pass", "y", "Pass", "Tensor", "DType", "Offsets", "nhwc",
-            "nchw", "rows", "filter", "vector", "Network", "Context", "image")  # fmt: skip
+            "nchw", "rows", "filter", "vector", "Network", "Context", "Weight", "after")  # fmt: skip
 
 LONGEST_EXPRESSION = 90  # in a comment
 
 
 @dataclass(frozen=True)
+class Variant:
+    """The statements of a step at some of the batch sizes."""
+
+    batches: tuple[int, ...]
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class StepView:
-    """A step's function: its name, its comment, and its statements."""
+    """A step's function: its name, its comment, and its statements; several variants where batch sizes differ."""
 
     name: CppIdentifier
     comment: str
-    lines: tuple[str, ...]
+    variants: tuple[Variant, ...]
+
+
+@dataclass(frozen=True)
+class SlotView:
+    """A place in the arena, where several buffers lie in turn."""
+
+    name: str
+    offsets: tuple[int, ...]  # bytes, one a batch size
 
 
 @dataclass(frozen=True)
 class BufferView:
     name: CppIdentifier
-    offsets: tuple[int, ...]  # one a batch size
+    slot: str
 
 
 @dataclass(frozen=True)
 class WeightView:
+    """A tensor of the slab. It says no offset, so that a change of one leaves the lines of the others alone."""
+
     name: CppIdentifier
-    offset: int
+    before: CppIdentifier | None  # the tensor that it follows
+    bytes: int
     comment: str
 
 
@@ -63,6 +82,7 @@ class ForwardView:
 @dataclass(frozen=True)
 class NetworkView:
     steps: tuple[StepView, ...]
+    slots: tuple[SlotView, ...]
     buffers: tuple[BufferView, ...]
     weights: tuple[WeightView, ...]
     kernels: tuple[KernelView, ...]
@@ -81,46 +101,44 @@ class _View:
         self.largest = max(batch.batch for batch in plan.batches)
         self.titles = {batch.batch: _titles(batch.graph) for batch in plan.batches}
         titles = dict.fromkeys(title for batch in plan.batches for title in self.titles[batch.batch].values())
-        self.identifiers = identifiers(titles, RESERVED)
+        self.identifiers = identifiers(titles, (*RESERVED, *(f"slot{i}" for i in range(len(titles)))))
         self.weight_names = identifiers([tensor.name for tensor in plan.weights.tensors], RESERVED)
         self.kernels: dict[Kernel, KernelView] = {}
         self.used: dict[str, None] = {}  # the buffers that a step names, by title
 
     def network(self) -> NetworkView:
-        steps: dict[tuple[str, tuple[str, ...]], StepView] = {}
-        taken: dict[str, int] = {}
+        found: dict[str, dict[tuple[str, ...], list[int]]] = {}
+        comments: dict[str, str] = {}
         orders: list[tuple[CppIdentifier, ...]] = []
         for batch in self.plan.batches:
-            order = []
-            for node in batch.steps:
-                title = self.titles[batch.batch][node.name]
+            titles = [self.titles[batch.batch][node.name] for node in batch.steps]
+            for node, title in zip(batch.steps, titles, strict=True):
+                comments.setdefault(title, _comment(batch.graph, node))
                 lines = self._lines(batch, node, title)
-                key = (title, lines)
-                if key not in steps:
-                    # The same step takes another form at another batch size: a function of its own.
-                    taken[title] = taken.get(title, 0) + 1
-                    base = self.identifiers[title]
-                    name = base if taken[title] == 1 else CppIdentifier(f"{base}_batch{batch.batch}")
-                    steps[key] = StepView(name, _comment(batch.graph, node), lines)
-                order.append(steps[key].name)
-            orders.append(tuple(order))
-        first = {title: place for place, title in reversed(list(enumerate(title for title, _ in steps)))}
-        together = sorted(steps, key=lambda key: first[key[0]])
-        return NetworkView(tuple(steps[key] for key in together), self._buffers(), self._weights(), tuple(self.kernels.values()),
+                found.setdefault(title, {}).setdefault(lines, []).append(batch.batch)
+            orders.append(tuple(self.identifiers[title] for title in titles))
+        steps = [StepView(self.identifiers[title], comments[title],
+                          tuple(Variant(tuple(batches), lines) for lines, batches in variants.items()))
+                 for title, variants in found.items()]  # fmt: skip
+        return NetworkView(tuple(steps), *self._buffers(), self._weights(), tuple(self.kernels.values()),
                            _forwards(self.plan.batches, orders), self._headers())  # fmt: skip
 
     def _headers(self) -> tuple[str, ...]:
         return tuple(sorted({header for kernel in self.kernels for header in kernel.headers}))
 
-    def _buffers(self) -> tuple[BufferView, ...]:
+    def _buffers(self) -> tuple[tuple[SlotView, ...], tuple[BufferView, ...]]:
         columns = [{title: batch.arena.offsets[name] for name, title in self.titles[batch.batch].items()}
                    for batch in self.plan.batches]  # fmt: skip
-        return tuple(BufferView(self.identifiers[title], tuple(column.get(title, 0) for column in columns))
-                     for title in self.used)  # fmt: skip
+        places = {title: tuple(column.get(title, 0) for column in columns) for title in self.used}
+        slots = {offsets: SlotView(f"slot{i}", offsets) for i, offsets in enumerate(sorted(set(places.values())))}
+        buffers = [BufferView(self.identifiers[title], slots[offsets].name) for title, offsets in places.items()]
+        return tuple(slots.values()), tuple(buffers)
 
     def _weights(self) -> tuple[WeightView, ...]:
-        return tuple(WeightView(self.weight_names[tensor.name], tensor.offset, f"{list(tensor.shape)} {tensor.dtype}")
-                     for tensor in self.plan.weights.tensors)  # fmt: skip
+        tensors = self.plan.weights.tensors
+        names = [self.weight_names[tensor.name] for tensor in tensors]
+        return tuple(WeightView(name, before, tensor.bytes, f"{list(tensor.shape)} {tensor.dtype}")
+                     for name, before, tensor in zip(names, [None, *names], tensors, strict=False))  # fmt: skip
 
     # --- one step ------------------------------------------------------------------------------------------------
 
@@ -144,13 +162,13 @@ class _View:
             self.kernels[launch.kernel] = known
         arguments = ["pass.batch()", *(self._pointer(batch, name) for name in dict.fromkeys(node.inputs)),
                      self._pointer(batch, node.name)]  # fmt: skip
-        call = ", ".join([f'"{_escape(_label(node))}"', self._tensor(batch, node.name), f"kernels::{known.name}",
+        call = ", ".join([quoted(_label(node)), self._tensor(batch, node.name), f"kernels::{known.name}",
                           blocks_text(launch), str(launch.kernel.threads), *arguments])  # fmt: skip
         return (f"pass.launch({call});",)
 
     def _convolution(self, batch: BatchPlan, node: Node, op: Conv) -> tuple[str, ...]:
         graph = batch.graph
-        fields = {"layer": f'"{_escape(_label(node))}"', "x": self._tensor(batch, node.inputs[0]),
+        fields = {"layer": quoted(_label(node)), "x": self._tensor(batch, node.inputs[0]),
                   "w": self._filter(batch, node.inputs[1]), "y": self._tensor(batch, node.name)}  # fmt: skip
         optional = {"stride": (op.stride, (1, 1)), "padding": (op.padding, (0, 0, 0, 0)),
                     "dilation": (op.dilation, (1, 1))}  # fmt: skip
@@ -161,7 +179,7 @@ class _View:
 
     def _matmul(self, batch: BatchPlan, node: Node, op: MatMul) -> tuple[str, ...]:
         x, w, y = (batch.graph.values[name] for name in (*node.operands, node.name))
-        fields = {"layer": f'"{_escape(_label(node))}"',
+        fields = {"layer": quoted(_label(node)),
                   "x": self._rows(batch, node.inputs[0], x.shape),
                   "w": f"rows(pass.weight(weights::{self._weight(batch, node.inputs[1])}), {_dtype(w)}, "
                        f"{w.shape[0]}, {w.shape[1]})",
@@ -266,10 +284,6 @@ def _titles(graph: Graph) -> Mapping[str, str]:
 def _label(node: Node) -> str:
     """The step's name in profiles and errors: the user's layers."""
     return "+".join(node.layers) if len(node.layers) <= 2 else f"{node.layers[0]}+...+{node.layers[-1]}"
-
-
-def _escape(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _dtype(value: Value) -> str:

@@ -30,7 +30,7 @@ def _fold_back(graph: Graph) -> Graph:
             continue
         w, b = weights
         scale, shift = (np.asarray(constants[name].array, np.float64) for name in node.inputs[1:3])
-        w = w * scale.reshape(-1, *(1,) * (w.ndim - 1))
+        w = w * scale.astype(np.float32).reshape(-1, *(1,) * (w.ndim - 1))
         fused = replace(before, value=node.value, layers=before.layers + node.layers, epilogue=ACC)
         replaced[before.name] = None
         replaced[node.name] = _with_weights(fused, w, b * scale + shift, constants, graph)
@@ -53,7 +53,7 @@ def _fold_forward(graph: Graph) -> Graph:
         per_group = w.shape[1]
         channels = np.arange(w.shape[0])[:, None] // (w.shape[0] // after.op.groups) * per_group + np.arange(per_group)
         b = b + np.einsum("kcrs,kc->k", w, shift[channels])
-        w = w * scale[channels][:, :, None, None]
+        w = w * scale.astype(np.float32)[channels][:, :, None, None]
         moved = replace(after, inputs=(node.inputs[0], *after.inputs[1:]), layers=node.layers + after.layers,
                         epilogue=ACC)  # fmt: skip
         replaced[node.name] = None
@@ -62,10 +62,10 @@ def _fold_forward(graph: Graph) -> Graph:
 
 
 def _weights(node: Node, constants: Mapping[str, Constant]) -> tuple[Array, Array] | None:
-    """The node's filters and bias (float64), where both are known and nothing else is in its epilogue."""
+    """The node's filters and bias, where both are known and nothing else is in its epilogue."""
     if not isinstance(node.op, Conv | MatMul) or node.inputs[1] not in constants:
         return None
-    w = np.asarray(constants[node.inputs[1]].array, np.float64)
+    w = constants[node.inputs[1]].array
     if node.epilogue == ACC:
         return w, np.zeros(w.shape[0])
     match node.epilogue:
@@ -84,7 +84,7 @@ def _with_weights(node: Node, w: Array, b: Array, constants: dict[str, Constant]
         bias += "_"
     while weight in graph.values and weight != node.operands[1]:
         weight += "_"
-    constants[weight] = Constant(replace(old, name=weight), w.astype(np.float32))
+    constants[weight] = Constant(replace(old, name=weight), w)
     constants[bias] = Constant(Value(bias, b.shape, node.value.dtype, "packed"), b.astype(np.float32))
     channel = 1 if isinstance(node.op, Conv) else len(node.value.shape) - 1
     epilogue = ex.call("add", ACC, Load(2, (Coord(channel),)))

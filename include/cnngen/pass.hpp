@@ -19,6 +19,17 @@ struct Offsets {
 template <class... T>
 Offsets(T...) -> Offsets<sizeof...(T)>;
 
+// A tensor in the weight slab.
+struct Weight {
+    std::size_t offset;
+    std::size_t bytes;
+};
+
+// The tensor that follows another one: each starts at a multiple of 256 bytes.
+constexpr Weight after(const Weight& before, std::size_t bytes) {
+    return {(before.offset + before.bytes + 255) / 256 * 256, bytes};
+}
+
 // A network input or output as a kernel argument: its place in a captured graph is remembered, so that the graph can
 // be pointed at the caller's memory.
 template <class T>
@@ -78,8 +89,8 @@ class Pass {
 
     // A weight in the slab.
     template <class T = void>
-    T* weight(std::size_t offset) const {
-        return address<T>(buffers_.weights, offset);
+    T* weight(const Weight& weight) const {
+        return address<T>(buffers_.weights, weight.offset);
     }
 
     template <class T>

@@ -1,0 +1,30 @@
+"""Imports an ONNX network and builds it: ONNX NAME PRECISION BATCHES FOLDER ARCH (used by gpu.py)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cnngen
+from cnngen.spec import dump_spec, import_onnx, save_weights
+
+
+def main() -> None:
+    onnx, name, precision, batches, folder, arch = sys.argv[1:]
+    spec, weights = import_onnx(Path(onnx), name=name, batch_sizes=[int(batch) for batch in batches.split(",")])
+    data = spec.model_dump(exclude_unset=True)
+    data["precision"] = precision
+    if precision == "float16":  # like the peer: float16 and channels-last outside too
+        for tensor in data["inputs"].values():
+            tensor |= {"dtype": "float16", "layout": "NHWC"}
+        data["outputs"] = [{"layer": spec.layers[-1].name, "dtype": "float16"}]
+    spec = type(spec).model_validate(data)
+    source = Path(folder) / "specs" / name
+    source.mkdir(parents=True, exist_ok=True)
+    (source / "spec.yaml").write_text(dump_spec(spec))
+    save_weights(source / (spec.weights or "weights.safetensors"), weights)
+    cnngen.build(source / "spec.yaml", folder, arch=[arch])
+
+
+if __name__ == "__main__":
+    main()
