@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -32,10 +33,14 @@ inline dim3 blockDim, gridDim;
 
 namespace emulation {
 
+inline const char* running = "";  // what is being checked, for messages
+
 [[noreturn]] inline void fail(const char* what) {
-    std::fprintf(stderr, "emulation: %s (block %u, thread %u)\n", what, blockIdx.x, threadIdx.x);
+    std::fprintf(stderr, "%s: %s (block %u, thread %u)\n", running, what, blockIdx.x, threadIdx.x);
     std::_Exit(1);
 }
+
+inline const auto at_guard_page = std::signal(SIGSEGV, [](int) { fail("an access far outside a buffer"); });
 
 enum class State { running, at_barrier, at_shuffle, done };
 
@@ -138,7 +143,7 @@ inline void launch(unsigned blocks, unsigned threads, const std::function<void()
 // touched, but for the few bytes that keep its start 256-byte aligned; check() finds writes into those and before it.
 template <typename T>
 class Buffer {
- public:
+   public:
     explicit Buffer(std::size_t count) : count_(count) {
         const std::size_t page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
         const std::size_t used = (count * sizeof(T) + 15) / 16 * 16;
@@ -166,7 +171,7 @@ class Buffer {
         }
     }
 
- private:
+   private:
     std::size_t count_, pages_, total_;
     char *base_, *begin_;
     T* data_;

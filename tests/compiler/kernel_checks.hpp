@@ -26,11 +26,11 @@ using cnngen::StridedSoftmaxShape;
 using cnngen::Tile;
 using cnngen::WindowShape;
 using emulation::Buffer;
+using emulation::running;
 using half = __half;
 using bfloat16 = __nv_bfloat16;
 
 inline std::mt19937 numbers{7};
-inline const char* running = "";
 
 template <typename T>
 void fill(Buffer<T>& buffer, float low = -1.0f, float high = 1.0f) {
@@ -244,7 +244,6 @@ void reduce(const char* name, int batch) {
 // Softmax over x[o, :, i], by definition; both kernels are this.
 template <typename T, typename Y>
 void expect_softmax(const char* name, Buffer<T>& x, Buffer<Y>& y, int outer, int axis, int inner) {
-    running = name;
     y.check();
     for (int o = 0; o < outer; ++o) {
         for (int i = 0; i < inner; ++i) {
@@ -268,6 +267,7 @@ void expect_softmax(const char* name, Buffer<T>& x, Buffer<Y>& y, int outer, int
 
 template <typename T, typename Y, SoftmaxTile tile, SoftmaxShape shape>
 void softmax(const char* name, int rows) {
+    running = name;
     Buffer<T> x(static_cast<std::size_t>(rows) * shape.c);
     Buffer<Y> y(x.size());
     fill(x, -30.0f, 90.0f);  // exp(90) overflows a float
@@ -278,6 +278,7 @@ void softmax(const char* name, int rows) {
 
 template <typename T, typename Y, int V, StridedSoftmaxShape shape>
 void softmax_strided(const char* name, int outer) {
+    running = name;
     constexpr int threads = 96;
     Buffer<T> x(static_cast<std::size_t>(outer) * shape.axis * shape.inner);
     Buffer<Y> y(x.size());
