@@ -18,7 +18,7 @@ from .conftest import Fabric
 
 def find(fabric: Fabric, *, compiler: Path | None = None, **environ: str) -> Toolchain:
     """Only the fabricated file system is seen, and the C++ compiler, CMake and Ninja of this machine."""
-    path = os.pathsep.join(["/usr/bin", "/bin", os.path.dirname(sys.executable)])
+    path = os.pathsep.join(["/usr/bin", "/bin", str(Path(sys.executable).parent)])
     variables: Mapping[str, str] = {"PATH": path, **environ}
     return find_toolchain(
         compiler=compiler,
