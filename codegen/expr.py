@@ -169,16 +169,18 @@ def walk(expr: Expr) -> Iterator[Expr]:
 
 
 def rewrite(expr: Expr, replace: Callable[[Expr], Expr | None]) -> Expr:
-    """A copy in which `replace` has had its say on every subexpression, inner first; None keeps it."""
+    """A copy in which `replace` has had its say on every leaf and every load, inner first; None keeps it."""
     done: dict[Expr, Expr] = {}
 
     def visit(node: Expr) -> Expr:
         if node not in done:
+            # A call is never replaced: simplified, it may be one of its arguments, which has been replaced already.
             match node:
+                case Call(function, args):
+                    done[node] = call(function, *(visit(a) for a in args))
+                    return done[node]
                 case Load(source, index):
                     new: Expr = Load(source, tuple(visit(i) for i in index))
-                case Call(function, args):
-                    new = call(function, *(visit(a) for a in args))
                 case _:
                     new = node
             replaced = replace(new)
