@@ -39,18 +39,29 @@ class Draft:
     node: str = ""
 
 
-def shape_of(op: str, fields: Mapping[str, object], inputs: Sequence[Draft], batch: int) -> Shape:
-    """The output shape of a layer, by the spec's own rule. Raises RefusalError."""
+def shape_of(
+    op: str,
+    fields: Mapping[str, object],
+    inputs: Sequence[Draft],
+    parameters: Mapping[str, Parameter],
+    batch: int,
+) -> Shape:
+    """The output shape of a layer, by the spec's own rules. Raises RefusalError, for weights too."""
     try:
         layer = OPS[op].model_validate({"name": "layer", "op": op, **fields})
-        return layer.output_shape([source.shape for source in inputs] or [(batch,)])
+        shapes = [source.shape for source in inputs] or [(batch,)]
+        result = layer.output_shape(shapes)
+        expected = layer.parameters(shapes)
     except ShapeError as error:
         raise RefusalError(str(error)) from None
     except ValidationError as error:
         first = error.errors()[0]
-        raise RefusalError(
-            f"{'.'.join(map(str, first['loc'][1:] or first['loc']))}: {first['msg']}"
-        ) from None
+        field = ".".join(map(str, first["loc"][1:] or first["loc"]))
+        raise RefusalError(f"{field}: {first['msg']}") from None
+    for role, shape in expected.items():
+        if parameters[role].array.shape != shape:
+            raise RefusalError(f"its {role} is {list(parameters[role].array.shape)}, expected {list(shape)}")
+    return result
 
 
 def users(layers: Iterable[Draft]) -> dict[Draft, list[Draft]]:

@@ -44,16 +44,17 @@ class Model:
 def load_model(file: Path, shapes: Mapping[str, Sequence[int]]) -> Model:
     """Reads a file with its external data; `shapes` gives dynamic inputs their size."""
     model = _read(file)
-    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), None)
-    if not model.graph.node or opset is None:
-        raise ImportModelError(
-            Problem("not an ONNX model: it holds no graph of ONNX's operators", where=str(file))
-        )
+    newest = onnx.defs.onnx_opset_version()  # where every node is of another domain, and will be refused
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), newest)
+    if not model.graph.node or not model.opset_import:
+        raise ImportModelError(Problem("not an ONNX model: it holds no nodes", where=str(file)))
     if opset < OLDEST_OPSET:
         text = (
             f"its opset is {opset}, {OLDEST_OPSET} and newer are read: convert it with onnx.version_converter"
         )
         raise ImportModelError(Problem(text, where=str(file)))
+    if not _is_text(model.graph):
+        raise ImportModelError(Problem("the file is damaged: a name in it is no text", where=str(file)))
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
     try:
@@ -85,6 +86,17 @@ def _read(file: Path) -> onnx.ModelProto:
         raise ImportModelError(
             Problem(f"cannot read the model's external data: {error}", where=str(file))
         ) from None
+
+
+def _is_text(graph: onnx.GraphProto) -> bool:
+    """Whether all names are texts; protobuf leaves bytes where they are no UTF-8."""
+    nodes = [
+        name
+        for node in graph.node
+        for name in (node.op_type, node.domain, node.name, *node.input, *node.output)
+    ]
+    values = [value.name for value in (*graph.input, *graph.output, *graph.initializer)]
+    return all(isinstance(name, str) for name in nodes + values)
 
 
 def _needed(graph: onnx.GraphProto) -> list[onnx.NodeProto]:

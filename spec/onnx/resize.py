@@ -10,6 +10,7 @@ import numpy.typing as npt
 from cnngen.spec.onnx.draft import Draft, RefusalError
 from cnngen.spec.onnx.walk import Node
 
+_LARGEST_SIDE = 1 << 20
 Positions = npt.NDArray[np.float64]
 
 
@@ -65,6 +66,8 @@ def _resize(
         raise RefusalError(f"only height and width can be resized, not {list(x.shape)} to {list(target)}")
     if mode not in ("nearest", "linear", "bilinear"):
         raise RefusalError(f"mode {mode!r} is not supported, only 'nearest' and 'linear'")
+    if max(target) > _LARGEST_SIDE or min(target) < 1:
+        raise RefusalError(f"a size of {list(target[2:])} is not possible")
     pairs = list(zip(x.shape[2:], target[2:], factors[2:], strict=True))
     fields: dict[str, object] = {"size": list(target[2:])}
     if all(after % before == 0 for before, after, _ in pairs):
@@ -78,7 +81,7 @@ def _resize(
     else:
         for align in (False, True):
             name = "align_corners" if align else "half_pixel"
-            ours = [_positions(name, *pair) for pair in pairs]
+            ours = [_positions(name, before, after, after / before) for before, after, _ in pairs]
             if _same(ours, theirs, pairs):
                 fields |= {"mode": "bilinear", "align_corners": True} if align else {"mode": "bilinear"}
                 return node.draft("upsample", [x], fields)
@@ -92,7 +95,8 @@ def _positions(coordinates: str, before: int, after: int, factor: float) -> Posi
     """Where each output pixel lies between the input's, in ONNX's words."""
     y = np.arange(after, dtype=np.float64)
     if coordinates == "align_corners":
-        return y * ((before - 1) / (after - 1) if after > 1 else 0.0)
+        # a factor that does not give a whole size is read in two ways; only where both agree is it accepted
+        return y * ((before - 1) / (before * factor - 1) if before * factor > 1 else 0.0)
     if coordinates == "asymmetric":
         return y / factor
     if coordinates == "half_pixel" or (coordinates == "pytorch_half_pixel" and after > 1):

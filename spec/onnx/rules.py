@@ -6,7 +6,7 @@ A rule returns the tensor that the node makes, or an array where that is known a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -46,6 +46,14 @@ def _window(node: Node, kernel: list[int]) -> dict[str, object]:
     return fields
 
 
+def _axes(axes: Sequence[int], rank: int) -> list[int]:
+    """Axes counted from the front, each within the rank and once."""
+    result = sorted(axis + rank if axis < 0 else axis for axis in axes)
+    if len(set(result)) != len(result) or any(not 0 <= axis < rank for axis in result):
+        raise RefusalError(f"axes {list(axes)} do not exist, or not once, in {rank} axes")
+    return result
+
+
 def conv(node: Node) -> Draft:
     """Conv."""
     x, weight = _image(node), node.parameter(1, "the weight")
@@ -54,9 +62,6 @@ def conv(node: Node) -> Draft:
     groups = node.integer("group", 1)
     if groups != 1:
         fields["groups"] = groups
-    expected = (weight.array.shape[0], x.shape[1] // groups, *(node.integers("kernel_shape") or kernel))
-    if weight.array.shape != expected:
-        raise RefusalError(f"its weight is {list(weight.array.shape)}, expected {list(expected)}")
     parameters = {"weight": weight}
     if node.value(2) is None:
         fields["bias"] = False
@@ -130,7 +135,7 @@ def global_average_pool(node: Node) -> Draft:
 def reduce_mean(node: Node) -> Draft:
     """ReduceMean over height and width."""
     x = node.tensor()
-    axes = sorted(axis % len(x.shape) for axis in node.integers_of("axes", 1) or [])
+    axes = _axes(node.integers_of("axes", 1) or [], len(x.shape))
     if len(x.shape) != 4 or axes != [2, 3]:
         raise RefusalError(
             f"only the mean over height and width is supported, not over axes {axes} of {list(x.shape)}"
@@ -285,10 +290,8 @@ def reshape(node: Node) -> Draft:
 def squeeze(node: Node) -> Draft:
     """Squeeze."""
     x = node.tensor()
-    axes = [
-        axis % len(x.shape)
-        for axis in node.integers_of("axes", 1) or [k for k, n in enumerate(x.shape) if n == 1]
-    ]
+    ones = [axis for axis, size in enumerate(x.shape) if size == 1]
+    axes = _axes(node.integers_of("axes", 1) or ones, len(x.shape))
     if any(x.shape[axis] != 1 for axis in axes):
         raise RefusalError(f"axes {axes} of {list(x.shape)} are not all 1")
     return reshape_to(node, x, tuple(size for axis, size in enumerate(x.shape) if axis not in axes))
@@ -298,7 +301,7 @@ def unsqueeze(node: Node) -> Draft:
     """Unsqueeze."""
     x, axes = node.tensor(), node.integers_of("axes", 1) or []
     rank = len(x.shape) + len(axes)
-    places = {axis % rank for axis in axes}
+    places = _axes(axes, rank)
     sizes = iter(x.shape)
     return reshape_to(node, x, tuple(1 if axis in places else next(sizes) for axis in range(rank)))
 
@@ -314,7 +317,7 @@ def softmax(node: Node) -> Draft:
     """Softmax; before opset 13 it is over all axes from `axis` on."""
     x = node.tensor()
     rank = len(x.shape)
-    axis = node.integer("axis", -1 if node.opset >= 13 else 1) % rank
+    axis = _axes([node.integer("axis", -1 if node.opset >= 13 else 1)], rank)[0]
     rest = math.prod(x.shape[axis + 1 :])
     if node.opset >= 13 or rest == 1:
         return node.draft("softmax", [x], {} if axis == rank - 1 else {"axis": axis})

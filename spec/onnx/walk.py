@@ -19,6 +19,8 @@ from cnngen.spec.types import Shape
 
 _NOT_CONSTANT = ("Random", "Bernoulli", "Multinomial")
 _LARGEST = 1 << 28  # elements of an evaluated constant
+# What a rule meets in a node of wrong rank, arity or attributes, which no checker has seen.
+_MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ class Node:
     ) -> Draft:
         """Adds a layer. `named`: after the node; else after its op."""
         fields, parameters = fields or {}, parameters or {}
-        shape = shape_of(op, fields, inputs, self.batch)
+        shape = shape_of(op, fields, inputs, parameters, self.batch)
         node = self.proto.name if named else ""
         origins = [parameter.origin for parameter in parameters.values()]
         name = self.walk.names.layer(node, op, origins[0] if origins else None)
@@ -188,13 +190,16 @@ def walk(model: Model) -> Imported:
     values: dict[str, Value] = {name: Constant(array, name) for name, array in model.constants.items()}
     state = Walk(model, names, batch, {**values, **inputs})
     problems: list[Problem] = []
+    broken: set[str] = set()  # what refused nodes would have made
     for position, proto in enumerate(model.nodes):
         reason = None
         if proto.domain not in ("", "ai.onnx"):
             reason = f"its domain {proto.domain!r} is not ONNX's own"
-        elif not all(name in state.values for name in proto.input if name):
-            if proto.op_type not in RULES and not _evaluable(proto):
+        elif missing := [name for name in proto.input if name and name not in state.values]:
+            if proto.op_type not in RULES and not broken.isdisjoint(missing):
                 reason = "the operator is not supported"  # behind a refused node, but refused by itself
+            elif broken.isdisjoint(missing):
+                reason = f"it reads {missing[0]!r}, which nothing before it makes"
         else:
             try:
                 _step(Node(proto, state))
@@ -203,6 +208,7 @@ def walk(model: Model) -> Imported:
         if reason is not None:
             title = f"node {proto.name!r}" if proto.name else f"node {position}"
             problems.append(Problem(f"{title} ({proto.op_type}): {reason}", where=str(model.file)))
+        broken.update(name for name in proto.output if name not in state.values)
     if not problems:
         problems = [
             Problem(f"output {name!r} does not depend on an input", where=str(model.file))
@@ -230,7 +236,10 @@ def _step(node: Node) -> None:
         return
     if node.op not in RULES:
         raise RefusalError("the operator is not supported")
-    result = RULES[node.op](node)
+    try:
+        result = RULES[node.op](node)
+    except _MALFORMED as error:
+        raise RefusalError(f"its inputs or attributes are malformed ({error})") from None
     known[proto.output[0]] = Constant(result) if isinstance(result, np.ndarray) else result
 
 
@@ -245,10 +254,8 @@ def _evaluate(node: Node) -> list[Array]:
     proto = node.proto
     feeds = {name: value.array for name, value in zip(filter(None, proto.input), node.values(), strict=True)
              if isinstance(value, Constant)}  # fmt: skip
-    if node.op in ("ConstantOfShape", "Expand", "Tile") and feeds:
-        sizes = [float(size) for size in list(feeds.values())[-1].reshape(-1)]
-        if math.prod(max(size, 1.0) for size in sizes) > _LARGEST:
-            raise RefusalError("the constant is too large")
+    if _elements(node.op, list(feeds.values())) > _LARGEST:
+        raise RefusalError("the constant is too large")
     empty = onnx.TensorProto.UNDEFINED
     graph = onnx.helper.make_graph(
         [proto],
@@ -261,6 +268,18 @@ def _evaluate(node: Node) -> list[Array]:
         return [np.asarray(array) for array in ReferenceEvaluator(model).run(None, feeds)]
     except Exception as error:  # noqa: BLE001 (the evaluator raises whatever numpy does)
         raise RefusalError(f"it cannot be evaluated: {error}") from None
+
+
+def _elements(op: str, arrays: Sequence[Array]) -> float:
+    """At most so many elements, for the operators whose output may be far larger than their inputs."""
+    if op == "Range" and len(arrays) == 3:
+        start, limit, step = (float(array) for array in arrays)
+        return abs(limit - start) / max(abs(step), 1e-30)
+    if op in ("ConstantOfShape", "Expand", "Tile", "Pad", "Resize", "Upsample", "CenterCropPad", "OneHot"):
+        small = [array for array in arrays[-3:] if array.size <= 64]
+        numbers = math.prod(max(abs(float(number)), 1.0) for array in small for number in array.reshape(-1))
+        return numbers * (1 if op in ("ConstantOfShape", "Expand") else max(array.size for array in arrays))
+    return 0.0
 
 
 def _float_name(array: Array) -> str:
