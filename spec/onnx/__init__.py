@@ -45,17 +45,18 @@ def import_onnx(
             them, each with its name and the reason.
     """
     file = Path(path)
-    imported = walk(load_model(file, shapes or {}))
-    imported = simplify(imported)
+    imported = simplify(walk(load_model(file, shapes or {})))
+    for draft in imported.layers:
+        draft.name = imported.names.free(draft.name)
     layers, weights = _layers(imported)
     outputs: list[object] = [
-        {"layer": draft.name, "layout": "NHWC"} if draft.name in imported.nhwc else draft.name
+        {"layer": draft.name, "layout": "NHWC"} if draft in imported.nhwc else draft.name
         for draft in imported.outputs
     ]
     dtypes = {array.dtype.name for array in weights.values()}
     spec_data = {
         "name": name or _name(file.stem),
-        "inputs": {draft.name: _input(draft, draft.name in imported.nhwc) for draft in imported.inputs},
+        "inputs": {draft.name: _input(draft, draft in imported.nhwc) for draft in imported.inputs},
         "precision": dtypes.pop() if len(dtypes) == 1 else "float32",
         "weights": "weights.safetensors",
         "layers": layers,

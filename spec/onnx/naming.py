@@ -13,7 +13,7 @@ _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 class Names:
-    """Hands out layer names, each once.
+    """Finds names for layers, and makes them unique.
 
     Args:
         nodes: the names of all nodes, which tell modules from their parts.
@@ -30,26 +30,7 @@ class Names:
         }
 
     def layer(self, node: str, op: str, weight: str | None) -> str:
-        """A free name for the layer of `node`: after its weight, its module, itself, or its op."""
-        return self.free(self._wanted(node, op, weight))
-
-    def merged(self, layer: str, nodes: Iterable[str]) -> str:
-        """The name of a layer that replaces all `nodes`: their module's where they are all of it."""
-        parts = list(nodes)
-        modules = {_module(node) for node in parts}
-        module = modules.pop() if len(modules) == 1 else None
-        whole = module and self._in_module[module] == len(parts) and module not in self._has_parts
-        return self.free(module) if module and whole else layer
-
-    def free(self, name: str) -> str:
-        """`name`, or `name_2`, `name_3`, ... when it is taken."""
-        candidate, number = name, 2
-        while candidate in self._taken:
-            candidate, number = f"{name}_{number}", number + 1
-        self._taken.add(candidate)
-        return candidate
-
-    def _wanted(self, node: str, op: str, weight: str | None) -> str:
+        """A name for the layer of `node`, not yet unique: after its weight, its module, itself, or its op."""
         match = _WEIGHT.fullmatch(weight) if weight is not None else None
         if match and "::" not in match["layer"]:
             return printable(match["layer"])
@@ -61,6 +42,22 @@ class Names:
             return module
         own = _WORD.sub("_", node.rpartition("/")[2]).lower()
         return f"{module}.{own}" if module else own
+
+    def merged(self, layer: str, nodes: Iterable[str]) -> str:
+        """The name of a layer that replaces all `nodes`: their module's where they are all of it."""
+        parts = list(nodes)
+        modules = {_module(node) for node in parts}
+        module = modules.pop() if len(modules) == 1 else None
+        whole = module and self._in_module[module] == len(parts) and module not in self._has_parts
+        return module if module and whole else layer
+
+    def free(self, name: str) -> str:
+        """`name`, or `name_2`, `name_3`, ... when it is taken."""
+        candidate, number = name, 2
+        while candidate in self._taken:
+            candidate, number = f"{name}_{number}", number + 1
+        self._taken.add(candidate)
+        return candidate
 
 
 def printable(text: str) -> str:

@@ -196,13 +196,13 @@ def _fold_layouts(imported: Imported) -> Imported:
         if read and all(user.op == "transpose" and user.fields["axes"] == _TO_NCHW for user in read):
             n, h, w, c = draft.shape
             draft.shape = (n, c, h, w)
-            nhwc.add(draft.name)
+            nhwc.add(draft)
             for user in read:
                 imported = _instead(imported, user, draft)
     for output in imported.outputs:
         if output.op == "transpose" and output.fields["axes"] == _TO_NHWC and output not in readers:
             source = output.inputs[0]
             if source.op != "input" and source not in imported.outputs:
-                nhwc.add(source.name)
+                nhwc.add(source)
                 imported = _instead(imported, output, source)
     return replace(imported, nhwc=frozenset(nhwc))

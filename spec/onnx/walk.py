@@ -27,14 +27,14 @@ _MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueErro
 class Imported:
     """A model as drafted layers, in execution order.
 
-    nhwc: names of inputs and output layers whose user's array is NHWC
+    nhwc: inputs and output layers whose user's array is NHWC
     """
 
     inputs: tuple[Draft, ...]
     layers: tuple[Draft, ...]
     outputs: tuple[Draft, ...]
     names: Names
-    nhwc: frozenset[str] = frozenset()
+    nhwc: frozenset[Draft] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -294,8 +294,7 @@ def _finish(state: Walk, inputs: list[Draft]) -> Imported:
         if not isinstance(source, Draft):
             continue
         if source.op == "input" or source in outputs:
-            label = state.names.free(printable(name) or "output")
-            source = Draft(label, "identity", [source], source.shape, source.dtype)
+            source = Draft(printable(name) or "output", "identity", [source], source.shape, source.dtype)
             state.layers.append(source)
         outputs.append(source)
     return Imported(tuple(inputs), tuple(_needed(state.layers, outputs)), tuple(outputs), state.names)

@@ -5,9 +5,10 @@ import keyword
 import re
 
 import pytest
-from cnngen.spec.names import CppIdentifier, identifiers, module_name, sanitize
 from hypothesis import given
 from hypothesis import strategies as st
+
+from cnngen.spec.names import CppIdentifier, identifiers, module_name, sanitize
 
 
 @pytest.mark.parametrize("text", ["conv1", "layer1_0", "A", "fc_"])

@@ -6,13 +6,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
 from cnngen.spec.errors import ShapeError
 from cnngen.spec.ops import OPS, Conv2d, LayerBase
 from cnngen.spec.ops.base import windows
 from cnngen.spec.types import Shape
-from hypothesis import assume, given
-from hypothesis import strategies as st
-from pydantic import ValidationError
 
 IMAGE = (2, 6, 9, 7)
 

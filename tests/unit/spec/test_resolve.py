@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from cnngen.spec import NetworkSpec, SpecError, WeightRef, resolve
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from cnngen.spec.network import NetworkSpec
 from cnngen.spec.ops import OPS
 from cnngen.spec.resolve import Resolved, resolve
 from cnngen.spec.yaml_io import dump_spec, parse_spec
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 PLAIN_ACTIVATIONS = [
     "relu", "relu6", "leaky_relu", "sigmoid", "tanh", "elu", "gelu", "softplus", "silu", "hard_sigmoid",

@@ -8,20 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from cnngen.spec.network import InputSpec, NetworkSpec, OutputSpec
 from cnngen.spec.ops import ACTIVATIONS, OPS
 from cnngen.spec.schema import json_schema, layer_reference
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
-Golden = Callable[[Path, str], None]
 
 
-def test_the_committed_schema_is_the_models(golden: Golden) -> None:
-    golden(DOCS / "schema.json", json_schema())
-
-
-def test_the_committed_layer_reference_is_the_models(golden: Golden) -> None:
-    golden(DOCS / "layers.md", layer_reference())
+@pytest.mark.parametrize(("name", "generate"), [("schema.json", json_schema), ("layers.md", layer_reference)])
+def test_what_is_committed_is_what_the_models_say(
+    name: str, generate: Callable[[], str], update_golden: bool
+) -> None:
+    if update_golden:
+        (DOCS / name).write_text(generate(), encoding="utf-8")
+    committed = (DOCS / name).read_text(encoding="utf-8")
+    assert committed == generate(), f"docs/{name} is out of date; pytest --update-golden takes it over"
 
 
 def test_the_schema_knows_every_op_and_field() -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from cnngen.spec import NetworkSpec, WeightError, check_weights, load_weights, resolve, save_weights
-from cnngen.spec.manifest import Array, format_manifest, parse_manifest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from cnngen.spec import NetworkSpec, WeightError, check_weights, load_weights, resolve, save_weights
+from cnngen.spec.manifest import Array, format_manifest, parse_manifest
 
 KINDS = ["w.safetensors", "w.manifest", "w.txt"]
 TENSORS: dict[str, Array] = {

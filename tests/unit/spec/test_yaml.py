@@ -7,6 +7,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+
 from cnngen.spec import SpecError, dump_spec, load_spec, parse_spec
 from cnngen.spec.yaml_nodes import is_plain, parse
 
