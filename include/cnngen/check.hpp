@@ -1,4 +1,4 @@
-// Status codes of CUDA and its libraries, as errors.
+// Status codes of CUDA and its libraries, as errors. What was being done is put together only where it failed.
 #pragma once
 
 #include <cublasLt.h>
@@ -9,10 +9,11 @@
 
 namespace cnngen {
 
-inline void check(cudaError_t status, std::string_view doing) {
+template <class... Parts>
+void check(cudaError_t status, const Parts&... doing) {
     if (status == cudaSuccess) return;
     cudaGetLastError();  // a later, unrelated call must not report this one again
-    throw Error(text(doing, ": ", cudaGetErrorString(status), " (", cudaGetErrorName(status), ")"));
+    throw Error(text(doing..., ": ", cudaGetErrorString(status), " (", cudaGetErrorName(status), ")"));
 }
 
 // cuDNN's own account of the last failure on this thread; empty where it has none.
@@ -22,15 +23,17 @@ inline std::string cudnn_reason() {
     return message;
 }
 
-inline void check(cudnnStatus_t status, std::string_view doing) {
+template <class... Parts>
+void check(cudnnStatus_t status, const Parts&... doing) {
     if (status == CUDNN_STATUS_SUCCESS) return;
     const std::string reason = cudnn_reason();
-    throw Error(text(doing, ": ", cudnnGetErrorString(status), reason.empty() ? "" : ": ", reason));
+    throw Error(text(doing..., ": ", cudnnGetErrorString(status), reason.empty() ? "" : ": ", reason));
 }
 
-inline void check(cublasStatus_t status, std::string_view doing) {
+template <class... Parts>
+void check(cublasStatus_t status, const Parts&... doing) {
     if (status == CUBLAS_STATUS_SUCCESS) return;
-    throw Error(text(doing, ": ", cublasLtGetStatusString(status)));
+    throw Error(text(doing..., ": ", cublasLtGetStatusString(status)));
 }
 
 }  // namespace cnngen

@@ -64,14 +64,16 @@ class Context {
                    cudaStream_t stream) {
         const std::lock_guard lock(mutex_);
         const DeviceGuard guard(network_.device());
+        const std::size_t batch_index = batch_index_for(n);
+        locate(inputs, outputs);
         finish();  // host staging may still be in use
         follow(stream);
-        const std::size_t batch_index = batch_index_for(n);
-        const Buffers buffers = stage_inputs(inputs, outputs, n, batch_index, stream);
         Captured& graph = captured_[batch_index];
-        graph.retarget(buffers);
-        check(cudaGraphLaunch(graph.exec.get(), stream), text("launching '", model().name, "'"));
-        fetch_outputs(outputs, buffers, n, stream);
+        stage_inputs(inputs, n, batch_index, stream);
+        stage_outputs(outputs, n, batch_index);
+        graph.retarget(buffers_);
+        check(cudaGraphLaunch(graph.exec.get(), stream), "launching '", model().name, "'");
+        fetch_outputs(outputs, n, stream);
         if (stream != stream_.get()) check(cudaEventRecord(idle_.get(), stream), "marking the end of a pass");
         last_stream_ = stream;
     }
@@ -84,7 +86,7 @@ class Context {
         const std::lock_guard lock(mutex_);
         const DeviceGuard guard(network_.device());
         wait();
-        finish();
+        deliver();
     }
 
     // Microseconds of each step, timed alone on this input.
@@ -116,6 +118,7 @@ class Context {
         Graph graph;
         GraphExec exec;
         std::vector<PortKernel> port_kernels;
+        Buffers staging;  // inputs and outputs in the arena
         Buffers buffers;  // that the graph points to
 
         void retarget(const Buffers& wanted) {
@@ -144,7 +147,7 @@ class Context {
         if (arena_)
             check(cudaMemsetAsync(arena_.get(), 0, network_.arena_bytes(), stream_.get()), "clearing the arena");
         for (std::size_t i = 0; i < model().batch_sizes.size(); ++i) {
-            const Buffers buffers = staging(i);
+            Buffers buffers = staging(i);
             Launch warm_up(executor_, network_.steps(i));  // loads the kernels, which a capture may not
             walk(warm_up, buffers, i);
             Captured captured;
@@ -152,11 +155,12 @@ class Context {
             captured.graph = capture(stream_.get(), [&] { walk(launch, buffers, i); });
             captured.exec = instantiate(captured.graph);
             captured.port_kernels = std::move(launch.port_kernels);
-            captured.buffers = buffers;
+            captured.staging = buffers;
+            captured.buffers = std::move(buffers);
             check(cudaGraphUpload(captured.exec.get(), stream_.get()), "uploading a CUDA graph");
             captured_.push_back(std::move(captured));
         }
-        check(cudaStreamSynchronize(stream_.get()), text("the first pass of '", model().name, "'"));
+        check(cudaStreamSynchronize(stream_.get()), "the first pass of '", model().name, "'");
     }
 
     void walk(StepVisitor& visitor, const Buffers& buffers, std::size_t batch_index) const {
@@ -189,7 +193,7 @@ class Context {
     Place place_of(const void* address, const char* what, const Port& port) const {
         if (!address) throw ArgumentError(text(what, " '", port.name, "' has no memory (null)"));
         cudaPointerAttributes attributes{};
-        check(cudaPointerGetAttributes(&attributes, address), text("asking where ", what, " '", port.name, "' lies"));
+        check(cudaPointerGetAttributes(&attributes, address), "asking where ", what, " '", port.name, "' lies");
         if (attributes.type == cudaMemoryTypeUnregistered) return Place::host;
         if (attributes.type == cudaMemoryTypeHost) return Place::pinned;
         if (attributes.type == cudaMemoryTypeDevice && attributes.device != network_.device()) {
@@ -205,47 +209,59 @@ class Context {
                reinterpret_cast<std::uintptr_t>(address) % 16 == 0;
     }
 
-    // Where the pass finds its inputs and leaves its outputs; copies what it cannot use in place.
-    Buffers stage_inputs(std::span<const void* const> inputs, std::span<void* const> outputs, std::int64_t n,
-                         std::size_t batch_index, cudaStream_t stream) {
+    // Finds out where the caller's memory lies. Every mistake is found here, before anything is enqueued.
+    void locate(std::span<const void* const> inputs, std::span<void* const> outputs) {
         check_count(inputs.size(), model().inputs.size(), "inputs");
         check_count(outputs.size(), model().outputs.size(), "outputs");
-        Buffers buffers = staging(batch_index);
-        for (std::size_t i = 0; i < outputs.size(); ++i) {
-            const Place place = place_of(outputs[i], "output", model().outputs[i]);
-            if (is_direct(outputs[i], place, n, batch_index)) buffers.outputs[i] = outputs[i];
+        input_places_.clear();
+        output_places_.clear();
+        for (std::size_t i = 0; i < inputs.size(); ++i) {
+            input_places_.push_back(place_of(inputs[i], "input", model().inputs[i]));
         }
+        for (std::size_t i = 0; i < outputs.size(); ++i) {
+            output_places_.push_back(place_of(outputs[i], "output", model().outputs[i]));
+        }
+    }
+
+    // Lets the pass read inputs where they are, or copies them to where it can.
+    void stage_inputs(std::span<const void* const> inputs, std::int64_t n, std::size_t batch_index,
+                      cudaStream_t stream) {
+        buffers_ = captured_[batch_index].staging;
         for (std::size_t i = 0; i < inputs.size(); ++i) {
             const Port& port = model().inputs[i];
-            const Place place = place_of(inputs[i], "input", port);
-            if (is_direct(inputs[i], place, n, batch_index)) {
-                buffers.inputs[i] = const_cast<void*>(inputs[i]);
+            if (is_direct(inputs[i], input_places_[i], n, batch_index)) {
+                buffers_.inputs[i] = const_cast<void*>(inputs[i]);
                 continue;
             }
             const std::size_t bytes = port.bytes() * static_cast<std::size_t>(n);
-            const void* from = inputs[i];
-            if (place == Place::host) from = std::memcpy(pinned_inputs_[i].get(), inputs[i], bytes);
-            check(cudaMemcpyAsync(buffers.inputs[i], from, bytes, cudaMemcpyDefault, stream),
-                  text("copying input '", port.name, "'"));
-            staged_ |= place == Place::host;
+            const bool is_host = input_places_[i] == Place::host;
+            const void* from = is_host ? std::memcpy(pinned_inputs_[i].get(), inputs[i], bytes) : inputs[i];
+            check(cudaMemcpyAsync(buffers_.inputs[i], from, bytes, cudaMemcpyDefault, stream), "copying input '",
+                  port.name, "'");
+            staged_ |= is_host;
         }
-        return buffers;
+    }
+
+    void stage_outputs(std::span<void* const> outputs, std::int64_t n, std::size_t batch_index) {
+        for (std::size_t i = 0; i < outputs.size(); ++i) {
+            if (is_direct(outputs[i], output_places_[i], n, batch_index)) buffers_.outputs[i] = outputs[i];
+        }
     }
 
     // Copies outputs that were not written in place to where they belong.
-    void fetch_outputs(std::span<void* const> outputs, const Buffers& buffers, std::int64_t n, cudaStream_t stream) {
+    void fetch_outputs(std::span<void* const> outputs, std::int64_t n, cudaStream_t stream) {
         for (std::size_t i = 0; i < outputs.size(); ++i) {
-            if (buffers.outputs[i] == outputs[i]) continue;
+            if (buffers_.outputs[i] == outputs[i]) continue;
             const Port& port = model().outputs[i];
             const std::size_t bytes = port.bytes() * static_cast<std::size_t>(n);
             void* to = outputs[i];
-            if (place_of(to, "output", port) == Place::host) {
+            if (output_places_[i] == Place::host) {
                 to = pinned_outputs_[i].get();
                 deliveries_.push_back({outputs[i], to, bytes});
                 staged_ = true;
             }
-            check(cudaMemcpyAsync(to, buffers.outputs[i], bytes, cudaMemcpyDefault, stream),
-                  text("copying output '", port.name, "'"));
+            check(cudaMemcpyAsync(to, buffers_.outputs[i], bytes, cudaMemcpyDefault, stream), "copying output '",
+                  port.name, "'");
         }
     }
 
@@ -265,16 +281,20 @@ class Context {
 
     void wait() {
         if (last_stream_ == stream_.get()) {
-            check(cudaStreamSynchronize(stream_.get()), text("running '", model().name, "'"));
+            check(cudaStreamSynchronize(stream_.get()), "running '", model().name, "'");
         } else {
-            check(cudaEventSynchronize(idle_.get()), text("running '", model().name, "'"));
+            check(cudaEventSynchronize(idle_.get()), "running '", model().name, "'");
         }
     }
 
-    // Waits for passes that use host staging and empties it.
+    // Waits for passes that use host staging, and empties it.
     void finish() {
         if (!staged_) return;
         wait();
+        deliver();
+    }
+
+    void deliver() {
         for (const Delivery& d : deliveries_) std::memcpy(d.to, d.from, d.bytes);
         deliveries_.clear();
         staged_ = false;
@@ -282,14 +302,14 @@ class Context {
 
     // One pass step by step, on these inputs.
     void walk_on(std::span<const void* const> inputs, std::int64_t n, StepVisitor& mode) {
+        const std::size_t i = batch_index_for(n);
+        locate(inputs, captured_[i].staging.outputs);
         finish();
         follow(stream_.get());
-        const std::size_t i = batch_index_for(n);
-        const Buffers staged = staging(i);
-        const Buffers buffers = stage_inputs(inputs, staged.outputs, n, i, stream_.get());
+        stage_inputs(inputs, n, i, stream_.get());
         last_stream_ = stream_.get();
-        walk(mode, buffers, i);
-        check(cudaStreamSynchronize(stream_.get()), text("running '", model().name, "' step by step"));
+        walk(mode, buffers_, i);
+        check(cudaStreamSynchronize(stream_.get()), "running '", model().name, "' step by step");
     }
 
     Network network_;
@@ -305,6 +325,10 @@ class Context {
     std::size_t pinned_bytes_ = 0;
     Executor executor_;
     std::vector<Captured> captured_;  // by planned batch size
+    // Of the pass under way; members, so that a pass allocates nothing.
+    Buffers buffers_;
+    std::vector<Place> input_places_;
+    std::vector<Place> output_places_;
     std::vector<Delivery> deliveries_;
     bool staged_ = false;  // host staging is in use
     Timings startup_;

@@ -87,7 +87,7 @@ class Plan {
         cublasLtMatmulHeuristicResult_t result{};
         check(cublasLtMatmulAlgoGetHeuristic(handle, operation_.get(), a_.get(), b_.get(), c_.get(), d_.get(),
                                              preference.get(), 1, &result, &found),
-              text("cuBLASLt: looking for an algorithm for ", shape_text(m.x), " times ", shape_text(m.w)));
+              "cuBLASLt: looking for an algorithm for ", shape_text(m.x), " times ", shape_text(m.w));
         if (!found) throw Error("cuBLASLt has no algorithm within the workspace limit");
         algorithm_ = result.algo;
         workspace_ = result.workspaceSize;

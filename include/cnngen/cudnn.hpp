@@ -214,7 +214,7 @@ inline Plan plan(const Graph& graph, const Target& target, const Limits& limits,
     }
     std::string why = text("no cuDNN plan: ", offered, " engine configurations were offered");
     if (inexact) why += text(", ", inexact, " would round float32 operands (tf32 is off)");
-    if (too_large) why += text(", ", too_large, " need more workspace than ", mebibytes(limits.workspace));
+    if (too_large) why += text(", ", too_large, " need more workspace than ", size_text(limits.workspace));
     throw Error(last.empty() ? why : text(why, "; the last failure: ", last));
 }
 

@@ -26,10 +26,18 @@ std::string text(const Parts&... parts) {
     return out.str();
 }
 
-inline std::string mebibytes(std::size_t bytes) {
+// "51.2 MiB"
+inline std::string size_text(std::size_t bytes) {
+    double value = static_cast<double>(bytes);
+    const char* unit = "B";
+    for (const char* larger : {"KiB", "MiB", "GiB"}) {
+        if (value < 1024) break;
+        value /= 1024;
+        unit = larger;
+    }
     std::ostringstream out;
-    out.precision(bytes < (100u << 20) ? 2 : 0);
-    out << std::fixed << static_cast<double>(bytes) / (1 << 20) << " MiB";
+    out.precision(value < 10 && unit[1] ? 2 : value < 100 && unit[1] ? 1 : 0);
+    out << std::fixed << value << " " << unit;
     return out.str();
 }
 

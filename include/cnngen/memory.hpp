@@ -44,7 +44,7 @@ class DeviceGuard {
    public:
     explicit DeviceGuard(int device) {
         check(cudaGetDevice(&before_), "asking for the current GPU");
-        if (before_ != device) check(cudaSetDevice(device), text("selecting GPU ", device));
+        if (before_ != device) check(cudaSetDevice(device), "selecting GPU ", device);
         changed_ = before_ != device;
     }
     ~DeviceGuard() {
@@ -66,18 +66,18 @@ inline DeviceBuffer allocate_device(std::size_t bytes, std::string_view what) {
         cudaGetLastError();
         std::size_t free = 0, total = 0;
         cudaMemGetInfo(&free, &total);
-        throw Error(text("not enough GPU memory for the ", what, ": ", mebibytes(bytes), " needed, ", mebibytes(free),
-                         " free of ", mebibytes(total)));
+        throw Error(text("not enough GPU memory for the ", what, ": ", size_text(bytes), " needed, ", size_text(free),
+                         " free of ", size_text(total)));
     }
-    check(status, text("allocating GPU memory for the ", what));
+    check(status, "allocating GPU memory for the ", what);
     return buffer;
 }
 
 inline PinnedBuffer allocate_pinned(std::size_t bytes, std::string_view what) {
     PinnedBuffer buffer;
     if (bytes) {
-        check(cudaHostAlloc(buffer.out(), bytes, cudaHostAllocDefault),
-              text("allocating ", mebibytes(bytes), " of page-locked host memory for the ", what));
+        check(cudaHostAlloc(buffer.out(), bytes, cudaHostAllocDefault), "allocating ", size_text(bytes),
+              " of page-locked host memory for the ", what);
     }
     return buffer;
 }

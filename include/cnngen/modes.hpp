@@ -71,13 +71,15 @@ struct Executor {
         config.stream = stream;
         std::vector<void*> arguments;
         for (const auto& a : call.arguments) arguments.push_back(const_cast<void*>(a.value));
-        check(cudaLaunchKernelExC(&config, call.function, arguments.data()), text("launching '", call.layer, "'"));
+        check(cudaLaunchKernelExC(&config, call.function, arguments.data()), "launching '", call.layer, "'");
     }
 };
 
 // A kernel of a captured graph that reads an input or writes an output of the network, with all its arguments.
 class PortKernel {
    public:
+    PortKernel(PortKernel&&) = default;  // a copy would point into the original
+    PortKernel& operator=(PortKernel&&) = default;
     PortKernel(cudaGraphNode_t node, const KernelCall& call) : node_(node), layer_(call.layer) {
         parameters_.func = const_cast<void*>(call.function);
         parameters_.gridDim = call.grid;
@@ -87,20 +89,19 @@ class PortKernel {
             values_.emplace_back(bytes, bytes + a.bytes);
             ports_.push_back({a.input, a.output});
         }
+        for (auto& value : values_) arguments_.push_back(value.data());
+        parameters_.kernelParams = arguments_.data();
     }
 
     // Points the kernel at other memory; the graph takes it up at its next launch.
     void retarget(cudaGraphExec_t exec, const Buffers& buffers) {
-        std::vector<void*> arguments;
         for (std::size_t i = 0; i < values_.size(); ++i) {
             const auto [input, output] = ports_[i];
             void* address = input >= 0 ? buffers.inputs[static_cast<std::size_t>(input)] : nullptr;
             if (output >= 0) address = buffers.outputs[static_cast<std::size_t>(output)];
             if (address) std::memcpy(values_[i].data(), &address, sizeof address);
-            arguments.push_back(values_[i].data());
         }
-        parameters_.kernelParams = arguments.data();
-        check(cudaGraphExecKernelNodeSetParams(exec, node_, &parameters_), text("retargeting '", layer_, "'"));
+        check(cudaGraphExecKernelNodeSetParams(exec, node_, &parameters_), "retargeting '", layer_, "'");
     }
 
    private:
@@ -112,6 +113,7 @@ class PortKernel {
     const char* layer_;
     cudaKernelNodeParams parameters_{};
     std::vector<std::vector<std::byte>> values_;
+    std::vector<void*> arguments_;  // the values' addresses, which moving this leaves as they are
     std::vector<Port> ports_;
 };
 
@@ -191,7 +193,7 @@ class Profile final : public StepVisitor {
             check(cudaEventRecord(begin_.get(), stream), "profiling: starting the clock");
             check(cudaGraphLaunch(exec.get(), stream), "profiling: launching");
             check(cudaEventRecord(end_.get(), stream), "profiling: stopping the clock");
-            check(cudaEventSynchronize(end_.get()), text("profiling layer '", layer, "'"));
+            check(cudaEventSynchronize(end_.get()), "profiling layer '", layer, "'");
             check(cudaEventElapsedTime(&samples.emplace_back(), begin_.get(), end_.get()), "profiling: reading");
         }
         std::ranges::nth_element(samples, samples.begin() + replays / 2);
@@ -245,10 +247,10 @@ class Trace final : public StepVisitor {
         const std::size_t item = bytes_of(y.dtype);
         const auto bytes = [&](std::int64_t n) { return static_cast<std::size_t>(n) * item; };
         out.data.resize(bytes(width * height));
-        check(cudaStreamSynchronize(executor_.stream), text("running layer '", layer, "'"));
+        check(cudaStreamSynchronize(executor_.stream), "running layer '", layer, "'");
         check(cudaMemcpy2D(out.data.data(), bytes(width), y.data, bytes(pitch), bytes(width),
                            static_cast<std::size_t>(height), cudaMemcpyDeviceToHost),
-              text("copying the output of layer '", layer, "'"));
+              "copying the output of layer '", layer, "'");
         layers.push_back(std::move(out));
     }
 

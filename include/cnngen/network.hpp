@@ -92,8 +92,8 @@ inline void check_architecture(const Model& model, const cudaDeviceProp& gpu) {
     cudaGetLastError();
     std::string list;
     for (int architecture : model.architectures) list += text(list.empty() ? "" : ", ", architecture / 10);
-    throw Error(text("'", model.name, "' was built for the architectures ", list, ", but ", gpu.name, " is ", gpu.major,
-                     gpu.minor, ": build it again with that --arch"));
+    throw Error(text("'", model.name, "' was built for the architectures ", list, ", but ", gpu.name, " is of ",
+                     gpu.major, gpu.minor, ": build it again with --arch ", gpu.major, gpu.minor));
 }
 
 // The weight file's path: as given, or where it is found. Throws with every place that was looked at.
@@ -165,7 +165,7 @@ class Network {
             Stopwatch watch;
             check_installation(model, device);
             const DeviceGuard guard(device);
-            check(cudaFree(nullptr), text("starting CUDA on GPU ", device));
+            check(cudaFree(nullptr), "starting CUDA on GPU ", device);
             check(cudaGetDeviceProperties(&gpu, device), "asking for the GPU's properties");
             check_architecture(model, gpu);
             watch.lap(startup, "context");

@@ -29,8 +29,8 @@ inline std::string summary(const Context& context) {
     for (const Port& port : model.inputs) out << "input       " << port_text(port) << "\n";
     for (const Port& port : model.outputs) out << "output      " << port_text(port) << "\n";
     const Memory memory = context.memory();
-    out << "memory      weights " << mebibytes(memory.weights) << ", activations " << mebibytes(memory.arena)
-        << ", workspace " << mebibytes(memory.workspace) << ", page-locked on the host " << mebibytes(memory.pinned)
+    out << "memory      weights " << size_text(memory.weights) << ", activations " << size_text(memory.arena)
+        << ", workspace " << size_text(memory.workspace) << ", page-locked on the host " << size_text(memory.pinned)
         << "\n"
         << "start-up   ";
     out << std::fixed << std::setprecision(1);
@@ -43,7 +43,7 @@ inline std::string summary(const Context& context) {
         for (const Step& step : network.steps(i)) {
             out << "  " << std::left << std::setw(28) << step.layer << std::setw(12) << step.kind << std::setw(20)
                 << step.shape << std::setw(9) << name_of(step.dtype);
-            if (step.plan) out << " " << step.plan->engine() << ", workspace " << mebibytes(step.plan->workspace());
+            if (step.plan) out << " " << step.plan->engine() << ", workspace " << size_text(step.plan->workspace());
             out << "\n";
         }
     }
