@@ -1,8 +1,8 @@
 """Writes resnet50.safetensors: seeded weights for every layer of the spec.
 
 Filters are drawn as He et al. (2015) do, which keeps the mean square of activations through a convolution and the
-ReLU before it. BatchNorm statistics differ from channel to channel. The last BatchNorm of a residual branch scales
-by about 0.3, so that the sum of sixteen branches stays of order one.
+ReLU before it. BatchNorm statistics differ from channel to channel; the BatchNorms before a block's sum scale both
+sides down, so that sixteen sums later activations are still of order one.
 """
 
 from __future__ import annotations
@@ -14,17 +14,19 @@ import numpy as np
 from cnngen.spec import load_spec, resolve, save_weights
 
 FOLDER = Path(__file__).resolve().parent
+SCALES = {"bn3": 0.3, "downsample.1": 0.6}  # of a BatchNorm, by the end of its name; 1 for the others
 
 
 def draw(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """A weight of that name: filters and matrices by their rank, BatchNorm's and biases by their role."""
-    role = name.rpartition(".")[2]
+    layer, _, role = name.rpartition(".")
     if len(shape) > 1:
         values = rng.normal(0, math.sqrt(2 / math.prod(shape[1:])), shape)
     elif role == "running_var":
         values = rng.uniform(0.5, 1.5, shape)
     elif role == "weight":
-        values = rng.uniform(0.7, 1.3, shape) * (0.3 if ".bn3." in name else 1.0)
+        scale = next((scale for end, scale in SCALES.items() if layer.endswith(end)), 1.0)
+        values = rng.uniform(0.7, 1.3, shape) * scale
     else:
         values = rng.normal(0, 0.1, shape)
     return values.astype(np.float32)

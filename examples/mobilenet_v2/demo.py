@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""Builds MobileNetV2 from its spec and classifies a photo; without a GPU, proves that it would run on an H100.
+
+    demo.py [PHOTO]      a PPM file of any size, or whatever Pillow reads where that is installed
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cnngen
+import numpy as np
+from cnngen.codegen.build import gpus
+from cnngen.codegen.plan_check import check_plans
+from cnngen.spec import CnngenError
+from fetch import CLASSES, FetchError, fetch
+from rich.console import Console
+
+FOLDER = Path(__file__).resolve().parent
+GENERATED = FOLDER.parent.parent / "generated"
+WITHOUT_GPU = "h100"
+
+# Of ImageNet's photos, in red, green, blue from 0 to 255.
+MEAN = np.array([123.675, 116.28, 103.53], np.float32)
+DEVIATION = np.array([58.395, 57.12, 57.375], np.float32)
+
+
+class PhotoError(Exception):
+    """The photo cannot be read; says what to do."""
+
+
+def read_photo(path: Path) -> np.ndarray:
+    """The photo scaled to 224 x 224: uint8 [224, 224, 3]."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise PhotoError(f"cannot read {path}: {error.strerror}") from error
+    if data.startswith(b"P6\n224 224\n255\n"):
+        return np.frombuffer(data, np.uint8, offset=len(data) - 224 * 224 * 3).reshape(224, 224, 3)
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError:
+        raise PhotoError(f"{path} is no 224x224 PPM; for other photos: pip install pillow") from None
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB").resize((224, 224), Image.Resampling.BILINEAR))
+    except (UnidentifiedImageError, OSError) as error:
+        raise PhotoError(f"{path} is no photo that Pillow reads: {error}") from error
+
+
+def classify(project: Path, photo: np.ndarray) -> None:
+    """Print the five most probable classes of a photo, uint8 [224, 224, 3]."""
+    network = cnngen.load(project).Network()
+    (probabilities,) = network((photo[None] - MEAN) / DEVIATION)
+    names = CLASSES.read_text().splitlines()
+    for index in np.argsort(-probabilities)[:5]:
+        print(f"{probabilities[index]:6.1%}  {names[index]}")
+
+
+def prove(project: Path) -> None:
+    """Import the module and print that cuDNN and cuBLASLt have a plan for every layer on a GPU that is not here."""
+    module = cnngen.load(project)
+    print(f"imported {module.__name__}: {', '.join(module.INPUTS)} -> {', '.join(module.OUTPUTS)}")
+    for report in check_plans(project, [WITHOUT_GPU]):
+        print(report)
+    print("running it needs an NVIDIA GPU, and there is none here")
+
+
+def main() -> None:
+    """Fetch, build, and classify or prove."""
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER / "china.ppm"
+    console = Console(stderr=True)
+    present = gpus()
+    try:
+        photo = read_photo(path)
+        with console.status("fetching weights and class names"):
+            fetch()
+        with console.status("generating and compiling"):
+            result = cnngen.build(FOLDER / "spec.yaml", GENERATED, arch=None if present else ["90"])
+        print(f"built {result.project} for {', '.join(f'sm_{name}' for name in result.architectures)}")
+        if present:
+            classify(result.project, photo)
+        else:
+            prove(result.project)
+    except (CnngenError, FetchError, PhotoError, RuntimeError) as error:  # the module's errors are the last kind
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
