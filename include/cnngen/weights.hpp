@@ -1,7 +1,7 @@
 // The packed weight file: a safetensors file whose payload is the weight slab, byte for byte.
 #pragma once
 
-#include <array>
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -10,49 +10,10 @@
 #include <span>
 #include <vector>
 
+#include "cnngen/crc32.hpp"
 #include "cnngen/error.hpp"
 
 namespace cnngen {
-
-namespace crc32_detail {
-
-// Table k gives the effect of a byte that k bytes follow (slice by 8): eight look-ups take eight bytes at once.
-constexpr std::array<std::array<std::uint32_t, 256>, 8> make_tables() {
-    std::array<std::array<std::uint32_t, 256>, 8> tables{};
-    for (std::uint32_t i = 0; i < 256; ++i) {
-        std::uint32_t value = i;
-        for (int bit = 0; bit < 8; ++bit) value = (value >> 1) ^ (value & 1 ? 0xedb88320u : 0);
-        tables[0][i] = value;
-    }
-    for (std::size_t k = 1; k < 8; ++k) {
-        for (std::size_t i = 0; i < 256; ++i) {
-            const std::uint32_t before = tables[k - 1][i];
-            tables[k][i] = (before >> 8) ^ tables[0][before & 0xff];
-        }
-    }
-    return tables;
-}
-
-inline constexpr auto tables = make_tables();
-
-}  // namespace crc32_detail
-
-// zlib's CRC-32, continued from `crc`.
-inline std::uint32_t crc32(std::span<const std::byte> data, std::uint32_t crc = 0) {
-    const auto& t = crc32_detail::tables;
-    crc = ~crc;
-    std::size_t i = 0;
-    for (; i + 8 <= data.size(); i += 8) {
-        std::uint32_t low, high;
-        std::memcpy(&low, data.data() + i, 4);
-        std::memcpy(&high, data.data() + i + 4, 4);
-        low ^= crc;
-        crc = t[7][low & 0xff] ^ t[6][(low >> 8) & 0xff] ^ t[5][(low >> 16) & 0xff] ^ t[4][low >> 24] ^
-              t[3][high & 0xff] ^ t[2][(high >> 8) & 0xff] ^ t[1][(high >> 16) & 0xff] ^ t[0][high >> 24];
-    }
-    for (; i < data.size(); ++i) crc = (crc >> 8) ^ t[0][(crc ^ static_cast<std::uint32_t>(data[i])) & 0xff];
-    return ~crc;
-}
 
 // What the program expects of its weight file.
 struct WeightLayout {
