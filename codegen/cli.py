@@ -6,7 +6,6 @@ Exit codes: 0; 1 for a mistake in what was given, told without a traceback; 2 fo
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import traceback
 from collections.abc import Iterator
@@ -57,18 +56,15 @@ Arch = Annotated[
 
 def main() -> None:
     """The program's entry point."""
-    verbose = "-v" in sys.argv[1:] or "--verbose" in sys.argv[1:]
+    arguments = [word for word in sys.argv[1:] if word not in ("-v", "--verbose")]  # wherever it stands
     try:
-        app()
-    except CnngenError as error:
-        if verbose:
+        app(arguments, prog_name="cnngen")
+    except (CnngenError, OSError) as error:
+        if len(arguments) < len(sys.argv) - 1:
             traceback.print_exc()
         lines = [f"error: {line}" if k == 0 else line for k, line in enumerate(str(error).splitlines())]
         print("\n".join(lines), file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
 
 
 def _print_version(asked: bool) -> None:
@@ -181,7 +177,7 @@ def schema() -> None:
     """Print the JSON schema of a spec, for editors."""
     from cnngen.spec.schema import json_schema
 
-    print(json.dumps(json_schema(), indent=2))
+    print(json_schema(), end="")
 
 
 @app.command("cmake-dir")
@@ -197,15 +193,41 @@ def import_onnx_model(
     name: Annotated[
         Optional[str], typer.Option("--name", help="the network's name; default: the file's")
     ] = None,
+    batch_sizes: Annotated[
+        Optional[str],
+        typer.Option("--batch-sizes", metavar="LIST", help="such as 1,8; default: the model's own"),
+    ] = None,
+    shape: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            "--shape", metavar="INPUT=SHAPE", help="of an input with dynamic axes: image=1x3x320x320"
+        ),
+    ] = None,
 ) -> None:
     """Make spec.yaml and weights.safetensors from an ONNX model."""
-    from cnngen.spec.onnx_import import import_onnx
+    from cnngen.spec.onnx import import_onnx
 
-    network, weights = import_onnx(model, name=name)
+    batches = None if batch_sizes is None else _numbers("--batch-sizes", batch_sizes, ",")
+    shapes = {}
+    for text in shape or ():
+        tensor, equals, extents = text.rpartition("=")
+        if not equals:
+            raise typer.BadParameter(f"--shape: {text!r} is not INPUT=SHAPE, such as image=1x3x320x320")
+        shapes[tensor] = _numbers("--shape", extents, "x")
+    network, weights = import_onnx(model, name, batches, shapes)
     output.mkdir(parents=True, exist_ok=True)
     save_weights(output / "weights.safetensors", weights)
     (output / "spec.yaml").write_text(dump_spec(network))
     print(output / "spec.yaml")
+
+
+def _numbers(option: str, text: str, separator: str) -> list[int]:
+    numbers = text.split(separator)
+    if not all(number.strip().isdecimal() and int(number) > 0 for number in numbers):
+        raise typer.BadParameter(
+            f"{option}: {text!r} is not a list of positive numbers with {separator!r} between"
+        )
+    return [int(number) for number in numbers]
 
 
 def _write_depfile(path: Path, project: Path, spec: Path) -> None:
