@@ -84,8 +84,8 @@ def _batch_sizes(sizes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _own_batch(data: dict[str, Any]) -> tuple[int, ...]:
-    first: InputSpec = next(iter(data["inputs"].values()))
-    return (first.shape[0],)
+    # there are no inputs here where they are wrong; the spec is refused for that
+    return next(((tensor.shape[0],) for tensor in data.get("inputs", {}).values()), ())
 
 
 class NetworkSpec(Model):

@@ -20,7 +20,7 @@ _CEIL = "also a last window that begins inside the input and ends outside"
 
 class _Pool2d(LayerBase):
     kernel: Size2 = Field(description="window size: a number or [height, width]")
-    stride: Size2 = Field(default_factory=lambda data: data["kernel"], description=_STRIDE)
+    stride: Size2 = Field(default_factory=lambda data: data.get("kernel", (1, 1)), description=_STRIDE)
     padding: Padding = Field(default=(0, 0, 0, 0), description=_PADDING)
     ceil_mode: Flag = Field(default=False, description=_CEIL)
 
