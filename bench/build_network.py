@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import cnngen
-from cnngen.spec import dump_spec, import_onnx, save_weights
+from cnngen.spec import dump_spec, save_weights
+from cnngen.spec.onnx import import_onnx
 
 
 def main() -> None:
