@@ -99,12 +99,15 @@ def _layers(imported: Imported) -> tuple[list[dict[str, object]], dict[str, Arra
         elif len(sources) > 1:
             layer["inputs"] = sources
         for role, parameter in draft.parameters.items():
-            tensor = f"{draft.name}.{'constant' if role == 'parameter' else role}"
-            if role == "parameter" or (role in ("weight", "bias") and draft.op in ("conv2d", "linear")):
-                shared = stored.setdefault((parameter.origin or tensor, role), tensor)
-                if shared != tensor or role == "parameter":
-                    layer[role] = tensor = shared
-            weights[tensor] = _storable(parameter.array)
+            array = _storable(parameter.array)
+            tensor = own = f"{draft.name}.{'constant' if role == 'parameter' else role}"
+            if role == "parameter" or draft.op in ("conv2d", "linear"):  # these can name their tensors
+                first = stored.setdefault((parameter.origin or own, role), own)
+                if first == own or np.array_equal(weights[first], array):
+                    tensor = first
+            if tensor != f"{draft.name}.{role}":
+                layer[role] = tensor
+            weights[tensor] = array
         layers.append(layer)
         before = draft.name
     return layers, weights

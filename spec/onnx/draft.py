@@ -19,7 +19,7 @@ class RefusalError(Exception):
 
 @dataclass(frozen=True)
 class Parameter:
-    """A weight of a layer; `origin` names the model's tensor that it is, unchanged."""
+    """A weight of a layer; `origin` names the model's tensor that it is made of."""
 
     array: Array
     origin: str | None = None

@@ -39,7 +39,7 @@ class Imported:
 
 @dataclass(frozen=True)
 class Constant:
-    """A value known at import; `origin`: the initializer that it is."""
+    """A value known at import; `origin`: its name in the model."""
 
     array: Array
     origin: str | None = None
@@ -232,7 +232,7 @@ def _step(node: Node) -> None:
     proto, known = node.proto, node.walk.values
     if _evaluable(proto) and all(isinstance(value, Constant) for value in values):
         for name, array in zip(proto.output, _evaluate(node), strict=False):
-            known[name] = Constant(array)
+            known[name] = Constant(array, name)
         return
     if node.op not in RULES:
         raise RefusalError("the operator is not supported")
