@@ -7,7 +7,7 @@ node carries an epilogue: the expression that turns the op's result (`ACC`) into
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
@@ -215,6 +215,15 @@ class Graph:
             nodes=tuple(reversed(kept)),
             constants={name: constant for name, constant in constants.items() if name in needed},
         )
+
+
+def unused(name: str, taken: Container[str]) -> str:
+    """`name`, with a number behind it where it is taken: users may call a layer whatever they like."""
+    number, fresh = 1, name
+    while fresh in taken:
+        number += 1
+        fresh = f"{name}.{number}"
+    return fresh
 
 
 def add_inputs(node: Node, names: Sequence[str]) -> tuple[Node, dict[str, int]]:

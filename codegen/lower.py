@@ -14,7 +14,19 @@ import numpy as np
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import ACC, Expr, Int, Load
-from cnngen.codegen.graph import Array, Constant, Graph, Layout, Node, Op, Pointwise, Reshape, Shape, Value
+from cnngen.codegen.graph import (
+    Array,
+    Constant,
+    Graph,
+    Layout,
+    Node,
+    Op,
+    Pointwise,
+    Reshape,
+    Shape,
+    Value,
+    unused,
+)
 from cnngen.codegen.ops import OPS
 from cnngen.spec.network import NetworkSpec
 from cnngen.spec.resolve import ResolvedLayer, resolve
@@ -26,11 +38,11 @@ INPUT, OUTPUT = "@input", "@output"  # what tells a network's input or output fr
 def lower(spec: NetworkSpec, weights: Mapping[str, Array], batch: int) -> Graph:
     """The graph of `spec` at `batch`; `weights` are checked already (`check_weights`)."""
     resolved = resolve(spec, batch)
-    lowering = Lowering(spec.name, weights)
+    lowering = Lowering(resolved.shapes, weights)
     inputs = []
     for name, declared in spec.inputs.items():
         shape = (batch, *declared.shape[1:])
-        value = Value(name + INPUT, shape, declared.dtype, declared.layout if len(shape) == 4 else "packed")
+        value = Value(lowering.fresh(name + INPUT), shape, declared.dtype, declared.layout if len(shape) == 4 else "packed")
         inputs.append(value)
         lowering.begin(name, spec.precision)
         lowering.values[value.name] = value
@@ -43,18 +55,23 @@ def lower(spec: NetworkSpec, weights: Mapping[str, Array], batch: int) -> Graph:
         lowering.begin(output.layer, spec.precision)
         layout: Layout = output.layout if len(shape) == 4 else "packed"
         load = ex.broadcast_load(0, shape, len(shape))
-        outputs.append(lowering.emit(Pointwise(), [output.layer], shape, load, name=output.layer + OUTPUT,
-                                     dtype=output.dtype, layout=layout))  # fmt: skip
+        name = lowering.fresh(output.layer + OUTPUT)
+        outputs.append(lowering.emit(Pointwise(), [output.layer], shape, load, name=name, dtype=output.dtype,
+                                     layout=layout))  # fmt: skip
     graph = Graph(spec.name, batch, tuple(inputs), tuple(lowering.nodes), tuple(outputs), lowering.constants)
     return graph.with_nodes(graph.nodes)
 
 
 class Lowering:
-    """What an op's lowering emits nodes through; the state is the layer being lowered and the graph so far."""
+    """What an op's lowering emits nodes through; the state is the layer being lowered and the graph so far.
 
-    def __init__(self, network: str, weights: Mapping[str, Array]) -> None:
-        self.network = network
+    `names`: of all layers and network inputs; no other value takes one of them.
+    """
+
+    def __init__(self, names: Mapping[str, Shape], weights: Mapping[str, Array]) -> None:
+        self.names = names
         self.weights = weights
+        self.shared: dict[tuple[str, DType], str] = {}  # weight and type -> its constant
         self.values: dict[str, Value] = {}
         self.nodes: list[Node] = []
         self.constants: dict[str, Constant] = {}
@@ -100,7 +117,7 @@ class Lowering:
     ) -> str:
         """Adds a node of the current layer; returns the name of its value."""
         if name is None:
-            name = self._fresh(f"{self.layer}.{type(op).__name__.lower()}")
+            name = self.fresh(f"{self.layer}.{type(op).__name__.lower()}")
         layout = layout or ("NHWC" if len(shape) == 4 else "packed")
         self.values[name] = Value(name, shape, dtype or self.precision.storage, layout)
         self.nodes.append(Node(self.values[name], op, tuple(inputs), (self.layer,), epilogue))
@@ -151,31 +168,26 @@ class Lowering:
         return self.map([name], shape, Load(0, tuple(index)))
 
     def parameter(self, role: str, *, dtype: DType | None = None) -> str:
-        """A weight of the current layer as a constant in the graph."""
-        name = self.parameters[role]
-        return self.constant(name, self.weights[name], dtype)
+        """A weight of the current layer as a constant in the graph, one for all layers that share it."""
+        name, dtype = self.parameters[role], dtype or self.precision.storage
+        if (name, dtype) not in self.shared:
+            self.shared[name, dtype] = self.constant(name, self.weights[name], dtype)
+        return self.shared[name, dtype]
 
     def weight(self, role: str) -> Array:
         """A weight of the current layer as float32."""
         return np.asarray(self.weights[self.parameters[role]], np.float32)
 
     def constant(self, name: str, array: Array, dtype: DType | None = None) -> str:
-        """A constant; a filter (rank 4) is stored K, R, S, C."""
+        """A new constant; a filter (rank 4) is stored K, R, S, C."""
         dtype = dtype or self.precision.storage
         array = np.asarray(array, np.float32)
         layout: Layout = "NHWC" if array.ndim == 4 else "packed"
-        known = self.constants.get(name)
-        if known is not None and known.value.dtype == dtype and known.array.shape == array.shape:
-            return name
-        if name in self.values:
-            name = self._fresh(name)
+        name = self.fresh(name)
         self.values[name] = Value(name, array.shape, dtype, layout)
         self.constants[name] = Constant(self.values[name], array)
         return name
 
-    def _fresh(self, name: str) -> str:
-        number, fresh = 1, name
-        while fresh in self.values:
-            number += 1
-            fresh = f"{name}.{number}"
-        return fresh
+    def fresh(self, name: str) -> str:
+        """`name`, or one like it where a value or a layer has that."""
+        return unused(name, self.values.keys() | self.names.keys())

@@ -14,7 +14,7 @@ import numpy as np
 from cnngen.codegen import expr as ex
 from cnngen.codegen.cost import ConvProblem, Cost
 from cnngen.codegen.expr import Coord, Expr, Float, Int, Load
-from cnngen.codegen.graph import ITEM_BYTES, Constant, Conv, Graph, Node, Pointwise, Value
+from cnngen.codegen.graph import ITEM_BYTES, Constant, Conv, Graph, Node, Pointwise, Value, unused
 
 
 def pad_channels(graph: Graph, cost: Cost) -> Graph:
@@ -34,10 +34,10 @@ def pad_channels(graph: Graph, cost: Cost) -> Graph:
             if channels != x.shape[1]:
                 key = (x.name, channels)
                 if key not in padded:
-                    copy = _padded_copy(node, x, channels)
+                    copy = _padded_copy(unused(f"{x.name}.padded{channels}", graph.values), node, x, channels)
                     padded[key] = copy.name
                     nodes.append(copy)
-                weight = _padded_filter(w, channels)
+                weight = _padded_filter(unused(f"{w.value.name}.padded{channels}", graph.values), w, channels)
                 constants[weight.value.name] = weight
                 node = replace(node, inputs=(padded[key], weight.value.name, *node.inputs[2:]))
         nodes.append(node)
@@ -68,19 +68,17 @@ def best_channels(node: Node, x: Value, filter_shape: tuple[int, ...], cost: Cos
     return min(candidates(x.shape[1], ITEM_BYTES[x.dtype]), key=lambda channels: (price(channels), channels))
 
 
-def _padded_copy(node: Node, x: Value, channels: int) -> Node:
+def _padded_copy(name: str, node: Node, x: Value, channels: int) -> Node:
     load: Expr = ex.broadcast_load(0, x.shape, 4)
     if isinstance(load, Load):
         load = Load(0, (load.index[0], Coord(1), *load.index[2:]))
     value = ex.select(ex.call("lt", Coord(1), Int(x.shape[1])), load, Float(0.0))
     shape = (x.shape[0], channels, *x.shape[2:])
-    return Node(replace(x, name=f"{x.name}.padded{channels}", shape=shape, layout="NHWC"), Pointwise(), (x.name,),
-                node.layers[:1], value)  # fmt: skip
+    return Node(replace(x, name=name, shape=shape, layout="NHWC"), Pointwise(), (x.name,), node.layers[:1], value)
 
 
-def _padded_filter(weight: Constant, channels: int) -> Constant:
+def _padded_filter(name: str, weight: Constant, channels: int) -> Constant:
     k, c, r, s = weight.array.shape
     array = np.zeros((k, channels, r, s), np.float32)
     array[:, :c] = weight.array
-    value = replace(weight.value, name=f"{weight.value.name}.padded{channels}", shape=array.shape)
-    return Constant(value, array)
+    return Constant(replace(weight.value, name=name, shape=array.shape), array)
