@@ -9,12 +9,16 @@ import numpy as np
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import ACC, Call, Coord, Load
-from cnngen.codegen.graph import Affine, Array, Constant, Conv, Graph, MatMul, Node, Value
+from cnngen.codegen.graph import Affine, Array, Constant, Conv, Graph, MatMul, Node, Value, unused
 
 
 def fold_batch_norm(graph: Graph) -> Graph:
     """Into the one before it; else, where exact, into the one after it; else it stays an `Affine`."""
-    return _fold_forward(_fold_back(graph))
+    graph = _fold_back(graph)
+    # One after the other comes into reach where several stand before a convolution.
+    while len((folded := _fold_forward(graph)).nodes) < len(graph.nodes):
+        graph = folded
+    return graph
 
 
 def _fold_back(graph: Graph) -> Graph:
@@ -76,14 +80,14 @@ def _weights(node: Node, constants: Mapping[str, Constant]) -> tuple[Array, Arra
 
 def _with_weights(node: Node, w: Array, b: Array, constants: dict[str, Constant], graph: Graph) -> Node:
     """The node (its epilogue `ACC`) with new filters and bias, under names that no other node reads."""
-    weight, bias = node.operands[1], f"{node.layers[0]}.bias"
-    old = constants[weight].value
-    if len(graph.consumers.get(weight, ())) > 1:
-        weight = f"{node.layers[0]}.weight"
-    while bias in graph.values and bias not in node.extras:
-        bias += "_"
-    while weight in graph.values and weight != node.operands[1]:
-        weight += "_"
+
+
+    def own(role: str, *names: str) -> str:
+        alone = [name for name in names if len(graph.consumers.get(name, ())) <= 1]
+        return alone[0] if alone else unused(f"{node.layers[0]}.{role}", graph.values)
+
+    old = constants[node.operands[1]].value
+    weight, bias = own("weight", node.operands[1]), own("bias", *node.extras)
     constants[weight] = Constant(replace(old, name=weight), w)
     constants[bias] = Constant(Value(bias, b.shape, node.value.dtype, "packed"), b.astype(np.float32))
     channel = 1 if isinstance(node.op, Conv) else len(node.value.shape) - 1
