@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cnngen.codegen.graph import ITEM_BYTES, Constant, Conv, Graph, MatMul, Node
+from cnngen.codegen.graph import ITEM_BYTES, Constant, Conv, Graph, MatMul, Node, unused
 
 
 def select_forms(graph: Graph) -> Graph:
@@ -12,9 +12,9 @@ def select_forms(graph: Graph) -> Graph:
     constants = dict(graph.constants)
     nodes = [replace(node, form=_form(node, graph)) for node in graph.nodes]
     for i, node in enumerate(nodes):
-        if node.form == "depthwise":
-            filters = constants[node.inputs[1]]
-            value = replace(filters.value, name=f"{filters.value.name}.rsc", layout="RSCK")
+        filters = constants[node.inputs[1]] if node.form == "depthwise" else None
+        if filters is not None and filters.value.layout != "RSCK":
+            value = replace(filters.value, name=unused(f"{filters.value.name}.rsc", graph.values), layout="RSCK")
             constants[value.name] = Constant(value, filters.array)
             nodes[i] = replace(node, inputs=(node.inputs[0], value.name, *node.inputs[2:]))
     return graph.with_nodes(nodes, constants)
