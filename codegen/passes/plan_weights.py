@@ -72,7 +72,7 @@ def _in_order_of_use(graph: Graph) -> list[str]:
 
 def _digest(data: Array, dtype: DType) -> bytes:
     head = f"{dtype}{data.shape}".encode()
-    return hashlib.blake2b(head + memoryview(np.ascontiguousarray(data)).cast("B"), digest_size=16).digest()
+    return hashlib.blake2b(head + data.reshape(-1).view(np.uint8).data, digest_size=16).digest()
 
 
 def layout_fingerprint(table: WeightTable) -> str:
