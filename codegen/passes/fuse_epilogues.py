@@ -11,10 +11,12 @@ from cnngen.codegen.graph import Affine, Conv, GlobalPool, Graph, MatMul, Node, 
 
 
 def fuse_epilogues(graph: Graph) -> Graph:
-    """First into convolutions and the other ops with an epilogue, then pointwise into pointwise, then once more."""
-    graph = _affine_as_pointwise(graph)
-    for step in (_absorb_readers, _merge_pointwise, _absorb_readers):
-        graph = step(graph)
+    """First into convolutions and the other ops with an epilogue, then pointwise into pointwise, as long as it helps:
+    what two steps read may be read by one once those have merged."""
+    graph, before = _affine_as_pointwise(graph), None
+    while before is None or graph.nodes != before.nodes:
+        before = graph
+        graph = _merge_pointwise(_absorb_readers(graph))
     return graph
 
 
