@@ -107,7 +107,7 @@ def pool(x: Array, op: Pool, shape: tuple[int, ...]) -> Array:
             inside_columns = columns[(columns >= 0) & (columns < w)]
             window = x[:, :, inside_rows][:, :, :, inside_columns]
             if op.kind == "max":
-                y[:, :, i, j] = window.max(axis=(2, 3))
+                y[:, :, i, j] = window.max(axis=(2, 3), initial=-np.inf)  # taps may straddle a small input
                 continue
             padded = int((rows < h + bottom).sum() * (columns < w + right).sum())
             count = padded if op.count_include_pad else inside_rows.size * inside_columns.size
