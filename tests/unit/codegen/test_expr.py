@@ -21,7 +21,9 @@ PROPERTY = settings(derandomize=True, deadline=None, max_examples=400)
 
 def index(rng: random.Random, depth: int) -> Expr:
     """A coordinate, not yet simplified."""
-    function = rng.choice(("", "", "iadd", "offset", "imul", "scaled", "idiv", "imod", "imin", "imax", "isub"))
+    function = rng.choice(
+        ("", "", "iadd", "offset", "imul", "scaled", "idiv", "imod", "imin", "imax", "isub")
+    )
     if not depth or not function:
         return rng.choice((Int(rng.randint(0, 3)), Coord(0), Coord(1)))
     a, few = index(rng, depth - 1), Int(rng.randint(1, 3))
@@ -46,7 +48,9 @@ def condition(rng: random.Random, depth: int) -> Expr:
 
 def data(rng: random.Random, depth: int) -> Expr:
     """A number, not yet simplified."""
-    function = rng.choice(("load", "load", "number", "add", "mul", "sub", "relu", "twice", "select", "same", "place"))
+    function = rng.choice(
+        ("load", "load", "number", "add", "mul", "sub", "relu", "twice", "select", "same", "place")
+    )
     if function == "number":
         return Float(rng.choice((0.0, 1.0, -0.5)))
     if function == "load" or not depth:
@@ -97,7 +101,9 @@ def test_at_is_evaluation_elsewhere(rng: random.Random) -> None:
 def test_renumber_is_other_inputs(rng: random.Random, order: list[int]) -> None:
     raw = data(rng, 3)
     moved = ex.renumber(raw, dict(enumerate(order)))
-    np.testing.assert_allclose(value(moved, [INPUTS[order.index(i)] for i in range(3)]), value(raw), rtol=1e-12)
+    np.testing.assert_allclose(
+        value(moved, [INPUTS[order.index(i)] for i in range(3)]), value(raw), rtol=1e-12
+    )
 
 
 def test_what_a_call_simplifies_to_is_not_rewritten_twice() -> None:
