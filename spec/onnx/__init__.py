@@ -49,10 +49,7 @@ def import_onnx(
     for draft in imported.layers:
         draft.name = imported.names.free(draft.name)
     layers, weights = _layers(imported)
-    outputs: list[object] = [
-        {"layer": draft.name, "layout": "NHWC"} if draft in imported.nhwc else draft.name
-        for draft in imported.outputs
-    ]
+    outputs = [_output(draft, draft in imported.nhwc) for draft in imported.outputs]
     dtypes = {array.dtype.name for array in weights.values()}
     spec_data = {
         "name": name or _name(file.stem),
@@ -83,6 +80,13 @@ def _name(stem: str) -> str:
 
 def _input(draft: Draft, nhwc: bool) -> dict[str, object]:
     return {"shape": list(draft.shape), "layout": "NHWC" if nhwc else "NCHW", "dtype": draft.dtype}
+
+
+def _output(draft: Draft, nhwc: bool) -> str | dict[str, object]:
+    fields: dict[str, object] = {"layout": "NHWC"} if nhwc else {}
+    if draft.dtype != "float32":
+        fields["dtype"] = draft.dtype
+    return {"layer": draft.name, **fields} if fields else draft.name
 
 
 def _layers(imported: Imported) -> tuple[list[dict[str, object]], dict[str, Array]]:

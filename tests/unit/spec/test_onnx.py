@@ -332,6 +332,40 @@ def test_a_weight_of_two_layers_is_stored_once(tmp_path: Path) -> None:
     assert sorted(import_onnx(file)[1]) == ["w.weight"]
 
 
+def test_equal_tensors_alone_are_shared(tmp_path: Path) -> None:
+    nodes = [
+        node("Gemm", "x w", "a", transB=1),
+        node("Gemm", "x w", "b", transB=1, alpha=3.0),
+        node("Add", "a b", "y"),
+    ]
+    file = save(tmp_path / "m.onnx", nodes, {"w": rand(5, 6)}, shape=(2, 6))
+    check(file, (2, 6))
+    assert sorted(import_onnx(file)[1]) == ["linear.weight", "linear_2.weight"]
+
+
+def test_a_half_precision_model_stays_one(tmp_path: Path) -> None:
+    weight = {"c.weight": W["c.weight"].astype(np.float16)}
+    file = save(tmp_path / "m.onnx", [node("Conv", "x c.weight", "y")], weight)
+    model = onnx.load(file)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    onnx.save(model, file)
+    spec, weights = import_onnx(file)
+    assert (spec.inputs["x"].dtype, spec.precision.storage) == ("float16", "float16")
+    assert [output.dtype for output in resolve(spec).outputs] == ["float16"]
+    assert weights["c.weight"].dtype == np.float16
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("densenet121", 668), ("inception_v2", 371), ("resnet50", 176), ("shufflenet", 203), ("squeezenet", 39)],
+)
+def test_onnxs_own_architectures(name: str, count: int) -> None:
+    spec, weights = import_onnx(Path(onnx.__file__).parent / f"backend/test/data/light/light_{name}.onnx")
+    assert len(spec.layers) == count
+    check_weights(resolve(parse_spec(dump_spec(spec))), weights)
+
+
 def test_an_input_and_a_repeated_value_are_handed_out_by_name(tmp_path: Path) -> None:
     nodes = [node("Relu", "x", "y"), node("Identity", "y", "again"), node("Identity", "x", "same")]
     spec = check(save(tmp_path / "m.onnx", nodes, returns="y again same"))

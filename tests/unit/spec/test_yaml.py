@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from random import Random
 from textwrap import dedent
 
 import pytest
@@ -190,3 +192,44 @@ def test_a_problem_at_one_of_the_batch_sizes() -> None:
     assert problems(text) == [
         "s.yaml:6:12: layer 'a': reshape: [2, 4] has 8 elements, which do not fill [1, 4]; input: 'x' [2, 4]"
     ]
+
+
+def test_mangled_texts_are_a_spec_or_problems_with_positions() -> None:
+    random = Random(0)  # noqa: S311 (a seed that repeats)
+    words = re.findall(r"\w+|\W", TINY)
+    marks = [
+        "{",
+        "}",
+        "[",
+        ":",
+        ",",
+        "\n",
+        "  ",
+        "- ",
+        "null",
+        "-1",
+        "1e400",
+        "9" * 20,
+        '"',
+        "&a",
+        "*a",
+        "!!int",
+        "|",
+        "%",
+        "\t",
+        "\x00",
+        "é",
+    ]
+    for _ in range(600):
+        mangled = list(words)
+        for _ in range(random.randint(1, 3)):
+            place = random.randrange(len(mangled))
+            mangled[place : place + random.randint(0, 3)] = random.choices(
+                marks + words, k=random.randint(0, 2)
+            )
+        try:
+            spec = parse_spec("".join(mangled), "s.yaml")
+        except SpecError as error:
+            assert all(str(problem).startswith("s.yaml") for problem in error.problems)  # noqa: PT017
+        else:
+            assert parse_spec(dump_spec(spec)).name == spec.name
