@@ -9,31 +9,26 @@
 
 namespace cnngen {
 
-template <class... Parts>
-void check(cudaError_t status, const Parts&... doing) {
-    if (status == cudaSuccess) return;
+[[noreturn]] inline void fail(cudaError_t status, const std::string& doing) {
     cudaGetLastError();  // a later, unrelated call must not report this one again
-    throw Error(text(doing..., ": ", cudaGetErrorString(status), " (", cudaGetErrorName(status), ")"));
+    throw Error(text(doing, ": ", cudaGetErrorString(status), " (", cudaGetErrorName(status), ")"));
 }
 
-// cuDNN's own account of the last failure on this thread; empty where it has none.
-inline std::string cudnn_reason() {
-    char message[1024] = {};
-    cudnnGetLastErrorString(message, sizeof message);
-    return message;
+[[noreturn]] inline void fail(cudnnStatus_t status, const std::string& doing) {
+    char reason[1024] = {};  // cuDNN's own account of the last failure on this thread
+    cudnnGetLastErrorString(reason, sizeof reason);
+    throw Error(text(doing, ": ", cudnnGetErrorString(status), *reason ? ": " : "", reason));
 }
 
-template <class... Parts>
-void check(cudnnStatus_t status, const Parts&... doing) {
-    if (status == CUDNN_STATUS_SUCCESS) return;
-    const std::string reason = cudnn_reason();
-    throw Error(text(doing..., ": ", cudnnGetErrorString(status), reason.empty() ? "" : ": ", reason));
+[[noreturn]] inline void fail(cublasStatus_t status, const std::string& doing) {
+    throw Error(text(doing, ": ", cublasLtGetStatusString(status)));
 }
 
-template <class... Parts>
-void check(cublasStatus_t status, const Parts&... doing) {
-    if (status == CUBLAS_STATUS_SUCCESS) return;
-    throw Error(text(doing..., ": ", cublasLtGetStatusString(status)));
+// check(cudaMalloc(...), "allocating ", name)
+template <class Status, class... Parts>
+void check(Status status, const Parts&... doing) {
+    if (status != Status{}) [[unlikely]]
+        fail(status, join({Piece(doing)...}));
 }
 
 }  // namespace cnngen

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <iterator>
 #include <optional>
+#include <sstream>
 
 #include "cnngen/cudnn_graph.hpp"
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <iomanip>
+#include <sstream>
 
 #include "cnngen/context.hpp"
 
