@@ -161,6 +161,7 @@ def test_a_failing_compiler_is_told_with_command_output_and_log(tmp_path: Path, 
     project = tmp_path / "mini"
     shutil.copytree(built.project, project, ignore=shutil.ignore_patterns("build", "*.so"))
     (project / "src" / "kernels.cu").write_text("int f() { return undeclared; }\n")
+    (project / "src" / "bindings.cpp").write_text("// quick\n")
     with pytest.raises(BuildError) as error:
         build_project(project, archs=["90"], toolchain=built.toolchain)
     text = str(error.value)
