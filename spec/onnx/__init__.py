@@ -8,12 +8,14 @@ forms and named.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
-from cnngen.spec.errors import ImportModelError, SpecError
+from cnngen.spec.errors import ImportModelError, Problem, SpecError
 from cnngen.spec.manifest import ELEMENT_TYPES, Array
 from cnngen.spec.names import module_name, sanitize
 from cnngen.spec.network import NetworkSpec
@@ -65,8 +67,13 @@ def import_onnx(
         spec = NetworkSpec.model_validate(spec_data)
         for batch in spec.batch_sizes:
             resolve(spec, batch)
-    except (SpecError, ValueError) as error:
-        raise ImportModelError(f"{file}: the imported spec is not valid: {error}") from None
+    except ValidationError as error:
+        raise ImportModelError(
+            Problem(f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}", where=str(file))
+            for detail in error.errors()
+        ) from None
+    except SpecError as error:
+        raise ImportModelError(replace(problem, where=str(file)) for problem in error.problems) from None
     return spec, weights
 
 

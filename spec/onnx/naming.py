@@ -17,12 +17,11 @@ class Names:
 
     Args:
         nodes: the names of all nodes, which tell modules from their parts.
-        taken: names that are in use, of network inputs.
     """
 
-    def __init__(self, nodes: Iterable[str], taken: Iterable[str]) -> None:
+    def __init__(self, nodes: Iterable[str]) -> None:
         """Counts what stands in each module."""
-        self._taken = set(taken)
+        self._taken: set[str] = set()
         paths = [_module(node) for node in nodes]
         self._in_module = Counter(path for path in paths if path is not None)
         self._has_parts = {

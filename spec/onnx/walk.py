@@ -179,13 +179,11 @@ def walk(model: Model) -> Imported:
     """Drafts the layers of a model. Raises ImportModelError with every node that cannot be expressed."""
     from cnngen.spec.onnx.rules import RULES
 
+    names = Names(node.name for node in model.nodes if node.op_type != "Constant")
     inputs = {
-        name: Draft(printable(name), "input", [], shape, dtype)
+        name: Draft(names.free(printable(name) or "input"), "input", [], shape, dtype)
         for name, (shape, dtype) in model.inputs.items()
     }
-    names = Names(
-        (node.name for node in model.nodes if node.op_type != "Constant"), (i.name for i in inputs.values())
-    )
     batch = next(iter(inputs.values())).shape[0]
     values: dict[str, Value] = {name: Constant(array, name) for name, array in model.constants.items()}
     state = Walk(model, names, batch, {**values, **inputs})

@@ -95,10 +95,10 @@ F32 = np.float32
     [
         (9, {"op": "Conv", "pads": [1, 1, 1, 1]}, "x c.weight c.bias", W, "out_channels: 4, kernel: 3, padding: 1"),
         (18, {"op": "Conv", "pads": [0, 1, 1, 2]}, "x c.weight", W, "out_channels: 4, kernel: 3, padding: [0, 1, 1, 2], bias: false"),
-        (18, {"op": "Conv", "auto_pad": "SAME_UPPER", "strides": [2, 3]}, "x c.weight", W,
-         "out_channels: 4, kernel: 3, stride: [2, 3], padding: same, bias: false"),
-        (18, {"op": "Conv", "auto_pad": "SAME_LOWER", "strides": [2, 3]}, "x c.weight", W,
-         "out_channels: 4, kernel: 3, stride: [2, 3], padding: same_lower, bias: false"),
+        (18, {"op": "Conv", "auto_pad": "SAME_UPPER", "strides": [2, 2]}, "x c.weight", W,
+         "out_channels: 4, kernel: 3, stride: 2, padding: same, bias: false"),
+        (18, {"op": "Conv", "auto_pad": "SAME_LOWER", "strides": [2, 2]}, "x c.weight", W,
+         "out_channels: 4, kernel: 3, stride: 2, padding: same_lower, bias: false"),
         (18, {"op": "Conv", "dilations": [2, 1]}, "x c.weight", W, "out_channels: 4, kernel: 3, dilation: [2, 1], bias: false"),
         (18, {"op": "Conv", "group": 3}, "x g.weight", {"g.weight": rand(6, 1, 2, 2)},
          "out_channels: 6, kernel: 2, groups: 3, bias: false"),
@@ -442,9 +442,13 @@ def test_dynamic_sizes_are_asked_for(tmp_path: Path) -> None:
 
 def test_a_batch_that_is_written_into_the_model_is_said(tmp_path: Path) -> None:
     file = save(tmp_path / "m.onnx", [node("Add", "x k", "y")], {"k": rand(2, 3, 8, 10)})
-    assert refused(file, batch_sizes=[4])[0].startswith(
-        f"{file}: the imported spec is not valid: layer 'add': add: "
-    )
+    assert refused(file, batch_sizes=[4]) == [
+        "add: [4, 3, 8, 10] and [2, 3, 8, 10] do not broadcast: axis 0 has 4 and 2; input: 'x' [4, 3, 8, 10]"
+    ]
+    assert refused(file, batch_sizes=[2, 2]) == ["batch_sizes: each batch size may stand once, got [2, 2]"]
+    assert refused(file, name="a b") == [
+        "name: 'a b' cannot name a network: only ASCII letters, digits and '_' are allowed, and a letter must come first; 'a_b' would do"
+    ]
 
 
 def test_an_unknown_newer_opset_is_read(tmp_path: Path) -> None:
