@@ -71,6 +71,7 @@ def import_onnx(
         raise ImportModelError(
             Problem(f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}", where=str(file))
             for detail in error.errors()
+            if detail["type"] != "default_factory_not_called"
         ) from None
     except SpecError as error:
         raise ImportModelError(replace(problem, where=str(file)) for problem in error.problems) from None
