@@ -18,7 +18,8 @@ function(cnngen_add_network target spec)
     OUTPUT_VARIABLE log
     ERROR_VARIABLE log)
   if(failed)
-    message(FATAL_ERROR "cnngen_add_network(${target}):\n${log}")
+    string(REPLACE "\n" "\n  " log "${log}") # indented text is not broken into lines again
+    message(FATAL_ERROR "cnngen_add_network(${target}):\n  ${log}")
   endif()
 
   # <project>/CMakeLists.txt: <what it was made from, a line each>
