@@ -146,4 +146,4 @@ def test_find_package_generates_and_builds_and_follows_the_spec(tmp_path: Path) 
         check=False,
     )
     assert done.returncode != 0
-    assert "did you mean 'kernel'?" in done.stdout
+    assert "did you mean 'kernel'?" in done.stdout + done.stderr
