@@ -39,7 +39,7 @@ class Safetensors(Mapping[str, Array]):
             text = f"not a safetensors file, truncated or altered: {error}"
             raise WeightError(Problem(text, where=str(path))) from None
         names: list[str] = self._file.keys()  # type: ignore[no-untyped-call]
-        self._names = tuple(sorted(names))
+        self._names = dict.fromkeys(sorted(names))
         self._path = path
 
     def __getitem__(self, name: str) -> Array:
