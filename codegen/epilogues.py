@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import Acc, Call, Coord, Expr, Float, Load
-from cnngen.codegen.graph import Graph, Node
+from cnngen.codegen.graph import Graph, MatMul, Node
 
 # Pointwise modes of cuDNN's graph API, or composed of them; the result must be the first operand of each.
 CUDNN_ACTIVATIONS = frozenset(
@@ -61,7 +61,7 @@ def _plain(load: Load, node: Node, graph: Graph) -> bool:
     source, value = graph.values[name], node.value
     rank = len(value.shape)
     if name in graph.constants:
-        channel = 1 if rank == 4 else rank - 1
+        channel = rank - 1 if isinstance(node.op, MatMul) else 1
         return load.index == (Coord(channel),) and source.shape == (value.shape[channel],)
     return source.lies_like(value) and source.dtype == value.dtype and load.index == ex.broadcast_load(0, value.shape, rank).index
 

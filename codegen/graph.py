@@ -33,6 +33,7 @@ class Value:
     shape: Shape
     dtype: DType
     layout: Layout  # "packed": row-major in its logical order, for every rank but 4; "RSCK": a depthwise filter
+    padding: int = 0  # how many of the channels, at the end, are zeros that pad_channels added
 
     @property
     def axes(self) -> tuple[int, ...]:

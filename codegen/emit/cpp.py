@@ -87,19 +87,13 @@ class _Printer:
         before: list[str] = []
         repeated = self._repeated()
         for node in repeated:
-            if not self._varies(node):
-                kind = "int" if ex.kind(node) == "int" else "float"
-                text = self.text(node)
-                before.append(f"const {kind} {self._bind(node)} = {text};")
+            if not self._varies(node) and not ex.loads(node):
+                before.append(self._definition(node))
         for load in self._loads_in_order():
-            statement = self._hoisted(load, guards[load])
-            before.extend(statement)
-        inside: list[str] = []
-        for node in repeated:
-            if self._varies(node) and not self._has_lane_load(node):
-                kind = "int" if ex.kind(node) == "int" else "float"
-                text = self.text(node)
-                inside.append(f"const {kind} {self._bind(node)} = {text};")
+            before.extend(self._hoisted(load, guards[load]))
+        # A load may stand behind a condition: what is made of it comes after the loads, which know that.
+        inside = [self._definition(node) for node in repeated
+                  if node not in self.bound and not self._has_lane_load(node)]  # fmt: skip
         result = self.text(self.expr)
         return Body(tuple(before), tuple(inside), result, frozenset(self.used))
 
@@ -226,6 +220,11 @@ class _Printer:
         return self.text(total, first_lane=first_lane)
 
     # --- text ----------------------------------------------------------------------------------------------------
+
+    def _definition(self, node: Expr) -> str:
+        kind = "int" if ex.kind(node) == "int" else "float"
+        text = self.text(node)
+        return f"const {kind} {self._bind(node)} = {text};"
 
     def _bind(self, node: Expr) -> str:
         axes = {e.axis for e in ex.walk(node) if isinstance(e, Coord)}

@@ -240,12 +240,3 @@ def _product(value: Value, axes: Sequence[int]) -> int:
     for axis in axes:
         result *= value.shape[axis]
     return result
-
-
-def blocks_text(launch: Launch) -> str:
-    """The grid as C++: `pass.blocks(items, threads)` rounds up."""
-    images = "pass.batch()"
-    if launch.whole_blocks:
-        return images if launch.items == 1 else f"{images} * {launch.items}"
-    total = images if launch.items == 1 else f"{images} * {launch.items}"
-    return f"cnngen::blocks({total}, {launch.kernel.threads})"

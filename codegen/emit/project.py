@@ -13,12 +13,12 @@ from cnngen.codegen.emit.cpp import CPP_TYPES, quoted
 from cnngen.codegen.emit.render import TEMPLATES, render
 from cnngen.codegen.emit.steps import network_view
 from cnngen.codegen.graph import Value
-from cnngen.codegen.lower import OUTPUT
 from cnngen.codegen.passes.plan_weights import layout_fingerprint
 from cnngen.codegen.plan import Plan
 from cnngen import __version__ as VERSION
 from cnngen.spec.names import CppIdentifier, identifiers
 from cnngen.spec.network import NetworkSpec
+from cnngen.spec.resolve import resolve
 
 CPP_SUFFIXES = (".cu", ".cuh", ".cpp", ".hpp")
 RESERVED_ARGUMENTS = ("self", "out", "stream", "n", "run", "run_async", "inputs", "outputs", "batch_sizes", "model")
@@ -93,7 +93,7 @@ def _notice(plan: Plan, digest: str) -> str:
 
 def _project_view(plan: Plan, interface_hash: str) -> ProjectView:
     spec, graph = plan.spec, plan.batches[0].graph
-    names = [*spec.inputs, *(name.removesuffix(OUTPUT) for name in graph.outputs)]
+    names = [*spec.inputs, *(output.layer for output in resolve(spec).outputs)]
     values = [*graph.inputs, *(graph.values[name] for name in graph.outputs)]
     known = identifiers(names, RESERVED_ARGUMENTS)
     ports = [_port(plan, value, name, known[name]) for value, name in zip(values, names, strict=True)]

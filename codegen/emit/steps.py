@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cnngen.codegen import expr as ex
-from cnngen.codegen.emit.cpp import CPP_TYPES, float_text, kernel_names, quoted
-from cnngen.codegen.emit.kernels import Kernel, blocks_text, kernel_of
+from cnngen.codegen.emit.cpp import CPP_TYPES, float_text, quoted
+from cnngen.codegen.emit.kernels import Kernel, Launch, kernel_of
+from cnngen.codegen.emit.words import comment
 from cnngen.codegen.epilogues import ChainStep, library_chain
-from cnngen.codegen.graph import ACC, Conv, GlobalPool, Graph, MatMul, Node, Pointwise, Pool, Softmax, Value
+from cnngen.codegen.graph import (
+    Conv,
+    Graph,
+    MatMul,
+    Node,
+    Pointwise,
+    Value,
+    unused,
+)
 from cnngen.codegen.lower import OUTPUT
 from cnngen.codegen.passes.assign_buffers import is_view
 from cnngen.codegen.plan import BatchPlan, Plan
@@ -19,7 +27,6 @@ from cnngen.spec.names import CppIdentifier, identifiers
 RESERVED = ("at", "weights", "kernels", "forward", "model", "pass", "y", "Pass", "Tensor", "DType", "Offsets", "nhwc",
             "nchw", "rows", "filter", "vector", "Network", "Context", "Weight", "after")  # fmt: skip
 
-LONGEST_EXPRESSION = 90  # in a comment
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,15 @@ class KernelView:
 
 
 @dataclass(frozen=True)
+class LaunchView:
+    """A kernel's launch at one batch size."""
+
+    kernel: CppIdentifier
+    launch: Launch
+    shared: tuple[str, ...]  # layers, output and arguments
+
+
+@dataclass(frozen=True)
 class ForwardView:
     """A straight-line forward and the batch sizes that it serves."""
 
@@ -107,19 +123,15 @@ class _View:
         self.used: dict[str, None] = {}  # the buffers that a step names, by title
 
     def network(self) -> NetworkView:
-        found: dict[str, dict[tuple[str, ...], list[int]]] = {}
-        comments: dict[str, str] = {}
+        found: dict[str, list[tuple[BatchPlan, Node]]] = {}
         orders: list[tuple[CppIdentifier, ...]] = []
         for batch in self.plan.batches:
             titles = [self.titles[batch.batch][node.name] for node in batch.steps]
             for node, title in zip(batch.steps, titles, strict=True):
-                comments.setdefault(title, _comment(batch.graph, node))
-                lines = self._lines(batch, node, title)
-                found.setdefault(title, {}).setdefault(lines, []).append(batch.batch)
+                found.setdefault(title, []).append((batch, node))
             orders.append(tuple(self.identifiers[title] for title in titles))
-        steps = [StepView(self.identifiers[title], comments[title],
-                          tuple(Variant(tuple(batches), lines) for lines, batches in variants.items()))
-                 for title, variants in found.items()]  # fmt: skip
+        steps = [StepView(self.identifiers[title], comment(forms[0][0].graph, forms[0][1]),
+                          self._variants(title, forms)) for title, forms in found.items()]  # fmt: skip
         return NetworkView(tuple(steps), *self._buffers(), self._weights(), tuple(self.kernels.values()),
                            _forwards(self.plan.batches, orders), self._headers())  # fmt: skip
 
@@ -142,33 +154,45 @@ class _View:
 
     # --- one step ------------------------------------------------------------------------------------------------
 
+    def _variants(self, title: str, forms: Sequence[tuple[BatchPlan, Node]]) -> tuple[Variant, ...]:
+        """The step's statements: one text for all batch sizes where only its launch differs, else one for each form."""
+        every = tuple(batch.batch for batch, _ in forms)
+        launches = [self._launch(batch, node, title) for batch, node in forms if not node.form.startswith("cu")]
+        same = len(launches) == len(self.plan.batches) and len({launch.shared for launch in launches}) == 1
+        if same:
+            return (Variant(every, (_launch_text(launches),)),)
+        found: dict[tuple[str, ...], list[int]] = {}
+        for batch, node in forms:
+            found.setdefault(self._lines(batch, node, title), []).append(batch.batch)
+        return tuple(Variant(tuple(batches), lines) for lines, batches in found.items())
+
     def _lines(self, batch: BatchPlan, node: Node, title: str) -> tuple[str, ...]:
         match node.op, node.form:
             case (Conv() as op, "cudnn"):
                 return self._convolution(batch, node, op)
             case (MatMul() as op, _):
                 return self._matmul(batch, node, op)
-        return self._launch(batch, node, title)
+        return (_launch_text([self._launch(batch, node, title)]),)
 
-    def _launch(self, batch: BatchPlan, node: Node, title: str) -> tuple[str, ...]:
+    def _launch(self, batch: BatchPlan, node: Node, title: str) -> LaunchView:
         launch = kernel_of(node, batch.graph, self.largest, batch.batch)
         assert launch is not None  # what no library runs has a kernel
         known = self.kernels.get(launch.kernel)
         if known is None:
             names = [view.name for view in self.kernels.values()]
-            base = self.identifiers[title]
-            name = base if base not in names else CppIdentifier(f"{base}_batch{batch.batch}")
-            known = KernelView(name, _comment(batch.graph, node), launch.kernel)
+            name = self.identifiers[title]
+            if name in names:
+                (name,) = identifiers([f"{name} batch{batch.batch}"], names).values()
+            known = KernelView(name, comment(batch.graph, node), launch.kernel)
             self.kernels[launch.kernel] = known
         arguments = ["pass.batch()", *(self._pointer(batch, name) for name in dict.fromkeys(node.inputs)),
                      self._pointer(batch, node.name)]  # fmt: skip
-        call = ", ".join([quoted(_label(node)), self._tensor(batch, node.name), f"kernels::{known.name}",
-                          blocks_text(launch), str(launch.kernel.threads), *arguments])  # fmt: skip
-        return (f"pass.launch({call});",)
+        shared = (_layers(node), self._tensor(batch, node.name, real=True), *arguments)
+        return LaunchView(known.name, launch, shared)
 
     def _convolution(self, batch: BatchPlan, node: Node, op: Conv) -> tuple[str, ...]:
         graph = batch.graph
-        fields = {"layer": quoted(_label(node)), "x": self._tensor(batch, node.inputs[0]),
+        fields = {"layers": _layers(node), "x": self._tensor(batch, node.inputs[0]),
                   "w": self._filter(batch, node.inputs[1]), "y": self._tensor(batch, node.name)}  # fmt: skip
         optional = {"stride": (op.stride, (1, 1)), "padding": (op.padding, (0, 0, 0, 0)),
                     "dilation": (op.dilation, (1, 1))}  # fmt: skip
@@ -179,7 +203,7 @@ class _View:
 
     def _matmul(self, batch: BatchPlan, node: Node, op: MatMul) -> tuple[str, ...]:
         x, w, y = (batch.graph.values[name] for name in (*node.operands, node.name))
-        fields = {"layer": quoted(_label(node)),
+        fields = {"layers": _layers(node),
                   "x": self._rows(batch, node.inputs[0], x.shape),
                   "w": f"rows(pass.weight(weights::{self._weight(batch, node.inputs[1])}), {_dtype(w)}, "
                        f"{w.shape[0]}, {w.shape[1]})",
@@ -244,13 +268,17 @@ class _View:
             return f"pass.output<{element}>({graph.outputs.index(name)}).data"
         return f"pass.at({self._place(batch, name)})"
 
-    def _tensor(self, batch: BatchPlan, name: str) -> str:
+    def _tensor(self, batch: BatchPlan, name: str, *, real: bool = False) -> str:
+        """The value as a cnngen::Tensor; `real`: without the channels that are only padding."""
         value = batch.graph.values[name]
         images = _rows_text(value.shape[0], batch.batch)
         address = self._address(batch, name)
         if len(value.shape) == 4:
             layout = "nchw" if value.layout == "NCHW" else "nhwc"
-            return f"{layout}({address}, {_dtype(value)}, {images}, {', '.join(map(str, value.shape[1:]))})"
+            extents = [images, *map(str, value.shape[1:])]
+            if real and value.padding:
+                extents = [images, str(value.shape[1] - value.padding), *map(str, value.shape[2:]), str(value.shape[1])]
+            return f"{layout}({address}, {_dtype(value)}, {', '.join(extents)})"
         columns = value.elements // value.shape[0]
         return f"rows({address}, {_dtype(value)}, {images}, {columns})"
 
@@ -268,22 +296,35 @@ class _View:
 def _titles(graph: Graph) -> Mapping[str, str]:
     """A name a value for the generated text: its first layer's where that is unique, else its own."""
     titles = {value.name: value.name for value in graph.inputs}
-    seen: set[str] = set()
+    seen = set(titles)
     for node in graph.nodes:
         heavy = not isinstance(node.op, Pointwise)
-        title = node.layers[0] if heavy or len(node.layers) == 1 else node.name
-        if title.endswith(OUTPUT):
-            title = title.removesuffix(OUTPUT)
-        if title in seen:
-            title = node.name
+        title = node.layers[0] if heavy or len(node.layers) == 1 else node.name.removesuffix(OUTPUT)
+        title = unused(node.name, seen) if title in seen else title
         seen.add(title)
         titles[node.name] = title
     return titles
 
 
-def _label(node: Node) -> str:
-    """The step's name in profiles and errors: the user's layers."""
-    return "+".join(node.layers) if len(node.layers) <= 2 else f"{node.layers[0]}+...+{node.layers[-1]}"
+def _layers(node: Node) -> str:
+    return "{" + ", ".join(map(quoted, node.layers)) + "}"
+
+
+def _launch_text(launches: Sequence[LaunchView]) -> str:
+    """`pass.launch(layers, y, kernel, blocks, threads, arguments...)`, with `pass.each` where batch sizes differ."""
+
+    def each(values: Sequence[object]) -> str:
+        texts = list(map(str, values))
+        return texts[0] if len(set(texts)) == 1 else f"pass.each({', '.join(texts)})"
+
+    first = launches[0]
+    items = each([view.launch.items for view in launches])
+    threads = each([view.launch.kernel.threads for view in launches])
+    total = "pass.batch()" if items == "1" else f"pass.batch() * {items}"
+    blocks = total if first.launch.whole_blocks else f"cnngen::blocks({total}, {threads})"
+    kernel = each([f"kernels::{view.kernel}" for view in launches])
+    layers, y, *arguments = first.shared
+    return f"pass.launch({', '.join([layers, y, kernel, blocks, threads, *arguments])});"
 
 
 def _dtype(value: Value) -> str:
@@ -299,77 +340,6 @@ def _rows_text(count: int, batch: int) -> str:
 
 def _braces(numbers: Sequence[int]) -> str:
     return "{" + ", ".join(map(str, numbers)) + "}"
-
-
-def _comment(graph: Graph, node: Node) -> str:
-    """`conv1 + bn1 + relu: 7x7 convolution, stride 2, ... [N, 3, 224, 224] -> [N, 64, 112, 112], 0.236 GFLOP.`"""
-    operands = [name for name in node.operands if name not in graph.constants]
-    sources = operands or [name for name in dict.fromkeys(node.inputs) if name not in graph.constants]
-    shapes = " and ".join(dict.fromkeys(_shape_text(graph.values[name]) for name in sources)) or "nothing"
-    flop = flops(graph, node)
-    work = f", {_flop_text(flop / graph.batch)} an image" if flop else ""
-    return f"{' + '.join(node.layers)}: {describe(graph, node)}. {shapes} -> {_shape_text(node.value)}{work}."
-
-
-def _flop_text(flop: float) -> str:
-    scale, unit = (1e9, "GFLOP") if flop >= 1e7 else (1e6, "MFLOP")
-    return f"{flop / scale:.3g} {unit}"
-
-
-def _shape_text(value: Value) -> str:
-    layout = "" if value.layout != "NCHW" else " NCHW"
-    return f"[{', '.join(['N', *map(str, value.shape[1:])])}]{layout}"
-
-
-def flops(graph: Graph, node: Node) -> int:
-    """Floating-point operations of a convolution or matmul over the whole batch; 0 for anything else."""
-    match node.op:
-        case Conv() | MatMul():
-            return 2 * node.value.elements * (graph.values[node.inputs[1]].elements // graph.values[node.inputs[1]].shape[0])
-    return 0
-
-
-def describe(graph: Graph, node: Node) -> str:
-    """What a step does, in words."""
-    what = _op_words(graph, node)
-    if isinstance(node.op, Pointwise) or node.epilogue == ACC:
-        return what
-    functions = [e.function for e in ex.walk(node.epilogue) if isinstance(e, ex.Call)]
-    words = []
-    for function in reversed(functions):
-        word = {"add": "sum", "mul": "scale"}.get(function, function)
-        if function == "add":
-            word = "bias" if "bias" not in words and any(n in graph.constants for n in node.extras) else "residual"
-        words.append(word)
-    return ", ".join([what, *dict.fromkeys(words)])
-
-
-def _op_words(graph: Graph, node: Node) -> str:
-    match node.op:
-        case Conv() as op:
-            k, _, r, s = graph.values[node.inputs[1]].shape
-            kind = "depthwise convolution" if node.form == "depthwise" else "convolution"
-            parts = [f"{r}x{s} {kind}", f"{graph.values[node.inputs[0]].shape[1]} -> {k} channels"]
-            if op.stride != (1, 1):
-                parts.append(f"stride {op.stride[0]}" if op.stride[0] == op.stride[1] else f"stride {op.stride}")
-            if op.groups > 1 and node.form != "depthwise":
-                parts.append(f"{op.groups} groups")
-            return ", ".join(parts)
-        case MatMul():
-            return "linear"
-        case Pool() as op:
-            name = "maximum" if op.kind == "max" else "mean"
-            return f"{name} over {op.kernel[0]}x{op.kernel[1]}, stride {op.stride[0]}"
-        case GlobalPool():
-            return "mean over height and width"
-        case Softmax():
-            return "softmax"
-    text = ex.describe(node.epilogue, kernel_names(node.inputs, graph.constants))
-    if len(text) <= LONGEST_EXPRESSION:
-        return text
-    functions = dict.fromkeys(e.function for e in ex.walk(node.epilogue)
-                              if isinstance(e, ex.Call) and ex.kind(e) == "float" and e.function != "to_float")  # fmt: skip
-    return "an expression of " + ", ".join(functions)
 
 
 def _forwards(

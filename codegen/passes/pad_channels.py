@@ -34,7 +34,8 @@ def pad_channels(graph: Graph, cost: Cost) -> Graph:
             if channels != x.shape[1]:
                 key = (x.name, channels)
                 if key not in padded:
-                    copy = _padded_copy(unused(f"{x.name}.padded{channels}", graph.values), node, x, channels)
+                    layers = producer.layers if producer is not None else node.layers[:1]
+                    copy = _padded_copy(unused(f"{x.name}.padded{channels}", graph.values), layers, x, channels)
                     padded[key] = copy.name
                     nodes.append(copy)
                 weight = _padded_filter(unused(f"{w.value.name}.padded{channels}", graph.values), w, channels)
@@ -68,13 +69,14 @@ def best_channels(node: Node, x: Value, filter_shape: tuple[int, ...], cost: Cos
     return min(candidates(x.shape[1], ITEM_BYTES[x.dtype]), key=lambda channels: (price(channels), channels))
 
 
-def _padded_copy(name: str, node: Node, x: Value, channels: int) -> Node:
+def _padded_copy(name: str, layers: tuple[str, ...], x: Value, channels: int) -> Node:
     load: Expr = ex.broadcast_load(0, x.shape, 4)
     if isinstance(load, Load):
         load = Load(0, (load.index[0], Coord(1), *load.index[2:]))
     value = ex.select(ex.call("lt", Coord(1), Int(x.shape[1])), load, Float(0.0))
     shape = (x.shape[0], channels, *x.shape[2:])
-    return Node(replace(x, name=name, shape=shape, layout="NHWC"), Pointwise(), (x.name,), node.layers[:1], value)
+    return Node(replace(x, name=name, shape=shape, layout="NHWC",
+                        padding=channels - x.shape[1]), Pointwise(), (x.name,), layers, value)
 
 
 def _padded_filter(name: str, weight: Constant, channels: int) -> Constant:

@@ -57,7 +57,7 @@ inline std::vector<DevicePlan> plan_for_device(const Model& model, std::string_v
     for (std::size_t i = 0; i < operations.size(); ++i) {
         const Operation& op = operations[i];
         const auto& [engine, workspace] = found[index[signature(op)]];
-        report.push_back({layer_of(op), batches[i], kind_of(op), engine, workspace});
+        report.push_back({layers_of(op).label(), batches[i], kind_of(op), engine, workspace});
     }
     return report;
 }

@@ -15,9 +15,9 @@ namespace cnngen {
 // A range named after the layer in Nsight's timeline, where NVTX is installed.
 class LayerRange {
    public:
-    explicit LayerRange([[maybe_unused]] const char* layer) {
+    explicit LayerRange([[maybe_unused]] const Layers& layers) {
 #if __has_include(<nvtx3/nvToolsExt.h>)
-        nvtxRangePushA(layer);
+        nvtxRangePushA(layers.label().c_str());
 #endif
     }
     ~LayerRange() {
@@ -43,10 +43,10 @@ class Collect final : public StepVisitor {
     void visit(const Operation& op) override {
         operations.push_back(op);
         const Tensor& y = output_of(op);
-        steps.push_back({layer_of(op), kind_of(op), shape_text(y), y.dtype, nullptr});
+        steps.push_back({layers_of(op).label(), kind_of(op), shape_text(y), y.dtype, nullptr});
     }
     void visit(const KernelCall& call) override {
-        steps.push_back({call.layer, "kernel", shape_text(call.y), call.y.dtype, nullptr});
+        steps.push_back({call.layers.label(), "kernel", shape_text(call.y), call.y.dtype, nullptr});
     }
 
     std::vector<Operation> operations;
@@ -71,7 +71,7 @@ struct Executor {
         config.stream = stream;
         std::vector<void*> arguments;
         for (const auto& a : call.arguments) arguments.push_back(const_cast<void*>(a.value));
-        check(cudaLaunchKernelExC(&config, call.function, arguments.data()), "launching '", call.layer, "'");
+        check(cudaLaunchKernelExC(&config, call.function, arguments.data()), "launching '", call.layers.label(), "'");
     }
 };
 
@@ -80,7 +80,7 @@ class PortKernel {
    public:
     PortKernel(PortKernel&&) = default;  // a copy would point into the original
     PortKernel& operator=(PortKernel&&) = default;
-    PortKernel(cudaGraphNode_t node, const KernelCall& call) : node_(node), layer_(call.layer) {
+    PortKernel(cudaGraphNode_t node, const KernelCall& call) : node_(node), layer_(call.layers.label()) {
         parameters_.func = const_cast<void*>(call.function);
         parameters_.gridDim = call.grid;
         parameters_.blockDim = call.block;
@@ -110,7 +110,7 @@ class PortKernel {
     };
 
     cudaGraphNode_t node_;
-    const char* layer_;
+    std::string layer_;
     cudaKernelNodeParams parameters_{};
     std::vector<std::vector<std::byte>> values_;
     std::vector<void*> arguments_;  // the values' addresses, which moving this leaves as they are
@@ -123,12 +123,12 @@ class Launch final : public StepVisitor {
     Launch(const Executor& executor, const std::vector<Step>& steps) : executor_(executor), steps_(steps) {}
 
     void visit(const Operation& op) override {
-        const LayerRange range(layer_of(op));
+        const LayerRange range(layers_of(op));
         executor_.execute(*steps_[next_++].plan, op);
     }
 
     void visit(const KernelCall& call) override {
-        const LayerRange range(call.layer);
+        const LayerRange range(call.layers);
         ++next_;
         executor_.execute(call);
         const bool has_port =
@@ -169,18 +169,18 @@ class Profile final : public StepVisitor {
 
     void visit(const Operation& op) override {
         Plan& plan = *steps_[next_++].plan;
-        record(layer_of(op), [&] { executor_.execute(plan, op); });
+        record(layers_of(op).label(), [&] { executor_.execute(plan, op); });
     }
     void visit(const KernelCall& call) override {
         ++next_;
-        record(call.layer, [&] { executor_.execute(call); });
+        record(call.layers.label(), [&] { executor_.execute(call); });
     }
 
     std::vector<LayerTime> times;
 
    private:
     template <class Work>
-    void record(const char* layer, Work&& work) {
+    void record(const std::string& layer, Work&& work) {
         constexpr int repeats = 20, replays = 5;
         const cudaStream_t stream = executor_.stream;
         const Graph graph = capture(stream, [&] {
@@ -223,18 +223,18 @@ class Trace final : public StepVisitor {
 
     void visit(const Operation& op) override {
         executor_.execute(*steps_[next_++].plan, op);
-        copy(layer_of(op), output_of(op), std::visit([](const auto& o) { return o.channels; }, op));
+        copy(layers_of(op).result(), output_of(op), std::visit([](const auto& o) { return o.channels; }, op));
     }
     void visit(const KernelCall& call) override {
         ++next_;
         executor_.execute(call);
-        copy(call.layer, call.y, 0);
+        copy(call.layers.result(), call.y, 0);
     }
 
     std::vector<TracedLayer> layers;
 
    private:
-    void copy(const char* layer, const Tensor& y, std::int64_t channels) {
+    void copy(const std::string& layer, const Tensor& y, std::int64_t channels) {
         const bool is_image = y.rank == 4;
         const bool is_nchw = is_image && y.strides[3] == 1 && y.strides[1] == y.dims[2] * y.dims[3];
         TracedLayer out{layer, {y.dims.begin(), y.dims.begin() + y.rank}, y.dtype, "", {}};

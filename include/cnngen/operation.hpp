@@ -9,6 +9,22 @@
 
 namespace cnngen {
 
+// The spec's layers that a step stands for, in order; what it makes is the last one's result.
+struct Layers {
+    std::vector<const char*> names;
+
+    Layers() = default;
+    Layers(std::initializer_list<const char*> list) : names(list) {}
+
+    // "conv1 + bn1 + relu"
+    std::string label() const {
+        std::string out;
+        for (const char* name : names) out += text(out.empty() ? "" : " + ", name);
+        return out;
+    }
+    std::string result() const { return names.empty() ? "" : names.back(); }
+};
+
 enum class Function { add, mul, relu, sigmoid, tanh, elu, gelu, gelu_tanh, softplus, silu, hard_sigmoid, hard_swish };
 
 // One elementwise step of an epilogue. `operand` is for add and mul: a vector over the channels, or a tensor that
@@ -44,7 +60,7 @@ using Epilogue = std::vector<Pointwise>;
 
 // y = epilogue(conv(x, w)). The sum is kept in float32 whatever the storage.
 struct Convolution {
-    const char* layer = "";
+    Layers layers = {};
     Tensor x = {};
     Tensor w = {};
     Tensor y = {};
@@ -60,7 +76,7 @@ struct Convolution {
 
 // y = epilogue(x w^T): x is M x K, w is N x K, y is M x N.
 struct Matmul {
-    const char* layer = "";
+    Layers layers = {};
     Tensor x = {};
     Tensor w = {};
     Tensor y = {};
@@ -97,8 +113,8 @@ inline std::string signature(const Operation& op) {
     return std::visit([](const auto& o) { return signature(o); }, op);
 }
 
-inline const char* layer_of(const Operation& op) {
-    return std::visit([](const auto& o) { return o.layer; }, op);
+inline const Layers& layers_of(const Operation& op) {
+    return std::visit([](const auto& o) -> const Layers& { return o.layers; }, op);
 }
 
 inline const Tensor& output_of(const Operation& op) {

@@ -51,7 +51,7 @@ struct KernelCall {
         int input = -1;   // index of the network input that it holds
         int output = -1;  // likewise
     };
-    const char* layer;
+    const Layers& layers;
     Tensor y;
     const void* function;
     dim3 grid;
@@ -87,6 +87,13 @@ class Pass {
         return address<T>(buffers_.arena, offsets.values[batch_index_]);
     }
 
+    // What differs between the planned batch sizes, one value each.
+    template <class T, class... Same>
+    T each(T first, Same... others) const {
+        const T values[] = {first, others...};
+        return values[batch_index_];
+    }
+
     // A weight in the slab.
     template <class T = void>
     T* weight(const Weight& weight) const {
@@ -107,7 +114,7 @@ class Pass {
 
     // Launches kernel(arguments...), which makes y. Arguments are converted to the kernel's parameter types.
     template <class... Parameters, class... Arguments>
-    void launch(const char* layer, const Tensor& y, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+    void launch(const Layers& layers, const Tensor& y, void (*kernel)(Parameters...), dim3 grid, dim3 block,
                 const Arguments&... arguments) {
         static_assert(sizeof...(Parameters) == sizeof...(Arguments), "the kernel takes another number of arguments");
         const std::tuple<Parameters...> values{convert<Parameters>(arguments)...};
@@ -116,7 +123,7 @@ class Pass {
                 return std::array<KernelCall::Argument, sizeof...(Parameters)>{argument(value, arguments)...};
             },
             values);
-        visitor_.visit({layer, y, reinterpret_cast<const void*>(kernel), grid, block, list});
+        visitor_.visit({layers, y, reinterpret_cast<const void*>(kernel), grid, block, list});
     }
 
    private:

@@ -1,0 +1,82 @@
+"""Steps in words, for the comments of the generated source and for reports."""
+
+from __future__ import annotations
+
+from cnngen.codegen import expr as ex
+from cnngen.codegen.emit.cpp import kernel_names
+from cnngen.codegen.graph import ACC, Conv, GlobalPool, Graph, MatMul, Node, Pointwise, Pool, Softmax, Value
+
+LONGEST_EXPRESSION = 90  # in a comment
+
+
+def comment(graph: Graph, node: Node) -> str:
+    """`conv1 + bn1 + relu: 7x7 convolution, stride 2, ... [N, 3, 224, 224] -> [N, 64, 112, 112], 0.236 GFLOP.`"""
+    operands = [name for name in node.operands if name not in graph.constants]
+    sources = operands or [name for name in dict.fromkeys(node.inputs) if name not in graph.constants]
+    shapes = " and ".join(dict.fromkeys(_shape_text(graph.values[name]) for name in sources)) or "nothing"
+    flop = flops(graph, node)
+    work = f", {_flop_text(flop / graph.batch)} an image" if flop else ""
+    # A backslash at the end of a wrapped line would swallow the next one.
+    layers = " + ".join(node.layers).replace("\\", "/")
+    return f"{layers}: {describe(graph, node)}. {shapes} -> {_shape_text(node.value)}{work}."
+
+
+def _flop_text(flop: float) -> str:
+    scale, unit = (1e9, "GFLOP") if flop >= 1e7 else (1e6, "MFLOP")
+    return f"{flop / scale:.3g} {unit}"
+
+
+def _shape_text(value: Value) -> str:
+    layout = "" if value.layout != "NCHW" else " NCHW"
+    return f"[{', '.join(['N', *map(str, value.shape[1:])])}]{layout}"
+
+
+def flops(graph: Graph, node: Node) -> int:
+    """Floating-point operations of a convolution or matmul over the whole batch; 0 for anything else."""
+    match node.op:
+        case Conv() | MatMul():
+            return 2 * node.value.elements * (graph.values[node.inputs[1]].elements // graph.values[node.inputs[1]].shape[0])
+    return 0
+
+
+def describe(graph: Graph, node: Node) -> str:
+    """What a step does, in words."""
+    what = _op_words(graph, node)
+    if isinstance(node.op, Pointwise) or node.epilogue == ACC:
+        return what
+    functions = [e.function for e in ex.walk(node.epilogue) if isinstance(e, ex.Call)]
+    words = []
+    for function in reversed(functions):
+        word = {"add": "sum", "mul": "scale"}.get(function, function)
+        if function == "add":
+            word = "bias" if "bias" not in words and any(n in graph.constants for n in node.extras) else "residual"
+        words.append(word)
+    return ", ".join([what, *dict.fromkeys(words)])
+
+
+def _op_words(graph: Graph, node: Node) -> str:
+    match node.op:
+        case Conv() as op:
+            k, _, r, s = graph.values[node.inputs[1]].shape
+            kind = "depthwise convolution" if node.form == "depthwise" else "convolution"
+            parts = [f"{r}x{s} {kind}", f"{graph.values[node.inputs[0]].shape[1]} -> {k} channels"]
+            if op.stride != (1, 1):
+                parts.append(f"stride {op.stride[0]}" if op.stride[0] == op.stride[1] else f"stride {op.stride}")
+            if op.groups > 1 and node.form != "depthwise":
+                parts.append(f"{op.groups} groups")
+            return ", ".join(parts)
+        case MatMul():
+            return "linear"
+        case Pool() as op:
+            name = "maximum" if op.kind == "max" else "mean"
+            return f"{name} over {op.kernel[0]}x{op.kernel[1]}, stride {op.stride[0]}"
+        case GlobalPool():
+            return "mean over height and width"
+        case Softmax():
+            return "softmax"
+    text = ex.describe(node.epilogue, kernel_names(node.inputs, graph.constants))
+    if len(text) <= LONGEST_EXPRESSION:
+        return text
+    functions = dict.fromkeys(e.function for e in ex.walk(node.epilogue)
+                              if isinstance(e, ex.Call) and ex.kind(e) == "float" and e.function != "to_float")  # fmt: skip
+    return "an expression of " + ", ".join(functions)
