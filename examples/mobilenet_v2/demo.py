@@ -78,7 +78,7 @@ def main() -> None:
             fetch()
         with console.status("generating and compiling"):
             result = cnngen.build(FOLDER / "spec.yaml", GENERATED, arch=None if present else ["90"])
-        print(f"built {result.project} for {', '.join(f'sm_{name}' for name in result.architectures)}")
+        print(f"built generated/{result.project.name} for {', '.join(f'sm_{name}' for name in result.architectures)}")
         if present:
             classify(result.project, photo)
         else:
