@@ -1,0 +1,327 @@
+"""The host runtime with its Python module, run on the CPU: the kernels of a fake of CUDA are host functions.
+
+Passes, staging, retargeted graphs, batches, threads and errors are the runtime's own.
+"""
+
+# ruff: noqa: ANN401 - the module under test is compiled here and has no types
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import importlib.util
+import json
+import subprocess
+import sys
+import threading
+import zlib
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnngen.codegen.emit.render import render
+
+HERE = Path(__file__).resolve().parent / "runtime"
+INCLUDE = HERE.parent.parent.parent / "include"
+SCALE = np.array([2, 3, 4], np.float32)
+PAYLOAD = bytes(256) + SCALE.tobytes() + bytes(244)
+
+
+def port(name: str, shape: tuple[int, ...], layout: str) -> SimpleNamespace:
+    return SimpleNamespace(identifier=name, shape=shape, dtype="float32", layout=layout, element="float")
+
+
+VIEW: dict[str, Any] = {
+    "name": "fakenet",
+    "notice": "Generated for a test.",
+    "description": "Four kernels.",
+    "inputs": [port("a", (3,), ""), port("b", (2, 2, 2), "NHWC")],
+    "outputs": [port("scaled", (3,), ""), port("plus", (2, 2, 2), "NHWC")],
+    "batch_sizes": (1, 4),
+    "weight_file": "fakenet.weights.safetensors",
+}
+
+
+def write_weights(path: Path, payload: bytes = PAYLOAD, **metadata: str) -> Path:
+    described = {"format": "cnngen", "layout": "00000000000000aa", "crc32": f"{zlib.crc32(PAYLOAD):08x}"}
+    header = json.dumps({"__metadata__": described | metadata}).encode()
+    header += b" " * (-(len(header) + 8) % 256)
+    path.write_bytes(len(header).to_bytes(8, "little") + header + payload)
+    return path
+
+
+def run(*command: str | Path) -> str:
+    done = subprocess.run([str(part) for part in command], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stderr[-8000:]}"
+    return done.stdout
+
+
+def wheel_headers(name: str) -> Path:
+    """The headers of an NVIDIA wheel; only headers are needed, the libraries are faked."""
+    try:
+        spec = importlib.util.find_spec(f"nvidia.{name}")
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip(f"no headers: the wheel that holds nvidia/{name} is not installed")
+    return Path(next(iter(spec.submodule_search_locations))) / "include"
+
+
+@pytest.fixture(scope="module")
+def fakenet(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """The compiled package; `fakenet.fake` reaches the fake CUDA inside."""
+    package = tmp_path_factory.mktemp("runtime") / "fakenet"
+    package.mkdir()
+    (package / "__init__.py").write_text(render("init.py.j2", VIEW))
+    (package / "bindings.cpp").write_text(render("bindings.cpp.j2", VIEW))
+    write_weights(package / VIEW["weight_file"])
+    pybind = run(sys.executable, "-m", "pybind11", "--includes").split()
+    flags = ["-std=c++20", "-O1", "-fPIC", "-Wall", "-Wextra", "-Werror", f"-I{INCLUDE}", f"-I{HERE}",
+             *pybind, "-isystem", wheel_headers("cu13"), "-isystem", wheel_headers("cudnn")]  # fmt: skip
+    sources = [HERE / "fake_cuda.cpp", HERE / "network.cpp", package / "bindings.cpp"]
+    run("g++", *flags, "-shared", *sources, "-o", package / "_core.so")
+    sys.path.insert(0, str(package.parent))
+    module = importlib.import_module("fakenet")
+    module.fake = ctypes.CDLL(module._core.__file__)
+    return module
+
+
+@pytest.fixture
+def net(fakenet: ModuleType) -> Any:
+    return fakenet.Network(plan_cache="")
+
+
+def count(fakenet: ModuleType, *functions: str) -> int:
+    return sum(fakenet.fake.fake_count(name.encode()) for name in functions)
+
+
+def batch(n: int, seed: int = 0) -> tuple[Any, Any]:
+    draw = np.random.default_rng(seed)
+    return draw.standard_normal((n, 3)).astype(np.float32), draw.standard_normal((n, 2, 2, 2)).astype(
+        np.float32
+    )
+
+
+def check(results: Any, a: Any, b: Any) -> None:
+    np.testing.assert_array_equal(results[0], a * SCALE)
+    np.testing.assert_array_equal(results[1], b + 1)
+
+
+class OnDevice:
+    """An array in the fake's device memory, `offset` bytes behind a 256-byte boundary."""
+
+    def __init__(self, fakenet: ModuleType, values: Any, offset: int = 0) -> None:
+        address = ctypes.c_void_p()
+        fakenet.fake.cudaMalloc(ctypes.byref(address), ctypes.c_size_t(values.nbytes + offset))
+        assert address.value is not None
+        self.address, self.shape = address.value + offset, values.shape
+        ctypes.memmove(self.address, np.ascontiguousarray(values).ctypes.data, values.nbytes)
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {
+            "version": 3,
+            "shape": self.shape,
+            "typestr": "<f4",
+            "data": (self.address, False),
+            "strides": None,
+        }
+
+
+def read(array: Any) -> Any:
+    described = array.__cuda_array_interface__
+    values = (ctypes.c_float * int(np.prod(described["shape"]))).from_address(described["data"][0])
+    return np.ctypeslib.as_array(values).reshape(described["shape"]).copy()
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_host_arrays_of_every_batch(net: Any, fakenet: ModuleType, n: int) -> None:
+    a, b = batch(n)
+    results = net(a, b)
+    assert isinstance(results, fakenet.Outputs)
+    check(results, a, b)
+    check(net.run(b=b, a=a), a, b)
+    out = (np.empty_like(a), np.empty_like(b))
+    assert net.run(a, b, out=out).scaled is out[0]
+    check(out, a, b)
+
+
+@pytest.mark.parametrize(("n", "offset", "copies"), [(4, 0, 0), (1, 0, 0), (2, 0, 4), (4, 4, 1)])
+def test_device_arrays_are_copied_only_where_they_must(
+    net: Any, fakenet: ModuleType, n: int, offset: int, copies: int
+) -> None:
+    a, b = batch(n)
+    inputs = OnDevice(fakenet, a, offset), OnDevice(fakenet, b)
+    outputs = OnDevice(fakenet, 0 * a), OnDevice(fakenet, 0 * b)
+    before = count(fakenet, "cudaMemcpyAsync")
+    net.run(*inputs, out=outputs, stream=0)
+    assert count(fakenet, "cudaMemcpyAsync") - before == copies
+    check([read(output) for output in outputs], a, b)
+    made = net(*inputs)
+    assert isinstance(made.scaled, fakenet.DeviceArray)
+    assert made.plus.shape == b.shape
+    assert made.plus.__dlpack_device__() == (2, 0)
+    check([read(output) for output in made], a, b)
+
+
+def test_a_pass_neither_allocates_nor_waits(net: Any, fakenet: ModuleType) -> None:
+    a, b = batch(4)
+    inputs = OnDevice(fakenet, a), OnDevice(fakenet, b)
+    outputs = OnDevice(fakenet, 0 * a), OnDevice(fakenet, 0 * b)
+    costly = ("cudaMalloc", "cudaHostAlloc", "cudaStreamSynchronize", "cudaEventSynchronize", "retarget")
+    net.run(*inputs, out=outputs, stream=0)
+    before, launched = count(fakenet, *costly), count(fakenet, "cudaGraphLaunch")
+    for _ in range(100):
+        net.run(*inputs, out=outputs, stream=0)
+    assert count(fakenet, *costly) == before
+    assert count(fakenet, "cudaGraphLaunch") == launched + 100
+
+
+def test_a_second_pass_delivers_the_first(net: Any) -> None:
+    context, first, second = net.context(), batch(3), batch(2, seed=1)
+    one = context.run_async(*first)
+    two = context.run_async(*second)
+    check(one, *first)
+    context.synchronize()
+    check(two, *second)
+
+
+def test_trace_profile_summary(net: Any) -> None:
+    a, b = batch(3)
+    trace = net.trace(a, b)
+    assert list(trace) == ["load", "scale", "plus", "out"]
+    np.testing.assert_array_equal(trace["plus"], (b + 1).transpose(0, 3, 1, 2))
+    assert [layer for layer, _ in net.profile(a, b)] == list(trace)
+    assert "Fake GPU" in net.summary()
+    assert list(net.startup) == ["context", "libraries", "weights", "plans", "capture"]
+    assert net.memory == {"weights": 512, "arena": 2048, "workspace": 0, "pinned": 352}
+
+
+def test_threads_on_one_context_and_on_their_own(net: Any) -> None:
+    failures: list[BaseException] = []
+
+    def work(seed: int) -> None:
+        try:
+            runner = net.context() if seed % 2 else net
+            for i in range(200):
+                a, b = batch(1 + i % 4, seed=1000 * seed + i)
+                check(runner.run(a, b), a, b)
+        except BaseException as error:  # noqa: BLE001 - shown by the assertion
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def test_memory_is_given_back_and_a_context_keeps_its_network(fakenet: ModuleType) -> None:
+    used = fakenet.fake.fake_used()
+    context = fakenet.Network(plan_cache="").context()
+    a, b = batch(2)
+    check(context.run(a, b), a, b)
+    del context
+    assert fakenet.fake.fake_used() == used
+
+
+A, B = batch(2)
+READ_ONLY = np.zeros((2, 3), np.float32)
+READ_ONLY.flags.writeable = False
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "error", "message"),
+    [
+        ((A,), {}, TypeError, "'b' is missing"),
+        ((A, B, A), {}, TypeError, "3 arrays are too many"),
+        ((A, B), {"c": A}, TypeError, "there is no 'c'"),
+        ((A, B), {"b": B}, TypeError, "'b' is given twice"),
+        ((A.astype(np.float64), B), {}, TypeError, "input 'a': got float64, expected float32"),
+        ((A[:, :2], B), {}, ValueError, r"input 'a': got shape \(2, 2\), expected \(N, 3\)"),
+        (
+            (A, B.transpose(0, 3, 1, 2)),
+            {},
+            ValueError,
+            r"input 'b': is not contiguous .* \(N, 2, 2, 2\) \(NHWC\)",
+        ),
+        (
+            (np.zeros((5, 3), np.float32), np.zeros((5, 2, 2, 2), np.float32)),
+            {},
+            ValueError,
+            "batch sizes 1, 4",
+        ),
+        ((A[:0], B[:0]), {}, ValueError, "a batch of 0"),
+        ((A[:1], B), {}, ValueError, "input 'b' has 2 items, input 'a' has 1"),
+        (("x", B), {}, TypeError, "input 'a': got str"),
+        ((A, B), {"out": A}, ValueError, "got 1 arrays, expected 2: scaled, plus"),
+        ((A, B), {"out": (np.empty_like(A), B[:1])}, ValueError, "room for 1 items, the inputs have 2"),
+        ((A, B), {"out": (READ_ONLY, B)}, ValueError, "output 'scaled' is read only"),
+    ],
+)
+def test_wrong_arguments(net: Any, args: Any, kwargs: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        net(*args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("payload", "metadata", "message"),
+    [
+        (PAYLOAD, {"layout": "00000000000000bb"}, "another build of the network"),
+        (PAYLOAD[:400], {}, "truncated or altered: it holds 400 bytes of weights, expected 512"),
+        (PAYLOAD[:100] + b"\1" + PAYLOAD[101:], {}, "altered: its checksum is"),
+        (PAYLOAD, {"format": "other"}, "was not packed by cnngen"),
+    ],
+)
+def test_wrong_weights(
+    fakenet: ModuleType, tmp_path: Path, payload: bytes, metadata: dict[str, str], message: str
+) -> None:
+    path = write_weights(tmp_path / "w.safetensors", payload, **metadata)
+    with pytest.raises(fakenet.Error, match=message):
+        fakenet.Network(weights=str(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "No such file"), (b"123", "truncated"), (b"x" * 12, "no safeten")]
+)
+def test_no_weights(fakenet: ModuleType, tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "w.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(fakenet.Error, match=message):
+        fakenet.Network(weights=str(path))
+
+
+@pytest.mark.parametrize(
+    ("what", "value", "usual", "message"),
+    [
+        ("driver", 0, 13000, "no NVIDIA driver was found"),
+        ("driver", 12080, 13000, "the NVIDIA driver is for CUDA 12.8, older than CUDA 13"),
+        ("devices", 0, 1, "no NVIDIA GPU was found"),
+        ("image", 0, 1, "built for the architectures 80, 90, but Fake GPU is of 90"),
+        ("memory", 100, 1 << 33, "not enough GPU memory for the weights: 512 B needed"),
+    ],
+)
+def test_unfit_machines(fakenet: ModuleType, what: str, value: int, usual: int, message: str) -> None:
+    fakenet.fake.fake_set(what.encode(), ctypes.c_long(value))
+    try:
+        with pytest.raises(fakenet.Error, match=message):
+            fakenet.Network()
+    finally:
+        fakenet.fake.fake_set(what.encode(), ctypes.c_long(usual))
+    with pytest.raises(ValueError, match="there is no GPU 3"):
+        fakenet.Network(3)
+
+
+def test_checksum_is_zlibs(tmp_path: Path) -> None:
+    source = HERE / "checksum.cpp"
+    run("g++", "-std=c++20", "-O1", f"-I{INCLUDE}", source, "-o", tmp_path / "crc")
+    printed = subprocess.run(
+        [tmp_path / "crc"], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    data = bytes((n * 37 + n // 7) % 256 for n in range(300))
+    assert printed == [f"{zlib.crc32(data[:n]):08x} {zlib.crc32(data[:n]):08x}" for n in range(300)]
