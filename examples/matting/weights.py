@@ -1,7 +1,7 @@
 """Writes matting.safetensors: seeded weights for every layer of the spec.
 
-Filters are drawn as He et al. (2015) do, which keeps the mean square of activations through a convolution and the
-ReLU before it.
+Filters are drawn as He et al. (2015) do, which keeps the mean square of activations through a convolution and
+the ReLU before it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+
 from cnngen.spec import load_spec, resolve, save_weights
 
 FOLDER = Path(__file__).resolve().parent

@@ -1,15 +1,15 @@
 """Reads a PyTorch checkpoint of float tensors without PyTorch, and without running what stands in it.
 
-A pickle can call any function while it is loaded. This reader knows the four names that a state dict needs and
-refuses every other. It reads the format that `torch.save` wrote until version 1.5: five pickles (magic number,
-protocol, system, the state dict with references to storages, the storages' keys), then each storage as its number
-of elements and its raw values, little-endian. Later versions write a zip archive.
+A pickle can call any function while it is loaded. This reader knows the names that a state dict needs and
+refuses every other. It reads the format that `torch.save` wrote until version 1.5: five pickles (magic
+number, protocol, system, the state dict with references to storages, the storages' keys), then each storage
+as its number of elements and its raw values, little-endian. Later versions write a zip archive.
 """
 
 from __future__ import annotations
 
 import math
-import pickle  # noqa: S403 (through an Unpickler that refuses what a state dict has no need of)
+import pickle
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,25 +50,24 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
     """
     with path.open("rb") as file:
         try:
-            if _unpickle(file) != MAGIC:
-                raise CheckpointError(f"{path.name} is no checkpoint of PyTorch's format before version 1.6")
-            _unpickle(file)  # the protocol's version
-            if not _unpickle(file)["little_endian"]:
-                raise CheckpointError(f"{path.name} was written on a big-endian machine")
-            state, keys = _unpickle(file), _unpickle(file)
-            storages = {tensor.storage.key: tensor.storage for tensor in state.values()}
-            values = {key: _read_storage(file, storages[key]) for key in keys if key in storages}
-            return {name: _take(name, tensor, values) for name, tensor in state.items()}
+            return _read(file)
         except CheckpointError:
             raise
-        except (pickle.UnpicklingError, EOFError, LookupError, AttributeError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{path.name} is damaged: {error}") from error
+        except (
+            pickle.UnpicklingError,
+            EOFError,
+            LookupError,
+            AttributeError,
+            TypeError,
+            ValueError,
+        ) as error:
+            raise CheckpointError(f"the checkpoint is damaged: {error}") from error
 
 
 class _StateDictUnpickler(pickle.Unpickler):
     """Knows ordered dictionaries, tensors and their storages; nothing else."""
 
-    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
+    def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
@@ -77,14 +76,26 @@ class _StateDictUnpickler(pickle.Unpickler):
             return name
         raise CheckpointError(f"the checkpoint asks for {module}.{name}, which a state dict has no need of")
 
-    def persistent_load(self, pid: Any) -> _Storage:  # noqa: ANN401
+    def persistent_load(self, pid: Any) -> _Storage:
         kind, element, key, _, elements, view = pid
         if kind != "storage" or view is not None:
             raise CheckpointError("the checkpoint holds something else than storages")
         return _Storage(key, ELEMENTS[element], elements)
 
 
-def _unpickle(file: BinaryIO) -> Any:  # noqa: ANN401
+def _read(file: BinaryIO) -> dict[str, np.ndarray]:
+    if _unpickle(file) != MAGIC:
+        raise CheckpointError("the file is no checkpoint of PyTorch's format before version 1.6")
+    _unpickle(file)  # the protocol's version
+    if not _unpickle(file)["little_endian"]:
+        raise CheckpointError("the checkpoint was written on a big-endian machine")
+    state, keys = _unpickle(file), _unpickle(file)
+    storages = {tensor.storage.key: tensor.storage for tensor in state.values()}
+    values = {key: _read_storage(file, storages[key]) for key in keys}
+    return {name: _take(name, tensor, values) for name, tensor in state.items()}
+
+
+def _unpickle(file: BinaryIO) -> Any:
     return _StateDictUnpickler(file, encoding="utf-8").load()
 
 

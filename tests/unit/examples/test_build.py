@@ -15,6 +15,7 @@ import cnngen
 from cnngen.codegen.build import build_project, gpus
 from cnngen.codegen.plan_check import check_plans
 from cnngen.codegen.project import generate_project
+from cnngen.spec.ops import Linear
 
 GPUS = ("t4", "a100", "h100", "b200")
 pytestmark = pytest.mark.compiler
@@ -58,7 +59,8 @@ def test_demo(checkout: Path, example: Callable[..., Path], tmp_path: Path) -> N
 def check_project(project: Path) -> None:
     spec = cnngen.check(next(project.parent.parent.rglob(f"{project.name}*/spec.yaml")))
     script = f"import {project.name} as module; print(module.BATCH_SIZES)"
-    environment = {**os.environ, "PYTHONPATH": f"{project.parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    environment = dict(os.environ)
+    environment["PYTHONPATH"] = f"{project.parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     printed = subprocess.check_output([sys.executable, "-c", script], env=environment, text=True)
     assert printed.strip() == str(spec.batch_sizes)
     counts = set()
@@ -67,5 +69,5 @@ def check_project(project: Path) -> None:
         assert len(planned) == len(report.plans)
         assert {batch for _, batch in planned} == set(spec.batch_sizes)
         counts.add(len(planned))
-    libraries = sum(layer.op == "linear" or (layer.op == "conv2d" and layer.groups == 1) for layer in spec.layers)
-    assert counts == {libraries * len(spec.batch_sizes)}
+    dense = [layer for layer in spec.layers if isinstance(layer, Linear) or getattr(layer, "groups", 0) == 1]
+    assert counts == {len(dense) * len(spec.batch_sizes)}

@@ -11,9 +11,9 @@ An HTML comment before a block says what it is:
     <!-- make -->            every target exists
     <!-- shown: WHY -->      not run, and why
 
-A page's blocks run in order in a folder that holds a copy of examples/; python blocks see the names of the ones
-before. What needs a compiler or a GPU is a test of its own, which runs the rest of the page too. The pages follow
-each other in one folder, which keeps nothing but what they built, so that equal networks are compiled once.
+A page's blocks run in order in a folder that holds a copy of examples/; python blocks see the names of the
+ones before. What needs a compiler or a GPU is a test of its own, which runs the rest of the page too. The
+pages follow each other in one folder, which keeps nothing but what they built: it is compiled once.
 """
 
 from __future__ import annotations
@@ -75,8 +75,11 @@ def blocks(page: str) -> list[Block]:
     return found
 
 
-def pages_at(level: int) -> list[str]:
-    return [page for page in PAGES if any(block.kind == "run" and block.level == level for block in blocks(page))]
+def pages_with(kind: str, level: int = 0) -> list[str]:
+    def has(page: str) -> bool:
+        return any(block.kind == kind and block.level == level for block in blocks(page))
+
+    return [page for page in PAGES if has(page)]
 
 
 @pytest.fixture(scope="module")
@@ -112,29 +115,30 @@ def test_lines_are_short(page: str) -> None:
     assert [k for k, line in enumerate(lines, 1) if len(line) > 120 and not line.startswith("|")] == []
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if any(block.kind == "make" for block in blocks(page))])
+@pytest.mark.parametrize("page", pages_with("make"))
 def test_make_targets_exist(page: str) -> None:
     lines = [line for block in blocks(page) if block.kind == "make" for line in block.text.splitlines()]
     commands = [line.partition("#")[0].split() for line in lines]
     for command in commands:
         assert command[0] == "make"
-        subprocess.run(["make", "-n", *command[1:]], cwd=CHECKOUT, check=True, stdout=subprocess.DEVNULL)
+        dry = [str(shutil.which("make")), "-n", *command[1:]]
+        subprocess.run(dry, cwd=CHECKOUT, check=True, stdout=subprocess.DEVNULL)
 
 
-@pytest.mark.parametrize("page", pages_at(0))
+@pytest.mark.parametrize("page", pages_with("run"))
 def test_page(page: str, desk: Path) -> None:
     Runner(desk).run(page, 0)
 
 
 @pytest.mark.compiler
-@pytest.mark.parametrize("page", pages_at(1))
+@pytest.mark.parametrize("page", pages_with("run", 1))
 def test_page_with_compiler(page: str, desk: Path) -> None:
     Runner(desk).run(page, 1)
 
 
 @pytest.mark.gpu
 @pytest.mark.compiler
-@pytest.mark.parametrize("page", pages_at(2))
+@pytest.mark.parametrize("page", pages_with("run", 2))
 def test_page_with_gpu(page: str, desk: Path) -> None:
     Runner(desk).run(page, 2)
 

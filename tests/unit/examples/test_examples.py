@@ -12,8 +12,8 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import FunctionType, ModuleType
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -66,9 +66,7 @@ def test_seeded_activations_stay_of_order_one(checkout: Path, tmp_path: Path) ->
     assert all(0.3 < value.std() < 5 for value in sums)
 
 
-def test_checkpoint_names_become_the_spec_s(
-    mobilenet: Callable[[str], ModuleType], checkout: Path
-) -> None:
+def test_checkpoint_names_become_the_spec_s(mobilenet: Callable[[str], ModuleType], checkout: Path) -> None:
     """torchvision's names for MobileNetV2, from how its modules nest."""
     blocks = ["conv.0.0", "conv.0.1", "conv.1.0", "conv.1.1", "conv.2", "conv.3"]
     layers = ["features.0.0", "features.0.1", "features.18.0", "features.18.1", "classifier.1"]
@@ -91,7 +89,7 @@ def test_photo_is_read(mobilenet: Callable[[str], ModuleType], checkout: Path, t
 class Tensor:
     """Pickles as a torch tensor does."""
 
-    def __init__(self, values: Any, strides: tuple[int, ...] | None = None) -> None:  # noqa: ANN401
+    def __init__(self, values: list[Any], strides: tuple[int, ...] | None = None) -> None:
         self.values = np.asarray(values, "<f4")
         self.strides = strides or tuple(stride // 4 for stride in self.values.strides)
 
@@ -116,14 +114,14 @@ class CheckpointPickler(pickle._Pickler):
         self.inside = obj if isinstance(obj, Tensor) else getattr(self, "inside", None)
         return None
 
-    def save_global(self, obj: Any, name: str | None = None) -> None:  # noqa: ANN401
-        names = {FloatStorage: "ctorch\nFloatStorage\n", _rebuild_tensor_v2: "ctorch._utils\n_rebuild_tensor_v2\n"}
+    def save_global(self, obj: object, name: str | None = None) -> None:
+        names = {FloatStorage: "torch FloatStorage", _rebuild_tensor_v2: "torch._utils _rebuild_tensor_v2"}
         if obj in names:
-            self.write(names[obj].encode())
+            self.write(b"c%s\n%s\n" % tuple(names[obj].encode().split()))
         else:
             super().save_global(obj, name)
 
-    dispatch = {**pickle._Pickler.dispatch, type(_rebuild_tensor_v2): save_global, type: save_global}
+    dispatch: ClassVar = {**pickle._Pickler.dispatch, FunctionType: save_global, type: save_global}
 
 
 def checkpoint_bytes(tensors: dict[str, Any]) -> bytes:
