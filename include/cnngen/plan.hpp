@@ -92,8 +92,8 @@ inline void throw_failures(const std::vector<Operation>& operations, const std::
     for (std::size_t i = 0; i < failures.size(); ++i) {
         if (failures[i].empty()) continue;
         const Tensor& y = output_of(operations[i]);
-        message += text("\n  layer '", layers_of(operations[i]).label(), "' (", kind_of(operations[i]), " to ", shape_text(y),
-                        " ", name_of(y.dtype), "): ", failures[i]);
+        message += text("\n  layer '", layers_of(operations[i]).label(), "' (", kind_of(operations[i]), " to ",
+                        shape_text(y), " ", name_of(y.dtype), "): ", failures[i]);
     }
     if (!message.empty()) throw Error(text(heading, message));
 }
