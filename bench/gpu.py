@@ -274,7 +274,11 @@ def make():
 make(); make()          # libraries and modules are loaded now
 before = free()
 for _ in range(4): make()
-print(json.dumps({"planned": dict(keep[0][0].memory), "taken": (before - free()) / 4}))
+network = (before - free()) / 4
+before = free()
+for _ in range(4): keep.append(keep[0][0].context())
+context = (before - free()) / 4
+print(json.dumps({"planned": dict(keep[0][1].memory), "network": network, "context": context}))
 """
 
 
@@ -343,14 +347,17 @@ def report(results: dict[str, Any]) -> str:
         parts = ", ".join(f"{key} {value:.0f}" for key, value in again.items() if key != "ready")
         lines.append(f"| {row['network']} | {first['ready']:.0f} | {again['ready']:.0f} | {parts} |")
     lines += ["", "## Memory (MB on the device, fp16, all batch sizes)", "",
-              "| network | weights | arena | workspace | planned | taken |", "|---|---|---|---|---|---|"]  # fmt: skip
+              "What one more network with its context takes, and what one more context takes, is read off the GPU.", "",
+              "| network | weights | arena | workspace | network + context: planned | taken | context: planned | taken |",
+              "|---|---|---|---|---|---|---|---|"]  # fmt: skip
     for row in results["memory"]:
         if "error" in row:
             lines.append(f"| {row['network']} | error | {row['error'][-300:]} | | | |")
             continue
         planned = row["planned"]
         device = [planned[part] for part in ("weights", "arena", "workspace")]
-        cells = " | ".join(f"{value / 1e6:.2f}" for value in [*device, sum(device), row["taken"]])
+        values = [*device, sum(device), row["network"], sum(device[1:]), row["context"]]
+        cells = " | ".join(f"{value / 1e6:.2f}" for value in values)
         lines.append(f"| {row['network']} | {cells} |")
     lines += ["", "## Allocations (resnet50, fp16, batch 1)", "", "```", *results["allocations"], "```"]
     return "\n".join(lines) + "\n"

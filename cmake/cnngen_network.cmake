@@ -182,6 +182,8 @@ function(cnngen_python_module name)
 
   # NO_EXTRAS: link-time optimisation would double the time and gain nothing, the work is elsewhere.
   pybind11_add_module(${name}_core MODULE NO_EXTRAS src/bindings.cpp)
+  # Nothing in it runs long enough to gain from more, and it is the longest to compile.
+  set_source_files_properties(src/bindings.cpp PROPERTIES COMPILE_OPTIONS -O1)
   cnngen_compile_options(${name}_core)
   target_link_libraries(${name}_core PRIVATE ${name})
   get_target_property(folders ${name} CNNGEN_LIBRARY_FOLDERS)

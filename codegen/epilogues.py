@@ -60,6 +60,8 @@ def _plain(load: Load, node: Node, graph: Graph) -> bool:
     name = node.inputs[load.source]
     source, value = graph.values[name], node.value
     rank = len(value.shape)
+    if any(name == entry.name for entry in graph.inputs):
+        return False  # the caller's memory, which a captured library call cannot be pointed at
     if name in graph.constants:
         channel = rank - 1 if isinstance(node.op, MatMul) else 1
         return load.index == (Coord(channel),) and source.shape == (value.shape[channel],)

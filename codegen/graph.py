@@ -22,6 +22,7 @@ Array: TypeAlias = "np.ndarray[Any, Any]"
 Shape: TypeAlias = tuple[int, ...]
 Layout: TypeAlias = Literal["NCHW", "NHWC", "packed", "RSCK"]
 
+LIBRARIES = ("cudnn", "cublaslt")  # the forms that are not kernels of our own
 ITEM_BYTES: dict[DType, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
@@ -294,7 +295,8 @@ def _op_text(op: Op) -> str:
 
 def verify(graph: Graph) -> None:
     """Raises ValueError where the graph contradicts itself: run after every pass."""
-    known = {value.name for value in graph.inputs} | set(graph.constants)
+    borrowed = {value.name for value in graph.inputs}
+    known = borrowed | set(graph.constants)
     for node in graph.nodes:
         place = f"{graph.name}: node {node.name!r}"
         missing = [name for name in node.inputs if name not in known]
@@ -307,6 +309,8 @@ def verify(graph: Graph) -> None:
         uses_acc = any(isinstance(e, ex.Acc) for e in ex.walk(node.epilogue))
         if uses_acc == isinstance(node.op, Pointwise):
             raise ValueError(f"{place}: the epilogue must read the op's result, and a pointwise step has none")
+        if node.form in LIBRARIES and (node.name in graph.outputs or borrowed & set(node.inputs)):
+            raise ValueError(f"{place}: only kernels of our own may touch the caller's memory")
         for load in ex.loads(node.epilogue):
             if load.source >= len(node.inputs):
                 raise ValueError(f"{place}: the epilogue loads input {load.source} of {len(node.inputs)}")

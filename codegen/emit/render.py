@@ -13,7 +13,7 @@ TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
 
 @cache
 def environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -21,6 +21,8 @@ def environment() -> jinja2.Environment:
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - C++, not HTML; names are identifiers by type
     )
+    made.globals.clear()  # jinja's own would answer for a variable that a view lacks
+    return made
 
 
 def render(template: str, variables: Mapping[str, object]) -> str:

@@ -10,6 +10,7 @@ from cnngen.codegen.emit.kernels import Kernel, Launch, kernel_of
 from cnngen.codegen.emit.words import comment
 from cnngen.codegen.epilogues import ChainStep, library_chain
 from cnngen.codegen.graph import (
+    LIBRARIES,
     Conv,
     Graph,
     MatMul,
@@ -157,7 +158,7 @@ class _View:
     def _variants(self, title: str, forms: Sequence[tuple[BatchPlan, Node]]) -> tuple[Variant, ...]:
         """The step's statements: one text for all batch sizes where only its launch differs, else one for each form."""
         every = tuple(batch.batch for batch, _ in forms)
-        launches = [self._launch(batch, node, title) for batch, node in forms if not node.form.startswith("cu")]
+        launches = [self._launch(batch, node, title) for batch, node in forms if node.form not in LIBRARIES]
         same = len(launches) == len(self.plan.batches) and len({launch.shared for launch in launches}) == 1
         if same:
             return (Variant(every, (_launch_text(launches),)),)

@@ -7,7 +7,20 @@ from dataclasses import replace
 from cnngen.codegen import expr as ex
 from cnngen.codegen.epilogues import library_chain
 from cnngen.codegen.expr import Coord, Expr, Load
-from cnngen.codegen.graph import Affine, Conv, GlobalPool, Graph, MatMul, Node, Pointwise, Pool, Softmax, add_inputs, tidy
+from cnngen.codegen.graph import (
+    LIBRARIES,
+    Affine,
+    Conv,
+    GlobalPool,
+    Graph,
+    MatMul,
+    Node,
+    Pointwise,
+    Pool,
+    Softmax,
+    add_inputs,
+    tidy,
+)
 
 
 def fuse_epilogues(graph: Graph) -> Graph:
@@ -53,8 +66,11 @@ def _absorbed(graph: Graph, writer: Node | None, reader: Node) -> Node | None:
         return None
     if not isinstance(reader.op, Pointwise) or not _only_reader(graph, writer, reader):
         return None
-    library = writer.form in ("cudnn", "cublaslt")
-    if not writer.value.lies_like(reader.value) or (library and writer.value.dtype != reader.value.dtype):
+    library = writer.form in LIBRARIES
+    if not writer.value.lies_like(reader.value):
+        return None
+    # A library cannot be pointed at the caller's memory afterwards, nor does it change the type.
+    if library and (reader.name in graph.outputs or writer.value.dtype != reader.value.dtype):
         return None
     if isinstance(writer.op, Softmax) and not isinstance(reader.epilogue, Load):
         return None  # its kernel can store another type, but has no epilogue

@@ -6,7 +6,6 @@
 #include <cstdlib>
 #include <iterator>
 #include <optional>
-#include <sstream>
 
 #include "cnngen/cudnn_graph.hpp"
 
@@ -61,17 +60,21 @@ inline std::string engine_text(const Descriptor& config) {
 
 // The engine config that `choice` names; throws where this cuDNN has none such for the graph.
 inline Descriptor engine_config(const Graph& graph, const Target& target, std::string_view choice) {
-    std::istringstream words{std::string(choice)};
-    std::int64_t index = 0;
-    if (!(words >> index)) throw Error(text("engine '", choice, "': expected a number, then knobs as 24=3"));
+    const std::string words(choice);
+    const char* at = words.c_str();
+    char* end = nullptr;
+    const std::int64_t index = std::strtoll(at, &end, 10);
+    if (end == at) throw Error(text("engine '", choice, "': expected a number, then knobs as 24=3"));
     Descriptor engine(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
     engine.set(CUDNN_ATTR_ENGINE_OPERATION_GRAPH, graph.operations).set(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, index);
     if (target.device) engine.set(CUDNN_ATTR_ENGINE_DEVICEPROP, target.device);
     engine.finalize();
     std::vector<Descriptor> knobs;
     std::vector<cudnnBackendDescriptor_t> raw;
-    std::int64_t type = 0, value = 0;
-    for (char equals = 0; words >> type >> equals >> value;) {
+    for (at = end; *at; at = end) {
+        const std::int64_t type = std::strtoll(at, &end, 10);
+        const std::int64_t value = *end == '=' ? std::strtoll(end + 1, &end, 10) : -1;
+        if (end == at || value < 0) throw Error(text("engine '", choice, "': expected knobs as 24=3"));
         const auto knob = static_cast<cudnnBackendKnobType_t>(type);
         raw.push_back(knobs.emplace_back(CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR)
                           .set(CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, 1, &knob)

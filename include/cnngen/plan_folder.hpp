@@ -6,8 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
+#include <memory>
 #include <optional>
 
 #include "cnngen/error.hpp"
@@ -28,12 +27,17 @@ class PlanFolder {
 
     std::optional<Entry> read(const std::string& signature) const {
         if (folder_.empty()) return std::nullopt;
-        std::ifstream in(file(signature), std::ios::binary);
-        std::string key;
-        Entry entry;
-        if (!std::getline(in, key) || key != signature || !std::getline(in, entry.engine)) return std::nullopt;
-        entry.plan.assign(std::istreambuf_iterator<char>(in), {});
-        return entry;
+        const File in(std::fopen(file(signature).c_str(), "rb"));
+        if (!in) return std::nullopt;
+        std::string all;
+        char block[16384];
+        while (const std::size_t got = std::fread(block, 1, sizeof block, in.get())) all.append(block, got);
+        // The signature's line, the engine's line, the plan.
+        const std::size_t first = all.find('\n');
+        if (first == std::string::npos || all.compare(0, first, signature) != 0) return std::nullopt;
+        const std::size_t second = all.find('\n', first + 1);
+        if (second == std::string::npos) return std::nullopt;
+        return Entry{all.substr(first + 1, second - first - 1), all.substr(second + 1)};
     }
 
     void write(const std::string& signature, const Entry& entry) const {
@@ -42,14 +46,21 @@ class PlanFolder {
         std::filesystem::create_directories(folder_, ignored);
         const std::filesystem::path to = file(signature);
         const std::filesystem::path part = text(to.string(), ".", ::getpid(), ".part");  // renamed when it is whole
-        std::ofstream out(part, std::ios::binary);
-        out << signature << '\n' << entry.engine << '\n' << entry.plan;
-        out.close();
-        if (out) std::filesystem::rename(part, to, ignored);
-        if (!out || ignored) std::filesystem::remove(part, ignored);
+        std::FILE* out = std::fopen(part.c_str(), "wb");
+        if (!out) return;
+        const std::string all = text(signature, "\n", entry.engine, "\n", entry.plan);
+        const bool whole = std::fwrite(all.data(), 1, all.size(), out) == all.size();
+        const bool closed = std::fclose(out) == 0;
+        if (whole && closed) std::filesystem::rename(part, to, ignored);
+        if (!whole || !closed || ignored) std::filesystem::remove(part, ignored);
     }
 
    private:
+    struct Close {
+        void operator()(std::FILE* file) const { std::fclose(file); }
+    };
+    using File = std::unique_ptr<std::FILE, Close>;
+
     // FNV-1a; the whole signature stands in the file, so that a collision is no more than a miss.
     std::filesystem::path file(const std::string& signature) const {
         std::uint64_t hash = 0xcbf29ce484222325u;
