@@ -84,13 +84,12 @@ def pages_with(kind: str, level: int = 0) -> list[str]:
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the pages are run, and the programs that a user of an installed cnngen has."""
+    """Where the pages are run, and the command, also where cnngen is not installed."""
     folder = tmp_path_factory.mktemp("docs")
-    (folder / "bin").mkdir()
-    for name, arguments in (("python", ""), ("cnngen", " -m cnngen")):
-        program = folder / "bin" / name
-        program.write_text(f'#!/bin/sh\nexec {sys.executable}{arguments} "$@"\n')
-        program.chmod(0o755)
+    command = folder / "bin" / "cnngen"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m cnngen "$@"\n')
+    command.chmod(0o755)
     return folder
 
 
@@ -192,8 +191,8 @@ class Runner:
         self.folder = desk / "work"
         self.printed: str | None = None  # by the block before; None where that was not run
         self.python: list[str] = []
-        self.environment = {**os.environ, "PATH": f"{desk / 'bin'}{os.pathsep}{os.environ['PATH']}"}
-        self.environment["COLUMNS"] = "120"
+        path = os.pathsep.join([str(desk / "bin"), f"{sys.prefix}/bin", os.environ["PATH"]])
+        self.environment = {**os.environ, "PATH": path, "VIRTUAL_ENV": sys.prefix, "COLUMNS": "120"}
         self.folder.mkdir(exist_ok=True)
         for path in self.folder.iterdir():
             if path.is_file():
