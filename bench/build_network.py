@@ -12,7 +12,9 @@ from cnngen.spec.onnx import import_onnx
 
 def main() -> None:
     onnx, name, precision, batches, folder, arch = sys.argv[1:]
-    spec, weights = import_onnx(Path(onnx), name=name, batch_sizes=[int(batch) for batch in batches.split(",")])
+    spec, weights = import_onnx(
+        Path(onnx), name=name, batch_sizes=[int(batch) for batch in batches.split(",")]
+    )
     data = spec.model_dump(exclude_unset=True)
     data["precision"] = precision
     if precision == "float16":  # like the peer: float16 and channels-last outside too

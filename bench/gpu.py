@@ -71,11 +71,23 @@ def environment() -> dict[str, str]:
     import torch
 
     gpu = torch.cuda.get_device_properties(0)
-    driver = subprocess.run(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"],
-                            capture_output=True, text=True, check=False).stdout.strip()  # fmt: skip
-    versions = {package: importlib.metadata.version(package) for package in ("torch", "onnxruntime", "nvidia-cudnn-cu13")}
-    return {"gpu": gpu.name, "multiprocessors": str(gpu.multi_processor_count), "driver": driver,
-            "cuda": str(torch.version.cuda), **versions}  # fmt: skip
+    driver = subprocess.run(
+        ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.strip()
+    versions = {
+        package: importlib.metadata.version(package)
+        for package in ("torch", "onnxruntime", "nvidia-cudnn-cu13")
+    }
+    return {
+        "gpu": gpu.name,
+        "multiprocessors": str(gpu.multi_processor_count),
+        "driver": driver,
+        "cuda": str(torch.version.cuda),
+        **versions,
+    }
 
 
 # --- building ----------------------------------------------------------------------------------------------------
@@ -106,8 +118,16 @@ def prepare(names: list[str], work: Path, arguments: argparse.Namespace) -> dict
 def build(name: str, precision: str, work: Path, arch: str) -> float:
     """Runs the importer and the build in a process of their own; returns seconds."""
     started = time.time()
-    command = [sys.executable, str(HERE / "build_network.py"), str(work / f"{name}.onnx"), f"{name}_{precision}",
-               precision, ",".join(map(str, BATCHES.get(name, (1, 8)))), str(work), arch]  # fmt: skip
+    command = [
+        sys.executable,
+        str(HERE / "build_network.py"),
+        str(work / f"{name}.onnx"),
+        f"{name}_{precision}",
+        precision,
+        ",".join(map(str, BATCHES.get(name, (1, 8)))),
+        str(work),
+        arch,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"building {name} {precision} failed:\n{done.stdout}\n{done.stderr}")
@@ -144,7 +164,14 @@ def check(name: str, modules: dict[str, Any], work: Path) -> list[dict[str, Any]
             difference = np.abs(got - reference).max() / np.abs(reference).max()
             l2 = relative(got, reference)
             ok = bool(l2 <= 5e-3) if half else bool(difference <= 1e-4)
-            row = {"network": name, "precision": precision, "batch": batch, "max": float(difference), "l2": l2, "ok": ok}
+            row = {
+                "network": name,
+                "precision": precision,
+                "batch": batch,
+                "max": float(difference),
+                "l2": l2,
+                "ok": ok,
+            }
             # The same data from the GPU must give the same result, in place.
             there = net(torch.from_numpy(given).cuda())
             row["from_gpu"] = relative(there.double().cpu().numpy(), got)
@@ -187,8 +214,13 @@ def speed(name: str, modules: dict[str, Any], work: Path) -> list[dict[str, Any]
             ours()
         stream.synchronize()
         error = relative(y.double().cpu().numpy(), expected.double().cpu().numpy())
-        row = {"network": name, "batch": batch, **times, "against_torch": error,
-               "limit": LIMITS_MS.get((name, batch))}  # fmt: skip
+        row = {
+            "network": name,
+            "batch": batch,
+            **times,
+            "against_torch": error,
+            "limit": LIMITS_MS.get((name, batch)),
+        }
         row["ok"] = bool(times["cnngen"]["median"] <= min(times["torch"]["median"], row["limit"] or 1e9))
         rows.append(row)
         print({key: value for key, value in row.items() if key != "profile"}, flush=True)
@@ -254,7 +286,9 @@ print(json.dumps({"import": (t1 - t0) * 1e3, "ready": (t2 - t1) * 1e3, **dict(ne
 def start_up(name: str, work: Path) -> dict[str, Any]:
     """Milliseconds from constructor to ready: with no plan kept, then with the plans that the first run kept."""
     with tempfile.TemporaryDirectory() as cache:
-        runs = [_python(START_UP, [str(work / f"{name}_float16")], {"XDG_CACHE_HOME": cache}) for _ in range(3)]
+        runs = [
+            _python(START_UP, [str(work / f"{name}_float16")], {"XDG_CACHE_HOME": cache}) for _ in range(3)
+        ]
     return {"network": name, "first": runs[0], "again": runs[-1]}
 
 
@@ -288,7 +322,9 @@ def memory(name: str, work: Path) -> dict[str, Any]:
 
     folder = work / f"{name}_float16"
     library = Path(torch.__file__).parents[1] / "nvidia" / "cu13" / "lib"
-    found = _python(MEMORY, [str(folder)], {"LD_LIBRARY_PATH": f"{library}:{os.environ.get('LD_LIBRARY_PATH', '')}"})
+    found = _python(
+        MEMORY, [str(folder)], {"LD_LIBRARY_PATH": f"{library}:{os.environ.get('LD_LIBRARY_PATH', '')}"}
+    )
     return {"network": name, **found}
 
 
@@ -296,10 +332,20 @@ def allocations(name: str, work: Path) -> list[str]:
     """What 1,000 passes allocate, counted by a C++ program that stands before the allocators."""
     project = work / f"{name}_float16"
     build = work / "allocations"
-    steps = [["cmake", "-S", str(HERE / "allocations"), "-B", str(build), f"-DPROJECT_DIR={project}",
-              f"-DNAME={project.name}", "-DCMAKE_CUDA_ARCHITECTURES=90"],
-             ["cmake", "--build", str(build), "-j"],
-             [str(build / "allocations"), str(project / f"{project.name}.weights.safetensors")]]  # fmt: skip
+    steps = [
+        [
+            "cmake",
+            "-S",
+            str(HERE / "allocations"),
+            "-B",
+            str(build),
+            f"-DPROJECT_DIR={project}",
+            f"-DNAME={project.name}",
+            "-DCMAKE_CUDA_ARCHITECTURES=90",
+        ],
+        ["cmake", "--build", str(build), "-j"],
+        [str(build / "allocations"), str(project / f"{project.name}.weights.safetensors")],
+    ]
     for step in steps:
         done = subprocess.run(step, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -308,8 +354,14 @@ def allocations(name: str, work: Path) -> list[str]:
 
 
 def _python(code: str, arguments: list[str], more: dict[str, str]) -> dict[str, Any]:
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False,
-                          cwd=tempfile.gettempdir(), env={**os.environ, **more})  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tempfile.gettempdir(),
+        env={**os.environ, **more},
+    )
     if done.returncode:
         return {"error": done.stderr[-2000:]}
     return json.loads(done.stdout.splitlines()[-1])
@@ -320,25 +372,48 @@ def _python(code: str, arguments: list[str], more: dict[str, str]) -> dict[str, 
 
 def report(results: dict[str, Any]) -> str:
     environment = ", ".join(f"{key} {value}" for key, value in results["environment"].items())
-    lines = ["# Results", "", f"`python bench/gpu.py`: {environment}.", "", "## Against onnxruntime (fp32, CPU)", "",
-             "fp32 (TF32 off): max difference over max output, at most 1e-4; fp16: relative L2, at most 5e-3.", "",
-             "| network | batch | fp32 | fp16 | PyTorch fp16 | |", "|---|---|---|---|---|---|"]  # fmt: skip
+    lines = [
+        "# Results",
+        "",
+        f"`python bench/gpu.py`: {environment}.",
+        "",
+        "## Against onnxruntime (fp32, CPU)",
+        "",
+        "fp32 (TF32 off): max difference over max output, at most 1e-4; fp16: relative L2, at most 5e-3.",
+        "",
+        "| network | batch | fp32 | fp16 | PyTorch fp16 | |",
+        "|---|---|---|---|---|---|",
+    ]
     rows = {(row["network"], row["batch"], row["precision"]): row for row in results["results"]}
     for name, batch in dict.fromkeys((row["network"], row["batch"]) for row in results["results"]):
         exact, half = rows[name, batch, "float32"], rows[name, batch, "float16"]
         verdict = "ok" if exact["ok"] and half["ok"] else "MISSED"
-        lines.append(f"| {name} | {batch} | {exact['max']:.1e} | {half['l2']:.1e} "
-                     f"| {half['torch_l2']:.1e} | {verdict} |")
-    lines += ["", "## Speed (fp16, ms a pass: median, quartiles)", "",
-              "| network | batch | cnngen | PyTorch, CUDA graph | ratio | limit | |", "|---|---|---|---|---|---|---|"]  # fmt: skip
+        lines.append(
+            f"| {name} | {batch} | {exact['max']:.1e} | {half['l2']:.1e} "
+            f"| {half['torch_l2']:.1e} | {verdict} |"
+        )
+    lines += [
+        "",
+        "## Speed (fp16, ms a pass: median, quartiles)",
+        "",
+        "| network | batch | cnngen | PyTorch, CUDA graph | ratio | limit | |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for row in results["speed"]:
         ours, peer = row["cnngen"], row["torch"]
-        lines.append(f"| {row['network']} | {row['batch']} | {ours['median']:.3f} ({ours['low']:.3f} to {ours['high']:.3f}) "
-                     f"| {peer['median']:.3f} ({peer['low']:.3f} to {peer['high']:.3f}) "
-                     f"| {ours['median'] / peer['median']:.2f} | {row['limit'] or ''} "
-                     f"| {'ok' if row['ok'] else 'MISSED'} |")  # fmt: skip
-    lines += ["", "## Start-up (ms, constructor to ready; first: no plans kept, again: plans kept on disk)", "",
-              "| network | first | again | parts of again |", "|---|---|---|---|"]  # fmt: skip
+        lines.append(
+            f"| {row['network']} | {row['batch']} | {ours['median']:.3f} ({ours['low']:.3f} to {ours['high']:.3f}) "
+            f"| {peer['median']:.3f} ({peer['low']:.3f} to {peer['high']:.3f}) "
+            f"| {ours['median'] / peer['median']:.2f} | {row['limit'] or ''} "
+            f"| {'ok' if row['ok'] else 'MISSED'} |"
+        )
+    lines += [
+        "",
+        "## Start-up (ms, constructor to ready; first: no plans kept, again: plans kept on disk)",
+        "",
+        "| network | first | again | parts of again |",
+        "|---|---|---|---|",
+    ]
     for row in results["start_up"]:
         first, again = row["first"], row["again"]
         if "error" in again:
@@ -346,10 +421,15 @@ def report(results: dict[str, Any]) -> str:
             continue
         parts = ", ".join(f"{key} {value:.0f}" for key, value in again.items() if key != "ready")
         lines.append(f"| {row['network']} | {first['ready']:.0f} | {again['ready']:.0f} | {parts} |")
-    lines += ["", "## Memory (MB on the device, fp16, all batch sizes)", "",
-              "What one more network with its context takes, and what one more context takes, is read off the GPU.", "",
-              "| network | weights | arena | workspace | network + context: planned | taken | context: planned | taken |",
-              "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines += [
+        "",
+        "## Memory (MB on the device, fp16, all batch sizes)",
+        "",
+        "What one more network with its context takes, and what one more context takes, is read off the GPU.",
+        "",
+        "| network | weights | arena | workspace | network + context: planned | taken | context: planned | taken |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for row in results["memory"]:
         if "error" in row:
             lines.append(f"| {row['network']} | error | {row['error'][-300:]} | | | |")

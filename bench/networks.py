@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,10 +24,12 @@ class Matting(nn.Module):
                 channels = width
             encoder.append(nn.MaxPool2d(2))
         self.encoder = nn.Sequential(*encoder)
-        self.middle = nn.Sequential(nn.Conv2d(512, 512, 3, padding=1), nn.ReLU(), nn.Conv2d(512, 512, 1), nn.ReLU())
+        self.middle = nn.Sequential(
+            nn.Conv2d(512, 512, 3, padding=1), nn.ReLU(), nn.Conv2d(512, 512, 1), nn.ReLU()
+        )
         widths = (512, 512, 256, 128, 64, 64)
         self.decoder = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(a, b, 5, padding=2), nn.ReLU()) for a, b in zip(widths, widths[1:], strict=False)
+            nn.Sequential(nn.Conv2d(a, b, 5, padding=2), nn.ReLU()) for a, b in itertools.pairwise(widths)
         )
         self.alpha = nn.Conv2d(64, 1, 5, padding=2)
 
@@ -126,6 +129,13 @@ def _seed(module: nn.Module, batch: torch.Tensor) -> None:
 def export(module: nn.Module, shape: tuple[int, int, int], path: Path) -> None:
     """Writes the module as ONNX with a dynamic batch and its BatchNorms visible."""
     torch.onnx.export(
-        module, (torch.randn(1, *shape),), str(path), dynamo=False, opset_version=17, input_names=["input"],
-        training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=True, dynamic_axes={"input": {0: "N"}},
-    )  # fmt: skip
+        module,
+        (torch.randn(1, *shape),),
+        str(path),
+        dynamo=False,
+        opset_version=17,
+        input_names=["input"],
+        training=torch.onnx.TrainingMode.PRESERVE,
+        do_constant_folding=True,
+        dynamic_axes={"input": {0: "N"}},
+    )

@@ -1,0 +1,1 @@
+"""From a spec to a built project: graph, passes, plan, emission, build."""

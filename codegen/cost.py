@@ -24,6 +24,8 @@ class ConvProblem:
 
 
 class Cost(Protocol):
+    """The judge: what each form would take."""
+
     def convolution(self, problem: ConvProblem) -> float:
         """Microseconds of a convolution with its epilogue."""
 
@@ -52,7 +54,7 @@ class Roofline:
         exact = problem.dtype == "float32" and not problem.op.tf32
         group = 1 if exact else 16 // item
         filled = -(-c // group) * group / c if c > 4 else 1.0
-        memory = (n * c * h * w + n * k * oh * ow) * item
+        memory = float((n * c * h * w + n * k * oh * ow) * item)
         if c % min(4, group) or (c > 4 and c % group):
             memory += 2 * n * c * h * w * item + n * filled * c * h * w * item
         return max(operations * filled / (self.tera_flops * 1e6), memory / self.bytes_per_us)

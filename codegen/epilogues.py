@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from cnngen.codegen import expr as ex
@@ -10,8 +11,20 @@ from cnngen.codegen.graph import Graph, MatMul, Node
 
 # Pointwise modes of cuDNN's graph API, or composed of them; the result must be the first operand of each.
 CUDNN_ACTIVATIONS = frozenset(
-    {"relu", "clip", "leaky_relu", "sigmoid", "tanh", "elu", "gelu", "gelu_tanh", "softplus", "silu",
-     "hard_sigmoid", "hard_swish"}  # fmt: skip
+    {
+        "relu",
+        "clip",
+        "leaky_relu",
+        "sigmoid",
+        "tanh",
+        "elu",
+        "gelu",
+        "gelu_tanh",
+        "softplus",
+        "silu",
+        "hard_sigmoid",
+        "hard_swish",
+    }
 )
 CUBLASLT_ACTIVATIONS = frozenset({"relu", "gelu_tanh"})
 
@@ -49,7 +62,7 @@ def _chain(expr: Expr, node: Node, graph: Graph) -> tuple[ChainStep, ...] | None
         case Call(function, (a, *numbers)):
             before = _chain(a, node, graph)
             values = tuple(number.value for number in numbers if isinstance(number, Float))
-            if before is None or len(values) != len(numbers):
+            if before is None or len(values) != len(numbers) or not all(map(math.isfinite, values)):
                 return None
             return (*before, ChainStep(function, numbers=values))
     return None
@@ -65,7 +78,11 @@ def _plain(load: Load, node: Node, graph: Graph) -> bool:
     if name in graph.constants:
         channel = rank - 1 if isinstance(node.op, MatMul) else 1
         return load.index == (Coord(channel),) and source.shape == (value.shape[channel],)
-    return source.lies_like(value) and source.dtype == value.dtype and load.index == ex.broadcast_load(0, value.shape, rank).index
+    return (
+        source.lies_like(value)
+        and source.dtype == value.dtype
+        and load.index == ex.broadcast_load(0, value.shape, rank).index
+    )
 
 
 def _fits_cublaslt(chain: tuple[ChainStep, ...], graph: Graph) -> bool:

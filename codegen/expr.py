@@ -32,11 +32,15 @@ class Coord:
 
 @dataclass(frozen=True, slots=True)
 class Int:
+    """A constant index."""
+
     value: int
 
 
 @dataclass(frozen=True, slots=True)
 class Float:
+    """A constant number."""
+
     value: float
 
 
@@ -55,6 +59,8 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Call:
+    """A function of `FUNCTIONS` over its arguments; made by `call`."""
+
     function: str
     args: tuple[Expr, ...]
 
@@ -77,7 +83,7 @@ def kind(expr: Expr) -> Kind:
             return FUNCTIONS[function].result
 
 
-def call(function: str, *args: Expr) -> Expr:
+def call(function: str, *args: Expr) -> Expr:  # noqa: C901 - a case a rule
     """A call, simplified where its arguments are known; the only way to make a `Call`."""
     if args and all(isinstance(a, Int | Float) for a in args):
         value = FUNCTIONS[function].numpy(*(a.value for a in args if isinstance(a, Int | Float)))
@@ -133,6 +139,7 @@ def within(index: Expr, low: int, high: int, extent: int) -> Expr:
 
 
 def coords(rank: int) -> tuple[Expr, ...]:
+    """The coordinates of every axis."""
     return tuple(Coord(axis) for axis in range(rank))
 
 
@@ -142,11 +149,17 @@ def broadcast_load(source: int, shape: Sequence[int], rank: int, *, batched: boo
     `batched`: axis 0 is the batch and is never broadcast, so that the expression is the same at every batch size.
     """
     offset = rank - len(shape)
-    return Load(source, tuple(Int(0) if extent == 1 and not (batched and offset + i == 0) else Coord(offset + i)
-                              for i, extent in enumerate(shape)))  # fmt: skip
+    return Load(
+        source,
+        tuple(
+            Int(0) if extent == 1 and not (batched and offset + i == 0) else Coord(offset + i)
+            for i, extent in enumerate(shape)
+        ),
+    )
 
 
 def children(expr: Expr) -> tuple[Expr, ...]:
+    """The expressions that this one is made of."""
     match expr:
         case Load(_, index):
             return index
@@ -201,6 +214,7 @@ def renumber(expr: Expr, sources: Mapping[int, int]) -> Expr:
 
 
 def loads(expr: Expr) -> tuple[Load, ...]:
+    """Every load, each distinct one once."""
     return tuple(e for e in walk(expr) if isinstance(e, Load))
 
 
@@ -209,16 +223,18 @@ def evaluate(expr: Expr, shape: Sequence[int], inputs: Sequence[Array], acc: Arr
 
     Indices outside an input are clipped: only a guarding `select` may let them arise, and it drops what they read.
     """
-    grid = [np.arange(extent).reshape([-1 if i == axis else 1 for i in range(len(shape))])
-            for axis, extent in enumerate(shape)]  # fmt: skip
+    grid = [
+        np.arange(extent).reshape([-1 if i == axis else 1 for i in range(len(shape))])
+        for axis, extent in enumerate(shape)
+    ]
     done: dict[Expr, Any] = {}
 
-    def value(node: Expr) -> Any:
+    def value(node: Expr) -> Any:  # noqa: ANN401
         if node not in done:
             done[node] = compute(node)
         return done[node]
 
-    def compute(node: Expr) -> Any:
+    def compute(node: Expr) -> Any:  # noqa: ANN401
         match node:
             case Coord(axis):
                 return grid[axis]
@@ -230,7 +246,9 @@ def evaluate(expr: Expr, shape: Sequence[int], inputs: Sequence[Array], acc: Arr
                 return acc
             case Load(source, index):
                 array = inputs[source]
-                places = [np.clip(value(i), 0, extent - 1) for i, extent in zip(index, array.shape, strict=True)]
+                places = [
+                    np.clip(value(i), 0, extent - 1) for i, extent in zip(index, array.shape, strict=True)
+                ]
                 return array[tuple(np.broadcast_arrays(*places))] if places else array[()]
             case Call("select", (condition, then, otherwise)):
                 return np.where(value(condition), value(then), value(otherwise))

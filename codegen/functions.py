@@ -17,7 +17,9 @@ Kind = Literal["int", "bool", "float"]
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    numpy: Callable[..., Any]
+    """One function: in numpy, what it gives, and its C++ spelling."""
+
+    numpy: Callable[..., Any]  # of numbers and arrays, broadcasting
     result: Kind = "float"
     infix: str | None = None  # the C++ operator, where there is one
     cpp: str | None = None  # the C++ function, where it is not cnngen::fn::<name>
@@ -53,8 +55,8 @@ FUNCTIONS: dict[str, Function] = {
     # conditions
     "true": Function(lambda: True, "bool"),
     "false": Function(lambda: False, "bool"),
-    "lt": Function(lambda a, b: np.less(a, b), "bool", "<"),
-    "ge": Function(lambda a, b: np.greater_equal(a, b), "bool", ">="),
+    "lt": Function(np.less, "bool", "<"),
+    "ge": Function(np.greater_equal, "bool", ">="),
     "and": Function(np.logical_and, "bool", "&&"),
     "select": Function(np.where),
     # arithmetic

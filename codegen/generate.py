@@ -45,8 +45,14 @@ def plan_spec(path: Path, dump_to: Path | None = None) -> Plan:
     spec = load_spec(path)
     resolved = resolve(spec)
     if spec.weights is None and resolved.weights:
-        raise WeightError([Problem(f"{path.name} names no weight file, but its layers need weights: "
-                                   f"add `weights: {spec.name}.safetensors`")])  # fmt: skip
+        raise WeightError(
+            [
+                Problem(
+                    f"{path.name} names no weight file, but its layers need weights: "
+                    f"add `weights: {spec.name}.safetensors`"
+                )
+            ]
+        )
     weights = load_weights(path.parent / spec.weights) if spec.weights is not None else {}
     check_weights(resolved, weights)
     return make_plan(spec, weights, Roofline(), _dumper(spec, dump_to))
@@ -71,7 +77,7 @@ def interface_hash(spec: NetworkSpec) -> str:
 
 def _dumper(spec: NetworkSpec, folder: Path | None) -> Callable[[str, Graph], None]:
     if folder is None:
-        return lambda name, graph: None
+        return lambda _name, _graph: None
     folder.mkdir(parents=True, exist_ok=True)
     counts: dict[int, int] = {}
     several = len(spec.batch_sizes) > 1

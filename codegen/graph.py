@@ -33,7 +33,9 @@ class Value:
     name: str
     shape: Shape
     dtype: DType
-    layout: Layout  # "packed": row-major in its logical order, for every rank but 4; "RSCK": a depthwise filter
+    layout: (
+        Layout  # "packed": row-major in its logical order, for every rank but 4; "RSCK": a depthwise filter
+    )
     padding: int = 0  # how many of the channels, at the end, are zeros that pad_channels added
 
     @property
@@ -119,6 +121,8 @@ class GlobalPool:
 
 @dataclass(frozen=True)
 class Softmax:
+    """Softmax of x along one logical axis."""
+
     axis: int
 
 
@@ -140,12 +144,22 @@ class Pointwise:
 Op: TypeAlias = Conv | MatMul | Pool | GlobalPool | Softmax | Affine | Reshape | Pointwise
 
 # How many leading inputs an op itself takes; the rest are its epilogue's.
-OPERANDS: dict[type[Op], int] = {Conv: 2, MatMul: 2, Pool: 1, GlobalPool: 1, Softmax: 1, Affine: 3, Reshape: 1,
-                                 Pointwise: 0}  # fmt: skip
+OPERANDS: dict[type[Op], int] = {
+    Conv: 2,
+    MatMul: 2,
+    Pool: 1,
+    GlobalPool: 1,
+    Softmax: 1,
+    Affine: 3,
+    Reshape: 1,
+    Pointwise: 0,
+}
 
 
 @dataclass(frozen=True)
 class Node:
+    """A step: an op over its operands, then an epilogue, into one value."""
+
     value: Value  # what it writes
     op: Op
     inputs: tuple[str, ...]  # the op's operands, then what the epilogue loads
@@ -169,6 +183,8 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
+    """The network at one batch size; a pass makes a new one."""
+
     name: str
     batch: int
     inputs: tuple[Value, ...]
@@ -247,7 +263,9 @@ def tidy(node: Node) -> Node:
     for load in ex.loads(node.epilogue):
         if node.inputs[load.source] not in used:
             used.append(node.inputs[load.source])
-    numbers = {load.source: operands + used.index(node.inputs[load.source]) for load in ex.loads(node.epilogue)}
+    numbers = {
+        load.source: operands + used.index(node.inputs[load.source]) for load in ex.loads(node.epilogue)
+    }
     return replace(node, inputs=(*node.operands, *used), epilogue=ex.renumber(node.epilogue, numbers))
 
 
@@ -266,8 +284,10 @@ def dump(graph: Graph) -> str:
     """The graph as text, one line a node: what `--dump` writes and what pass tests compare."""
     lines = [f"graph {graph.name} batch {graph.batch}"]
     lines += [f"  input {_typed(value)}" for value in graph.inputs]
-    lines += [f"  constant {_typed(constant.value)}{' = 0' if constant.is_zero else ''}"
-              for constant in graph.constants.values()]  # fmt: skip
+    lines += [
+        f"  constant {_typed(constant.value)}{' = 0' if constant.is_zero else ''}"
+        for constant in graph.constants.values()
+    ]
     for node in graph.nodes:
         operands = ", ".join(node.operands)
         text = f"  {_typed(node.value)} = {_op_text(node.op)}({operands})"
@@ -288,8 +308,11 @@ def _typed(value: Value) -> str:
 
 def _op_text(op: Op) -> str:
     default = type(op)
-    shown = [f"{name}={getattr(op, name)}" for name in op.__dataclass_fields__
-             if getattr(op, name) != default.__dataclass_fields__[name].default]  # fmt: skip
+    shown = [
+        f"{name}={getattr(op, name)}"
+        for name in op.__dataclass_fields__
+        if getattr(op, name) != default.__dataclass_fields__[name].default
+    ]
     return default.__name__.lower() + (f"<{', '.join(shown)}>" if shown else "")
 
 
@@ -308,14 +331,18 @@ def verify(graph: Graph) -> None:
             raise ValueError(f"{place} lacks operands")
         uses_acc = any(isinstance(e, ex.Acc) for e in ex.walk(node.epilogue))
         if uses_acc == isinstance(node.op, Pointwise):
-            raise ValueError(f"{place}: the epilogue must read the op's result, and a pointwise step has none")
+            raise ValueError(
+                f"{place}: the epilogue must read the op's result, and a pointwise step has none"
+            )
         if node.form in LIBRARIES and (node.name in graph.outputs or borrowed & set(node.inputs)):
             raise ValueError(f"{place}: only kernels of our own may touch the caller's memory")
         for load in ex.loads(node.epilogue):
             if load.source >= len(node.inputs):
                 raise ValueError(f"{place}: the epilogue loads input {load.source} of {len(node.inputs)}")
             if len(load.index) != len(graph.values[node.inputs[load.source]].shape):
-                raise ValueError(f"{place}: {node.inputs[load.source]} is read with a wrong number of indices")
+                raise ValueError(
+                    f"{place}: {node.inputs[load.source]} is read with a wrong number of indices"
+                )
         known.add(node.name)
     absent = [name for name in graph.outputs if name not in known]
     if absent:

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from cnngen.codegen import expr as ex
+from cnngen.codegen.expr import ACC
 from cnngen.codegen.graph import (
-    ACC,
     Affine,
     Array,
     Conv,
@@ -31,7 +31,9 @@ def interpret(graph: Graph, inputs: Mapping[str, Array], precision: type = np.fl
     """Every value of the graph by name, for inputs in logical order."""
     values: dict[str, Array] = {name: np.asarray(array, precision) for name, array in inputs.items()}
     for name, constant in graph.constants.items():
-        values[name] = constant.array.astype(precision) if constant.array.strides.count(0) == 0 else constant.array
+        values[name] = (
+            constant.array.astype(precision) if constant.array.strides.count(0) == 0 else constant.array
+        )
     for node in graph.nodes:
         values[node.name] = run_node(node, [values[name] for name in node.inputs])
     return values
@@ -87,8 +89,12 @@ def convolve(x: Array, w: Array, op: Conv, shape: tuple[int, ...]) -> Array:
         channels = x[:, group * per_group : (group + 1) * per_group]
         for r in range(w.shape[2]):
             for s in range(w.shape[3]):
-                rows = slice(r * op.dilation[0], r * op.dilation[0] + (oh - 1) * op.stride[0] + 1, op.stride[0])
-                columns = slice(s * op.dilation[1], s * op.dilation[1] + (ow - 1) * op.stride[1] + 1, op.stride[1])
+                rows = slice(
+                    r * op.dilation[0], r * op.dilation[0] + (oh - 1) * op.stride[0] + 1, op.stride[0]
+                )
+                columns = slice(
+                    s * op.dilation[1], s * op.dilation[1] + (ow - 1) * op.stride[1] + 1, op.stride[1]
+                )
                 taps = channels[:, :, rows, columns].reshape(n, per_group, oh * ow)
                 y[:, filters] += (w[filters, :, r, s] @ taps).reshape(n, -1, oh, ow)
     return y

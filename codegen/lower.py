@@ -42,7 +42,12 @@ def lower(spec: NetworkSpec, weights: Mapping[str, Array], batch: int) -> Graph:
     inputs = []
     for name, declared in spec.inputs.items():
         shape = (batch, *declared.shape[1:])
-        value = Value(lowering.fresh(name + INPUT), shape, declared.dtype, declared.layout if len(shape) == 4 else "packed")
+        value = Value(
+            lowering.fresh(name + INPUT),
+            shape,
+            declared.dtype,
+            declared.layout if len(shape) == 4 else "packed",
+        )
         inputs.append(value)
         lowering.begin(name, spec.precision)
         lowering.values[value.name] = value
@@ -56,8 +61,11 @@ def lower(spec: NetworkSpec, weights: Mapping[str, Array], batch: int) -> Graph:
         layout: Layout = output.layout if len(shape) == 4 else "packed"
         load = ex.broadcast_load(0, shape, len(shape))
         name = lowering.fresh(output.layer + OUTPUT)
-        outputs.append(lowering.emit(Pointwise(), [output.layer], shape, load, name=name, dtype=output.dtype,
-                                     layout=layout))  # fmt: skip
+        outputs.append(
+            lowering.emit(
+                Pointwise(), [output.layer], shape, load, name=name, dtype=output.dtype, layout=layout
+            )
+        )
     graph = Graph(spec.name, batch, tuple(inputs), tuple(lowering.nodes), tuple(outputs), lowering.constants)
     return graph.with_nodes(graph.nodes)
 
@@ -95,8 +103,13 @@ class Lowering:
         last = self.nodes[-1] if self.nodes else None
         if last is not None and last.name == result and last.layers == (self.layer,):
             del self.values[result]
-            self.nodes[-1] = Node(Value(self.layer, last.value.shape, last.value.dtype, last.value.layout), last.op,
-                                  last.inputs, last.layers, last.epilogue)  # fmt: skip
+            self.nodes[-1] = Node(
+                Value(self.layer, last.value.shape, last.value.dtype, last.value.layout),
+                last.op,
+                last.inputs,
+                last.layers,
+                last.epilogue,
+            )
             self.values[self.layer] = self.nodes[-1].value
         else:  # the layer is its input, or a constant: another name for the same elements
             self.emit(Reshape(), [result], shape, layout=self.values[result].layout, name=self.layer)

@@ -34,6 +34,8 @@ class BatchPlan:
 
 @dataclass(frozen=True)
 class Plan:
+    """Everything that is decided."""
+
     spec: NetworkSpec
     weights: WeightTable
     batches: tuple[BatchPlan, ...]
@@ -43,11 +45,13 @@ def make_plan(
     spec: NetworkSpec,
     weights: Mapping[str, Array],
     cost: Cost,
-    after: Callable[[str, Graph], None] = lambda name, graph: None,
+    after: Callable[[str, Graph], None] = lambda _name, _graph: None,
 ) -> Plan:
     """Lowers, rewrites and plans the network at each of its batch sizes."""
     graphs = [passes.run(lower(spec, weights, batch), cost, after) for batch in spec.batch_sizes]
     table = plan_weights(graphs)
-    batches = [BatchPlan(graph, assign_buffers(graph), places)
-               for graph, places in zip(graphs, table.places, strict=True)]  # fmt: skip
+    batches = [
+        BatchPlan(graph, assign_buffers(graph), places)
+        for graph, places in zip(graphs, table.places, strict=True)
+    ]
     return Plan(spec, table, tuple(batches))

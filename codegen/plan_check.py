@@ -21,6 +21,7 @@ from cnngen.spec.errors import CnngenError, Problem, listing, nearest
 
 DEVICELESS = Path(__file__).resolve().parent / "deviceless"
 
+
 @dataclass(frozen=True)
 class LayerPlan:
     """The plan of a layer: the library's engine, and bytes of workspace."""
@@ -42,8 +43,10 @@ class PlanReport:
 
     def __str__(self) -> str:
         workspace = max((plan.workspace for plan in self.plans), default=0)
-        return (f"{self.network} on {self.gpu}: {len(self.plans)} plans, "
-                f"largest workspace {workspace / 1e6:.1f} MB")  # fmt: skip
+        return (
+            f"{self.network} on {self.gpu}: {len(self.plans)} plans, "
+            f"largest workspace {workspace / 1e6:.1f} MB"
+        )
 
 
 def gpus() -> dict[str, Path]:
@@ -60,16 +63,27 @@ def check_plans(project: Path, names: Sequence[str]) -> Iterator[PlanReport]:
     known = gpus()
     wrong = [name for name in names if name not in known]
     if wrong:
-        raise CnngenError([Problem(f"--gpu: {name!r} is not described{nearest(name, list(known))}; known: "
-                                   f"{listing(list(known))}") for name in wrong])  # fmt: skip
+        raise CnngenError(
+            [
+                Problem(
+                    f"--gpu: {name!r} is not described{nearest(name, list(known))}; known: "
+                    f"{listing(list(known))}"
+                )
+                for name in wrong
+            ]
+        )
     stub = _stub()
     for name in names:
         yield _check(project, name, known[name], stub)
 
 
 def _check(project: Path, gpu: str, device: Path, stub: Path) -> PlanReport:
-    done = subprocess.run([sys.executable, str(DEVICELESS / "planner.py"), str(stub), str(project), str(device)], check=False,
-                          capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, str(DEVICELESS / "planner.py"), str(stub), str(project), str(device)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
         raise CnngenError(f"{project} cannot be planned for {gpu}: {reason[0].removeprefix('cnngen.')}")
@@ -86,13 +100,31 @@ def _stub() -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     library = cache / "cnngen" / f"deviceless-{digest}" / "libcuda.so.1"
     if not library.exists():
-        compiler = next((path for name in ("cc", "gcc", "g++", "clang") if (path := shutil.which(name))), None)
+        compiler = next(
+            (path for name in ("cc", "gcc", "g++", "clang") if (path := shutil.which(name))), None
+        )
         if compiler is None:
-            raise CnngenError("no C compiler: looked for cc, gcc, g++ and clang; on Debian and Ubuntu: apt install g++")
+            raise CnngenError(
+                "no C compiler: looked for cc, gcc, g++ and clang; on Debian and Ubuntu: apt install g++"
+            )
         library.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=library.parent) as folder:
             made = Path(folder) / library.name
-            subprocess.run([compiler, "-x", "c", "-shared", "-fPIC", "-fno-builtin", "-w",
-                            "-Wl,-soname,libcuda.so.1", str(source), "-o", str(made)], check=True)  # fmt: skip
+            subprocess.run(
+                [
+                    compiler,
+                    "-x",
+                    "c",
+                    "-shared",
+                    "-fPIC",
+                    "-fno-builtin",
+                    "-w",
+                    "-Wl,-soname,libcuda.so.1",
+                    str(source),
+                    "-o",
+                    str(made),
+                ],
+                check=True,
+            )
             made.replace(library)
     return library

@@ -21,4 +21,4 @@ def to_memory(array: Array, value: Value) -> Array:
 def from_memory(data: Array, value: Value) -> Array:
     """The stored array (any shape, contiguous) in logical order."""
     stored = data.reshape([value.shape[axis] for axis in value.axes])
-    return stored.transpose(np.argsort(value.axes))
+    return np.asarray(stored.transpose(np.argsort(value.axes)))

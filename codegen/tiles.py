@@ -45,6 +45,7 @@ class SoftmaxTile:
 
 
 def ceil_div(a: int, b: int) -> int:
+    """A / b, rounded up."""
     return -(-a // b)
 
 
@@ -61,14 +62,21 @@ def window_items(tile: Tile, channels: int, out: tuple[int, int]) -> int:
     return channels // tile.v * ceil_div(out[0], tile.th) * ceil_div(out[1], tile.tw)
 
 
-def window_tile(batch: int, channels: int, kernel: tuple[int, int], out: tuple[int, int], item_bytes: int) -> Tile:
+def window_tile(
+    batch: int, channels: int, kernel: tuple[int, int], out: tuple[int, int], item_bytes: int
+) -> Tile:
     """For pools and depthwise convolutions."""
     v = vector_width(channels, item_bytes)
     for tw, th in ((4, 2), (4, 1), (2, 1)):
         # Large windows keep to one output a thread: the unrolled code would not fit the instruction cache.
         small = kernel[1] <= 7 and kernel[0] * kernel[1] * tw * th <= 100
         tile = Tile(v, tw, th, 128)
-        if small and out[1] >= tw and out[0] >= th and batch * window_items(tile, channels, out) >= ENOUGH_THREADS:
+        if (
+            small
+            and out[1] >= tw
+            and out[0] >= th
+            and batch * window_items(tile, channels, out) >= ENOUGH_THREADS
+        ):
             return tile
     tile = Tile(v, 1, 1, 128)
     while tile.v * item_bytes > 8 and batch * window_items(tile, channels, out) < ENOUGH_THREADS:

@@ -11,6 +11,8 @@ import json
 import zlib
 from pathlib import Path
 
+import numpy as np
+
 from cnngen.codegen.passes.plan_weights import ALIGNMENT, WeightTable, layout_fingerprint
 
 TYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
@@ -24,9 +26,12 @@ def write_weight_file(table: WeightTable, path: Path) -> None:
     for tensor in table.tensors:
         _pad(header, chunks, end, tensor.offset)
         end = tensor.offset + tensor.bytes
-        header[tensor.name] = {"dtype": TYPES[tensor.dtype], "shape": list(tensor.shape),
-                               "data_offsets": [tensor.offset, end]}  # fmt: skip
-        chunks.append(memoryview(tensor.data.view("u1").reshape(-1)))
+        header[tensor.name] = {
+            "dtype": TYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [tensor.offset, end],
+        }
+        chunks.append(np.ascontiguousarray(tensor.data).view(np.uint8).reshape(-1).data)
     _pad(header, chunks, end, table.bytes)
     for chunk in chunks:
         crc = zlib.crc32(chunk, crc)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 
 def main() -> None:
+    """Prints the plans, or what has none."""
     stub, project, device = sys.argv[1:]
     try:
         ctypes.CDLL("libcuda.so.1", ctypes.RTLD_GLOBAL)

@@ -49,6 +49,7 @@ def quoted(text: str) -> str:
 
 
 def coordinate_names(rank: int) -> tuple[str, ...]:
+    """The variables that hold an output coordinate, by logical axis."""
     return ("n", "c", "h", "w") if rank == 4 else ("n", *(f"i{axis}" for axis in range(1, rank)))
 
 
@@ -60,7 +61,9 @@ def float_text(number: float) -> str:
     return (text if any(mark in text for mark in ".e") else text + ".0") + "f"
 
 
-def pointwise_body(epilogue: Expr, value: Value, sources: Sequence[Source], lanes: int, acc: str = "") -> Body:
+def pointwise_body(
+    epilogue: Expr, value: Value, sources: Sequence[Source], lanes: int, acc: str = ""
+) -> Body:
     """The text that computes `epilogue` for `lanes` neighbours along `value`'s innermost axis.
 
     `acc`: the array that holds the op's own result, a number a lane.
@@ -86,14 +89,16 @@ class _Printer:
         guards = self._guards()
         before: list[str] = []
         repeated = self._repeated()
-        for node in repeated:
-            if not self._varies(node) and not ex.loads(node):
-                before.append(self._definition(node))
+        shared = [node for node in repeated if not self._varies(node) and not ex.loads(node)]
+        before.extend(self._definition(node) for node in shared)
         for load in self._loads_in_order():
             before.extend(self._hoisted(load, guards[load]))
         # A load may stand behind a condition: what is made of it comes after the loads, which know that.
-        inside = [self._definition(node) for node in repeated
-                  if node not in self.bound and not self._has_lane_load(node)]  # fmt: skip
+        inside = [
+            self._definition(node)
+            for node in repeated
+            if node not in self.bound and not self._has_lane_load(node)
+        ]
         result = self.text(self.expr)
         return Body(tuple(before), tuple(inside), result, frozenset(self.used))
 
@@ -101,8 +106,9 @@ class _Printer:
 
     def _varies(self, expr: Expr) -> bool:
         """Whether it may differ between the lanes."""
-        return self.lanes > 1 and any(e == Coord(self.inner) or isinstance(e, Acc) or isinstance(e, Load)
-                                      for e in ex.walk(expr))  # fmt: skip
+        return self.lanes > 1 and any(
+            e == Coord(self.inner) or isinstance(e, Acc | Load) for e in ex.walk(expr)
+        )
 
     def _has_lane_load(self, expr: Expr) -> bool:
         return any(isinstance(e, Load) and e not in self.bound for e in ex.walk(expr))
@@ -123,9 +129,14 @@ class _Printer:
             order.append(node)
 
         visit(self.expr)
-        return [node for node in order
-                if isinstance(node, Call) and uses[node] > 1 and ex.kind(node) != "bool"
-                and not (node.function == "iadd" and isinstance(node.args[1], Int))]  # fmt: skip
+        return [
+            node
+            for node in order
+            if isinstance(node, Call)
+            and uses[node] > 1
+            and ex.kind(node) != "bool"
+            and not (node.function == "iadd" and isinstance(node.args[1], Int))
+        ]
 
     def _guards(self) -> dict[Load, list[Expr] | None]:
         """For each load the conditions under which it is reached; None where there are several ways to it."""
@@ -153,7 +164,7 @@ class _Printer:
                 return self._same_for_all_lanes(a) and self._same_for_all_lanes(b)
             case Call("lt" | "ge", (index, Int(bound))):
                 step = _along(index, self.inner)
-                return step is not None and (bound - step) % self.lanes == 0 or not self._varies(condition)
+                return (step is not None and (bound - step) % self.lanes == 0) or not self._varies(condition)
         return not self._varies(condition)
 
     def _in_bounds(self, load: Load) -> bool:
@@ -176,7 +187,7 @@ class _Printer:
         width = self._width(load)
         conditions = guard or []
         uniform = all(self._same_for_all_lanes(condition) for condition in conditions)
-        if width == 0 or guard is None and not self._in_bounds(load):
+        if width == 0 or (guard is None and not self._in_bounds(load)):
             return []
         if conditions and not uniform:
             if not self._in_bounds(load):
@@ -248,7 +259,7 @@ class _Printer:
             expr = ex.rewrite(expr, lambda e: Int(0) if e == Coord(self.inner) else None)
         return self._print(expr, first_lane)[0]
 
-    def _print(self, expr: Expr, first_lane: bool) -> tuple[str, int]:
+    def _print(self, expr: Expr, first_lane: bool) -> tuple[str, int]:  # noqa: C901 - a case a kind
         """The text and how loosely it binds."""
         if expr in self.bound:
             return self.bound[expr], ATOM
@@ -291,8 +302,10 @@ class _Printer:
             binds = PRECEDENCE[infix]
             left, right = args
             # An operator of the same rank on the right needs parentheses, since all of these group to the left.
-            return (f"{self._operand(left, binds, first_lane)} {infix} "
-                    f"{self._operand(right, binds - 1, first_lane)}"), binds  # fmt: skip
+            return (
+                f"{self._operand(left, binds, first_lane)} {infix} "
+                f"{self._operand(right, binds - 1, first_lane)}"
+            ), binds
         name = FUNCTIONS[function].cpp or f"cnngen::fn::{function}"
         return f"{name}({', '.join(self._print(arg, first_lane)[0] for arg in args)})", ATOM
 
@@ -315,7 +328,7 @@ def _post_order(expr: Expr) -> list[Expr]:
 
 
 def _along(index: Expr, axis: int) -> int | None:
-    """k where the index is `coordinate + k`; None where it is anything else."""
+    """K where the index is `coordinate + k`; None where it is anything else."""
     match index:
         case Coord(a) if a == axis:
             return 0

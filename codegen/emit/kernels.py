@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from cnngen.codegen import tiles
 from cnngen.codegen.emit.cpp import CPP_TYPES, Source, coordinate_names, kernel_names, pointwise_body
-from cnngen.codegen.graph import ACC, ITEM_BYTES, Conv, GlobalPool, Graph, Node, Pointwise, Pool, Softmax, Value
+from cnngen.codegen.expr import ACC
+from cnngen.codegen.graph import ITEM_BYTES, Conv, GlobalPool, Graph, Node, Pointwise, Pool, Softmax, Value
 
 POINTWISE_THREADS = 256
 LARGEST_INT = 2**31
@@ -15,6 +16,8 @@ LARGEST_INT = 2**31
 
 @dataclass(frozen=True)
 class Parameter:
+    """A kernel's parameter."""
+
     type: str
     name: str
 
@@ -58,14 +61,18 @@ def kernel_of(node: Node, graph: Graph, largest_batch: int, tile_batch: int) -> 
 
 def _sources(node: Node, graph: Graph) -> list[Source]:
     names = kernel_names(node.inputs, graph.constants)
-    return [Source(parameter, graph.values[name], name in graph.constants)
-            for name, parameter in zip(node.inputs, names, strict=True)]  # fmt: skip
+    return [
+        Source(parameter, graph.values[name], name in graph.constants)
+        for name, parameter in zip(node.inputs, names, strict=True)
+    ]
 
 
 def _parameters(sources: Sequence[Source], value: Value, *, restrict: bool) -> tuple[Parameter, ...]:
     mark = " __restrict__" if restrict else ""
-    pointers = {source.parameter: Parameter(f"const {CPP_TYPES[source.value.dtype]}*{mark}", source.parameter)
-                for source in sources}  # fmt: skip
+    pointers = {
+        source.parameter: Parameter(f"const {CPP_TYPES[source.value.dtype]}*{mark}", source.parameter)
+        for source in sources
+    }
     return (Parameter("int", "batch"), *pointers.values(), Parameter(f"{CPP_TYPES[value.dtype]}*{mark}", "y"))
 
 
@@ -84,12 +91,22 @@ def _pointwise(node: Node, graph: Graph, largest_batch: int) -> Launch:
     if lanes == 1:
         lines += [*body.inside, f"y[i] = cnngen::from_float<{result_type}>({body.result});"]
     else:
-        lines += [f"float out[{lanes}];", "#pragma unroll", f"for (int lane = 0; lane < {lanes}; ++lane) {{",
-                  *body.inside, f"out[lane] = {body.result};", "}",
-                  f"cnngen::store(y + i * {lanes}, cnngen::from_float<{result_type}>(out));"]  # fmt: skip
+        lines += [
+            f"float out[{lanes}];",
+            "#pragma unroll",
+            f"for (int lane = 0; lane < {lanes}; ++lane) {{",
+            *body.inside,
+            f"out[lane] = {body.result};",
+            "}",
+            f"cnngen::store(y + i * {lanes}, cnngen::from_float<{result_type}>(out));",
+        ]
     # Without __restrict__: a step may write over its input where nobody reads that again.
-    kernel = Kernel(_parameters(sources, value, restrict=False), POINTWISE_THREADS, tuple(lines),
-                    ("functions.cuh", "vector.cuh"))  # fmt: skip
+    kernel = Kernel(
+        _parameters(sources, value, restrict=False),
+        POINTWISE_THREADS,
+        tuple(lines),
+        ("functions.cuh", "vector.cuh"),
+    )
     return Launch(kernel, items)
 
 
@@ -100,8 +117,12 @@ def _position_lines(value: Value, items: int, lanes: int, uses: frozenset[int], 
     if integer == "int":
         lines = [f"const int i = static_cast<int>({block});"]
     else:
-        lines = [f"const {integer} i = static_cast<{integer}>(blockIdx.x) * {POINTWISE_THREADS} + threadIdx.x;"]
-    limit = "batch" if items == 1 else f"batch * {items}" if integer == "int" else f"{integer}{{batch}} * {items}"
+        lines = [
+            f"const {integer} i = static_cast<{integer}>(blockIdx.x) * {POINTWISE_THREADS} + threadIdx.x;"
+        ]
+    limit = (
+        "batch" if items == 1 else f"batch * {items}" if integer == "int" else f"{integer}{{batch}} * {items}"
+    )
     lines.append(f"if (i >= {limit}) return;")
     stride = 1
     for axis in reversed(value.axes):
@@ -119,14 +140,21 @@ def _epilogue_lines(node: Node, sources: Sequence[Source], lanes: int) -> list[s
     if node.epilogue == ACC:
         return []
     body = pointwise_body(node.epilogue, node.value, sources, lanes, acc="acc")
-    arguments = [f"float (&acc)[{lanes}]", *(f"int {name}" if axis in body.uses else "int"
-                                            for axis, name in enumerate(coordinate_names(4)))]  # fmt: skip
+    arguments = [
+        f"float (&acc)[{lanes}]",
+        *(f"int {name}" if axis in body.uses else "int" for axis, name in enumerate(coordinate_names(4))),
+    ]
     lines = [f"const auto epilogue = [&]({', '.join(arguments)}) {{", *body.before]
     if lanes == 1:
         lines += [*body.inside, f"acc[0] = {body.result};"]
     else:
-        lines += ["#pragma unroll", f"for (int lane = 0; lane < {lanes}; ++lane) {{", *body.inside,
-                  f"acc[lane] = {body.result};", "}"]  # fmt: skip
+        lines += [
+            "#pragma unroll",
+            f"for (int lane = 0; lane < {lanes}; ++lane) {{",
+            *body.inside,
+            f"acc[lane] = {body.result};",
+            "}",
+        ]
     return [*lines, "};"]
 
 
@@ -146,11 +174,25 @@ def _tile_line(tile: tiles.Tile) -> str:
 
 def _window_lines(x: Value, y: Value, kernel: tuple[int, int], op: Conv | Pool) -> list[str]:
     top, left, bottom, right = op.padding
-    fields: dict[str, int] = {"c": x.shape[1], "h": x.shape[2], "w": x.shape[3], "oh": y.shape[2], "ow": y.shape[3],
-                              "r": kernel[0], "s": kernel[1]}  # fmt: skip
-    optional = {"stride_h": (op.stride[0], 1), "stride_w": (op.stride[1], 1), "dilation_h": (op.dilation[0], 1),
-                "dilation_w": (op.dilation[1], 1), "pad_top": (top, 0), "pad_left": (left, 0),
-                "pad_bottom": (bottom, 0), "pad_right": (right, 0)}  # fmt: skip
+    fields: dict[str, int] = {
+        "c": x.shape[1],
+        "h": x.shape[2],
+        "w": x.shape[3],
+        "oh": y.shape[2],
+        "ow": y.shape[3],
+        "r": kernel[0],
+        "s": kernel[1],
+    }
+    optional = {
+        "stride_h": (op.stride[0], 1),
+        "stride_w": (op.stride[1], 1),
+        "dilation_h": (op.dilation[0], 1),
+        "dilation_w": (op.dilation[1], 1),
+        "pad_top": (top, 0),
+        "pad_left": (left, 0),
+        "pad_bottom": (bottom, 0),
+        "pad_right": (right, 0),
+    }
     fields |= {name: number for name, (number, default) in optional.items() if number != default}
     return [f"constexpr cnngen::WindowShape shape = {_aggregate(fields)};"]
 
@@ -159,11 +201,19 @@ def _depthwise(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
     x, w, sources = graph.values[node.inputs[0]], graph.values[node.inputs[1]], _sources(node, graph)
     out = (node.value.shape[2], node.value.shape[3])
     tile = tiles.window_tile(batch, x.shape[1], (w.shape[2], w.shape[3]), out, ITEM_BYTES[x.dtype])
-    lines = [*_window_lines(x, node.value, (w.shape[2], w.shape[3]), op), _tile_line(tile),
-             *_epilogue_lines(node, sources, tile.v),
-             _call(f"depthwise<{CPP_TYPES[x.dtype]}, tile, shape>",
-                   ["batch", sources[0].parameter, sources[1].parameter, "y"], node)]  # fmt: skip
-    kernel = Kernel(_parameters(sources, node.value, restrict=True), tile.threads, tuple(lines), ("depthwise.cuh",))
+    lines = [
+        *_window_lines(x, node.value, (w.shape[2], w.shape[3]), op),
+        _tile_line(tile),
+        *_epilogue_lines(node, sources, tile.v),
+        _call(
+            f"depthwise<{CPP_TYPES[x.dtype]}, tile, shape>",
+            ["batch", sources[0].parameter, sources[1].parameter, "y"],
+            node,
+        ),
+    ]
+    kernel = Kernel(
+        _parameters(sources, node.value, restrict=True), tile.threads, tuple(lines), ("depthwise.cuh",)
+    )
     return Launch(kernel, tiles.window_items(tile, x.shape[1], out))
 
 
@@ -175,9 +225,15 @@ def _pool(node: Node, op: Pool, graph: Graph, batch: int) -> Launch:
     function = f"max_pool<{template}>"
     if op.kind == "avg":
         function = f"avg_pool<{template}, /*count_include_pad=*/{str(op.count_include_pad).lower()}>"
-    lines = [*_window_lines(x, node.value, op.kernel, op), _tile_line(tile), *_epilogue_lines(node, sources, tile.v),
-             _call(function, ["batch", sources[0].parameter, "y"], node)]  # fmt: skip
-    kernel = Kernel(_parameters(sources, node.value, restrict=True), tile.threads, tuple(lines), ("pool.cuh",))
+    lines = [
+        *_window_lines(x, node.value, op.kernel, op),
+        _tile_line(tile),
+        *_epilogue_lines(node, sources, tile.v),
+        _call(function, ["batch", sources[0].parameter, "y"], node),
+    ]
+    kernel = Kernel(
+        _parameters(sources, node.value, restrict=True), tile.threads, tuple(lines), ("pool.cuh",)
+    )
     return Launch(kernel, tiles.window_items(tile, x.shape[1], out))
 
 
@@ -185,15 +241,36 @@ def _grouped(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
     x, w, sources = graph.values[node.inputs[0]], graph.values[node.inputs[1]], _sources(node, graph)
     out = (node.value.shape[2], node.value.shape[3])
     tile = tiles.grouped_conv_tile(batch, w.shape[0], op.groups, out, ITEM_BYTES[x.dtype])
-    fields = {"c": x.shape[1], "h": x.shape[2], "w": x.shape[3], "k": w.shape[0], "oh": out[0], "ow": out[1],
-              "r": w.shape[2], "s": w.shape[3], "groups": op.groups, "stride_h": op.stride[0],
-              "stride_w": op.stride[1], "dilation_h": op.dilation[0], "dilation_w": op.dilation[1],
-              "pad_top": op.padding[0], "pad_left": op.padding[1]}  # fmt: skip
-    lines = [f"constexpr cnngen::ConvShape shape = {_aggregate(fields)};", _tile_line(tile),
-             *_epilogue_lines(node, sources, tile.v),
-             _call(f"grouped_conv<{CPP_TYPES[x.dtype]}, tile, shape>",
-                   ["batch", sources[0].parameter, sources[1].parameter, "y"], node)]  # fmt: skip
-    kernel = Kernel(_parameters(sources, node.value, restrict=True), tile.threads, tuple(lines), ("grouped_conv.cuh",))
+    fields = {
+        "c": x.shape[1],
+        "h": x.shape[2],
+        "w": x.shape[3],
+        "k": w.shape[0],
+        "oh": out[0],
+        "ow": out[1],
+        "r": w.shape[2],
+        "s": w.shape[3],
+        "groups": op.groups,
+        "stride_h": op.stride[0],
+        "stride_w": op.stride[1],
+        "dilation_h": op.dilation[0],
+        "dilation_w": op.dilation[1],
+        "pad_top": op.padding[0],
+        "pad_left": op.padding[1],
+    }
+    lines = [
+        f"constexpr cnngen::ConvShape shape = {_aggregate(fields)};",
+        _tile_line(tile),
+        *_epilogue_lines(node, sources, tile.v),
+        _call(
+            f"grouped_conv<{CPP_TYPES[x.dtype]}, tile, shape>",
+            ["batch", sources[0].parameter, sources[1].parameter, "y"],
+            node,
+        ),
+    ]
+    kernel = Kernel(
+        _parameters(sources, node.value, restrict=True), tile.threads, tuple(lines), ("grouped_conv.cuh",)
+    )
     return Launch(kernel, tiles.window_items(tile, w.shape[0], out))
 
 
@@ -201,13 +278,19 @@ def _global_pool(node: Node, graph: Graph, batch: int) -> Launch:
     x, sources = graph.values[node.inputs[0]], _sources(node, graph)
     _, c, h, w = x.shape
     tile = tiles.reduce_tile(batch, c, h * w, ITEM_BYTES[x.dtype])
-    lines = [f"constexpr cnngen::ReduceShape shape = {_aggregate({'c': c, 'h': h, 'w': w})};",
-             f"constexpr cnngen::ReduceTile tile = "
-             f"{_aggregate({'v': tile.v, 'groups': tile.groups, 'pixels': tile.pixels})};",
-             *_epilogue_lines(node, sources, tile.v),
-             _call(f"reduce<{CPP_TYPES[x.dtype]}, tile, shape, cnngen::Reduction::mean>",
-                   ["batch", sources[0].parameter, "y"], node)]  # fmt: skip
-    kernel = Kernel(_parameters(sources, node.value, restrict=True), tile.threads, tuple(lines), ("reduce.cuh",))
+    lines = [
+        f"constexpr cnngen::ReduceShape shape = {_aggregate({'c': c, 'h': h, 'w': w})};",
+        f"constexpr cnngen::ReduceTile tile = {_aggregate(vars(tile))};",
+        *_epilogue_lines(node, sources, tile.v),
+        _call(
+            f"reduce<{CPP_TYPES[x.dtype]}, tile, shape, cnngen::Reduction::mean>",
+            ["batch", sources[0].parameter, "y"],
+            node,
+        ),
+    ]
+    kernel = Kernel(
+        _parameters(sources, node.value, restrict=True), tile.threads, tuple(lines), ("reduce.cuh",)
+    )
     return Launch(kernel, tiles.reduce_blocks(tile, c), whole_blocks=True)
 
 
@@ -222,14 +305,18 @@ def _softmax(node: Node, op: Softmax, graph: Graph) -> Launch:
     if inner == 1:
         tile = tiles.softmax_tile(length, ITEM_BYTES[x.dtype])
         fields = {"v": tile.v, "lanes": tile.lanes, "threads": tile.threads}
-        lines = [f"constexpr cnngen::SoftmaxShape shape = {_aggregate({'c': length})};",
-                 f"constexpr cnngen::SoftmaxTile tile = {_aggregate(fields)};",
-                 f"cnngen::softmax<{element}, tile, shape>({rows}, {sources[0].parameter}, y);"]  # fmt: skip
+        lines = [
+            f"constexpr cnngen::SoftmaxShape shape = {_aggregate({'c': length})};",
+            f"constexpr cnngen::SoftmaxTile tile = {_aggregate(fields)};",
+            f"cnngen::softmax<{element}, tile, shape>({rows}, {sources[0].parameter}, y);",
+        ]
         threads, items = tile.threads, outer * tile.lanes
     else:
         v = tiles.vector_width(inner, ITEM_BYTES[x.dtype])
-        lines = [f"constexpr cnngen::StridedSoftmaxShape shape = {_aggregate({'axis': length, 'inner': inner})};",
-                 f"cnngen::softmax_strided<{element}, {v}, shape>({rows}, {sources[0].parameter}, y);"]  # fmt: skip
+        lines = [
+            f"constexpr cnngen::StridedSoftmaxShape shape = {_aggregate({'axis': length, 'inner': inner})};",
+            f"cnngen::softmax_strided<{element}, {v}, shape>({rows}, {sources[0].parameter}, y);",
+        ]
         threads, items = POINTWISE_THREADS, outer * (inner // v)
     kernel = Kernel(_parameters(sources, node.value, restrict=True), threads, tuple(lines), ("softmax.cuh",))
     return Launch(kernel, items)

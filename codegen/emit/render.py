@@ -13,6 +13,7 @@ TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
 
 @cache
 def environment() -> jinja2.Environment:
+    """Jinja as every template is rendered: an unknown variable is an error."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         undefined=jinja2.StrictUndefined,
@@ -26,4 +27,5 @@ def environment() -> jinja2.Environment:
 
 
 def render(template: str, variables: Mapping[str, object]) -> str:
+    """The text of a template over its variables."""
     return environment().get_template(template).render(variables)

@@ -25,9 +25,28 @@ from cnngen.codegen.plan import BatchPlan, Plan
 from cnngen.spec.names import CppIdentifier, identifiers
 
 # What the generated file itself calls names.
-RESERVED = ("at", "weights", "kernels", "forward", "model", "pass", "y", "Pass", "Tensor", "DType", "Offsets", "nhwc",
-            "nchw", "rows", "filter", "vector", "Network", "Context", "Weight", "after")  # fmt: skip
-
+RESERVED = (
+    "at",
+    "weights",
+    "kernels",
+    "forward",
+    "model",
+    "pass",
+    "y",
+    "Pass",
+    "Tensor",
+    "DType",
+    "Offsets",
+    "nhwc",
+    "nchw",
+    "rows",
+    "filter",
+    "vector",
+    "Network",
+    "Context",
+    "Weight",
+    "after",
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +76,8 @@ class SlotView:
 
 @dataclass(frozen=True)
 class BufferView:
+    """An activation, and the slot it lies in."""
+
     name: CppIdentifier
     slot: str
 
@@ -73,6 +94,8 @@ class WeightView:
 
 @dataclass(frozen=True)
 class KernelView:
+    """A kernel under its name."""
+
     name: CppIdentifier
     comment: str
     kernel: Kernel
@@ -98,6 +121,8 @@ class ForwardView:
 
 @dataclass(frozen=True)
 class NetworkView:
+    """All of `network.cu` and `kernels.cu`, in the order of the text."""
+
     steps: tuple[StepView, ...]
     slots: tuple[SlotView, ...]
     buffers: tuple[BufferView, ...]
@@ -131,27 +156,45 @@ class _View:
             for node, title in zip(batch.steps, titles, strict=True):
                 found.setdefault(title, []).append((batch, node))
             orders.append(tuple(self.identifiers[title] for title in titles))
-        steps = [StepView(self.identifiers[title], comment(forms[0][0].graph, forms[0][1]),
-                          self._variants(title, forms)) for title, forms in found.items()]  # fmt: skip
-        return NetworkView(tuple(steps), *self._buffers(), self._weights(), tuple(self.kernels.values()),
-                           _forwards(self.plan.batches, orders), self._headers())  # fmt: skip
+        steps = [
+            StepView(
+                self.identifiers[title], comment(forms[0][0].graph, forms[0][1]), self._variants(title, forms)
+            )
+            for title, forms in found.items()
+        ]
+        return NetworkView(
+            tuple(steps),
+            *self._buffers(),
+            self._weights(),
+            tuple(self.kernels.values()),
+            _forwards(self.plan.batches, orders),
+            self._headers(),
+        )
 
     def _headers(self) -> tuple[str, ...]:
         return tuple(sorted({header for kernel in self.kernels for header in kernel.headers}))
 
     def _buffers(self) -> tuple[tuple[SlotView, ...], tuple[BufferView, ...]]:
-        columns = [{title: batch.arena.offsets[name] for name, title in self.titles[batch.batch].items()}
-                   for batch in self.plan.batches]  # fmt: skip
+        columns = [
+            {title: batch.arena.offsets[name] for name, title in self.titles[batch.batch].items()}
+            for batch in self.plan.batches
+        ]
         places = {title: tuple(column.get(title, 0) for column in columns) for title in self.used}
-        slots = {offsets: SlotView(f"slot{i}", offsets) for i, offsets in enumerate(sorted(set(places.values())))}
-        buffers = [BufferView(self.identifiers[title], slots[offsets].name) for title, offsets in places.items()]
+        slots = {
+            offsets: SlotView(f"slot{i}", offsets) for i, offsets in enumerate(sorted(set(places.values())))
+        }
+        buffers = [
+            BufferView(self.identifiers[title], slots[offsets].name) for title, offsets in places.items()
+        ]
         return tuple(slots.values()), tuple(buffers)
 
     def _weights(self) -> tuple[WeightView, ...]:
         tensors = self.plan.weights.tensors
         names = [self.weight_names[tensor.name] for tensor in tensors]
-        return tuple(WeightView(name, before, tensor.bytes, f"{list(tensor.shape)} {tensor.dtype}")
-                     for name, before, tensor in zip(names, [None, *names], tensors, strict=False))  # fmt: skip
+        return tuple(
+            WeightView(name, before, tensor.bytes, f"{list(tensor.shape)} {tensor.dtype}")
+            for name, before, tensor in zip(names, [None, *names], tensors, strict=False)
+        )
 
     # --- one step ------------------------------------------------------------------------------------------------
 
@@ -177,7 +220,8 @@ class _View:
 
     def _launch(self, batch: BatchPlan, node: Node, title: str) -> LaunchView:
         launch = kernel_of(node, batch.graph, self.largest, batch.batch)
-        assert launch is not None  # what no library runs has a kernel
+        if launch is None:
+            raise TypeError(f"no kernel for {node.name!r}: {type(node.op).__name__} {node.form}")
         known = self.kernels.get(launch.kernel)
         if known is None:
             names = [view.name for view in self.kernels.values()]
@@ -186,36 +230,51 @@ class _View:
                 (name,) = identifiers([f"{name} batch{batch.batch}"], names).values()
             known = KernelView(name, comment(batch.graph, node), launch.kernel)
             self.kernels[launch.kernel] = known
-        arguments = ["pass.batch()", *(self._pointer(batch, name) for name in dict.fromkeys(node.inputs)),
-                     self._pointer(batch, node.name)]  # fmt: skip
+        arguments = [
+            "pass.batch()",
+            *(self._pointer(batch, name) for name in dict.fromkeys(node.inputs)),
+            self._pointer(batch, node.name),
+        ]
         shared = (_layers(node), self._tensor(batch, node.name, real=True), *arguments)
         return LaunchView(known.name, launch, shared)
 
     def _convolution(self, batch: BatchPlan, node: Node, op: Conv) -> tuple[str, ...]:
         graph = batch.graph
-        fields = {"layers": _layers(node), "x": self._tensor(batch, node.inputs[0]),
-                  "w": self._filter(batch, node.inputs[1]), "y": self._tensor(batch, node.name)}  # fmt: skip
-        optional = {"stride": (op.stride, (1, 1)), "padding": (op.padding, (0, 0, 0, 0)),
-                    "dilation": (op.dilation, (1, 1))}  # fmt: skip
+        fields = {
+            "layers": _layers(node),
+            "x": self._tensor(batch, node.inputs[0]),
+            "w": self._filter(batch, node.inputs[1]),
+            "y": self._tensor(batch, node.name),
+        }
+        optional = {
+            "stride": (op.stride, (1, 1)),
+            "padding": (op.padding, (0, 0, 0, 0)),
+            "dilation": (op.dilation, (1, 1)),
+        }
         fields |= {name: _braces(value) for name, (value, default) in optional.items() if value != default}
         if op.groups != 1:
             fields["groups"] = str(op.groups)
-        return self._library_call("convolution", batch, node, fields, op.tf32 and graph.values[node.name].dtype)
+        return self._library_call(
+            "convolution", batch, node, fields, op.tf32 and graph.values[node.name].dtype
+        )
 
     def _matmul(self, batch: BatchPlan, node: Node, op: MatMul) -> tuple[str, ...]:
         x, w, y = (batch.graph.values[name] for name in (*node.operands, node.name))
-        fields = {"layers": _layers(node),
-                  "x": self._rows(batch, node.inputs[0], x.shape),
-                  "w": f"rows(pass.weight(weights::{self._weight(batch, node.inputs[1])}), {_dtype(w)}, "
-                       f"{w.shape[0]}, {w.shape[1]})",
-                  "y": self._rows(batch, node.name, y.shape)}  # fmt: skip
+        fields = {
+            "layers": _layers(node),
+            "x": self._rows(batch, node.inputs[0], x.shape),
+            "w": f"rows(pass.weight(weights::{self._weight(batch, node.inputs[1])}), {_dtype(w)}, "
+            f"{w.shape[0]}, {w.shape[1]})",
+            "y": self._rows(batch, node.name, y.shape),
+        }
         return self._library_call("matmul", batch, node, fields, op.tf32 and y.dtype)
 
     def _library_call(
         self, function: str, batch: BatchPlan, node: Node, fields: dict[str, str], tf32: object
     ) -> tuple[str, ...]:
         chain = library_chain(node, batch.graph)
-        assert chain is not None  # fuse_epilogues makes no other epilogue for a library
+        if chain is None:
+            raise TypeError(f"{node.name!r} has an epilogue that {node.form} cannot do")
         if chain:
             fields["epilogue"] = "{" + ", ".join(self._chain_step(batch, step) for step in chain) + "}"
         if tf32 == "float32":
@@ -224,9 +283,7 @@ class _View:
 
     def _chain_step(self, batch: BatchPlan, step: ChainStep) -> str:
         if step.operand is None:
-            numbers = ", ".join("cnngen::no_limit" if number == float("inf") else "-cnngen::no_limit"
-                                if number == float("-inf") else float_text(number) for number in step.numbers)  # fmt: skip
-            return f"cnngen::{step.function}({numbers})"
+            return f"cnngen::{step.function}({', '.join(map(float_text, step.numbers))})"
         value = batch.graph.values[step.operand]
         if step.operand not in batch.graph.constants:
             return f"cnngen::{step.function}({self._tensor(batch, step.operand)})"
@@ -278,7 +335,12 @@ class _View:
             layout = "nchw" if value.layout == "NCHW" else "nhwc"
             extents = [images, *map(str, value.shape[1:])]
             if real and value.padding:
-                extents = [images, str(value.shape[1] - value.padding), *map(str, value.shape[2:]), str(value.shape[1])]
+                extents = [
+                    images,
+                    str(value.shape[1] - value.padding),
+                    *map(str, value.shape[2:]),
+                    str(value.shape[1]),
+                ]
             return f"{layout}({address}, {_dtype(value)}, {', '.join(extents)})"
         columns = value.elements // value.shape[0]
         return f"rows({address}, {_dtype(value)}, {images}, {columns})"
@@ -351,7 +413,7 @@ def _forwards(
         groups.setdefault(order, []).append(i)
     if len(groups) == 1:
         return (ForwardView("forward", tuple(range(len(batches))), orders[0]),)
-    return tuple(ForwardView(f"forward_batch{batches[indices[0]].batch}", tuple(indices), order)
-                 for order, indices in groups.items())  # fmt: skip
-
-
+    return tuple(
+        ForwardView(f"forward_batch{batches[indices[0]].batch}", tuple(indices), order)
+        for order, indices in groups.items()
+    )

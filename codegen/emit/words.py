@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.emit.cpp import kernel_names
-from cnngen.codegen.graph import ACC, Conv, GlobalPool, Graph, MatMul, Node, Pointwise, Pool, Softmax, Value
+from cnngen.codegen.expr import ACC
+from cnngen.codegen.graph import Conv, GlobalPool, Graph, MatMul, Node, Pointwise, Pool, Softmax, Value
 
 LONGEST_EXPRESSION = 90  # in a comment
 
 
 def comment(graph: Graph, node: Node) -> str:
-    """`conv1 + bn1 + relu: 7x7 convolution, stride 2, ... [N, 3, 224, 224] -> [N, 64, 112, 112], 0.236 GFLOP.`"""
+    """`conv1 + bn1 + relu: 7x7 convolution, stride 2, ... [N, 3, 224, 224] -> [N, 64, 112, 112], 0.236 GFLOP.`."""
     operands = [name for name in node.operands if name not in graph.constants]
     sources = operands or [name for name in dict.fromkeys(node.inputs) if name not in graph.constants]
     shapes = " and ".join(dict.fromkeys(_shape_text(graph.values[name]) for name in sources)) or "nothing"
@@ -35,7 +36,11 @@ def flops(graph: Graph, node: Node) -> int:
     """Floating-point operations of a convolution or matmul over the whole batch; 0 for anything else."""
     match node.op:
         case Conv() | MatMul():
-            return 2 * node.value.elements * (graph.values[node.inputs[1]].elements // graph.values[node.inputs[1]].shape[0])
+            return (
+                2
+                * node.value.elements
+                * (graph.values[node.inputs[1]].elements // graph.values[node.inputs[1]].shape[0])
+            )
     return 0
 
 
@@ -49,7 +54,11 @@ def describe(graph: Graph, node: Node) -> str:
     for function in reversed(functions):
         word = {"add": "sum", "mul": "scale"}.get(function, function)
         if function == "add":
-            word = "bias" if "bias" not in words and any(n in graph.constants for n in node.extras) else "residual"
+            word = (
+                "bias"
+                if "bias" not in words and any(n in graph.constants for n in node.extras)
+                else "residual"
+            )
         words.append(word)
     return ", ".join([what, *dict.fromkeys(words)])
 
@@ -61,7 +70,9 @@ def _op_words(graph: Graph, node: Node) -> str:
             kind = "depthwise convolution" if node.form == "depthwise" else "convolution"
             parts = [f"{r}x{s} {kind}", f"{graph.values[node.inputs[0]].shape[1]} -> {k} channels"]
             if op.stride != (1, 1):
-                parts.append(f"stride {op.stride[0]}" if op.stride[0] == op.stride[1] else f"stride {op.stride}")
+                parts.append(
+                    f"stride {op.stride[0]}" if op.stride[0] == op.stride[1] else f"stride {op.stride}"
+                )
             if op.groups > 1 and node.form != "depthwise":
                 parts.append(f"{op.groups} groups")
             return ", ".join(parts)
@@ -77,6 +88,9 @@ def _op_words(graph: Graph, node: Node) -> str:
     text = ex.describe(node.epilogue, kernel_names(node.inputs, graph.constants))
     if len(text) <= LONGEST_EXPRESSION:
         return text
-    functions = dict.fromkeys(e.function for e in ex.walk(node.epilogue)
-                              if isinstance(e, ex.Call) and ex.kind(e) == "float" and e.function != "to_float")  # fmt: skip
+    functions = dict.fromkeys(
+        e.function
+        for e in ex.walk(node.epilogue)
+        if isinstance(e, ex.Call) and ex.kind(e) == "float" and e.function != "to_float"
+    )
     return "an expression of " + ", ".join(functions)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import Coord, Float, Int, Load
 from cnngen.codegen.functions import FUNCTIONS
@@ -39,7 +41,7 @@ def reference_activation(activation: Activation | None, x: Array, weights: Mappi
     if activation is None:
         return x
     function, arguments = CALLS[activation.op](activation)
-    return FUNCTIONS[function].numpy(x, *arguments)
+    return np.asarray(FUNCTIONS[function].numpy(x, *arguments))
 
 
 def lower_activation(low: Lowering, activation: Activation | None, x: str) -> str:
@@ -50,7 +52,9 @@ def lower_activation(low: Lowering, activation: Activation | None, x: str) -> st
     return low.map([x], low.shape(x), ex.call(function, value, *map(Float, arguments)))
 
 
-def _reference(layer: Activation, inputs: Sequence[Array], weights: Mapping[str, Array], shape: Shape) -> Array:
+def _reference(
+    layer: Activation, inputs: Sequence[Array], weights: Mapping[str, Array], shape: Shape
+) -> Array:
     return reference_activation(layer, inputs[0], weights)
 
 
@@ -58,15 +62,19 @@ def _lower(low: Lowering, layer: Activation, inputs: list[str], shape: Shape) ->
     return lower_activation(low, layer, inputs[0])
 
 
-def reference_prelu(layer: PRelu, inputs: Sequence[Array], weights: Mapping[str, Array], shape: Shape) -> Array:
+def reference_prelu(
+    layer: PRelu, inputs: Sequence[Array], weights: Mapping[str, Array], shape: Shape
+) -> Array:
     slope = weights["weight"].reshape((1, -1) + (1,) * (inputs[0].ndim - 2))
-    return FUNCTIONS["prelu"].numpy(inputs[0], slope)
+    return np.asarray(FUNCTIONS["prelu"].numpy(inputs[0], slope))
 
 
 def lower_prelu(low: Lowering, layer: PRelu, inputs: list[str], shape: Shape) -> str:
     value = low.identity_load(0, inputs[0], len(shape))
     slope = Load(1, (Int(0) if layer.shared else Coord(1),))
-    return low.map([inputs[0], low.parameter("weight", dtype="float32")], shape, ex.call("prelu", value, slope))
+    return low.map(
+        [inputs[0], low.parameter("weight", dtype="float32")], shape, ex.call("prelu", value, slope)
+    )
 
 
 def reference_identity(

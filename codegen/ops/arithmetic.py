@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import Expr, Float
 from cnngen.codegen.functions import FUNCTIONS
@@ -18,11 +20,13 @@ if TYPE_CHECKING:
 Arithmetic = Add | Sub | Mul | Div
 
 
-def reference(layer: Arithmetic, inputs: Sequence[Array], weights: Mapping[str, Array], shape: Shape) -> Array:
+def reference(
+    layer: Arithmetic, inputs: Sequence[Array], weights: Mapping[str, Array], shape: Shape
+) -> Array:
     operands: list[Array | float] = [*inputs, *weights.values()]
     if layer.value is not None:
         operands.append(layer.value)
-    return FUNCTIONS[layer.op].numpy(*(reversed(operands) if _reversed(layer) else operands))
+    return np.asarray(FUNCTIONS[layer.op].numpy(*(reversed(operands) if _reversed(layer) else operands)))
 
 
 def lower(low: Lowering, layer: Arithmetic, inputs: list[str], shape: Shape) -> str:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cnngen.codegen import expr as ex
-from cnngen.codegen.expr import ACC, Coord, Load
-from cnngen.codegen.graph import Array, Conv, MatMul, Shape
+from cnngen.codegen.expr import ACC, Coord, Expr, Load
+from cnngen.codegen.graph import Array, Conv, Layout, MatMul, Shape
 from cnngen.codegen.interpret import convolve
 from cnngen.codegen.ops.activation import lower_activation, reference_activation
 from cnngen.codegen.ops.registry import OpRules
@@ -23,7 +23,9 @@ def _geometry(layer: Conv2d, x: Shape, tf32: bool = False) -> Conv:
     return Conv(layer.stride, layer.pads(x), layer.dilation, layer.groups, tf32)
 
 
-def reference_conv2d(layer: Conv2d, inputs: Sequence[Array], weights: Mapping[str, Array], shape: Shape) -> Array:
+def reference_conv2d(
+    layer: Conv2d, inputs: Sequence[Array], weights: Mapping[str, Array], shape: Shape
+) -> Array:
     y = convolve(inputs[0], weights["weight"], _geometry(layer, inputs[0].shape), shape)
     if "bias" in weights:
         y = y + weights["bias"].reshape(1, -1, 1, 1)
@@ -32,14 +34,20 @@ def reference_conv2d(layer: Conv2d, inputs: Sequence[Array], weights: Mapping[st
 
 def lower_conv2d(low: Lowering, layer: Conv2d, inputs: list[str], shape: Shape) -> str:
     op = _geometry(layer, low.shape(inputs[0]), low.precision.tf32)
-    operands, epilogue = [inputs[0], low.parameter("weight")], ACC
-    if "bias" in low.parameters:
-        operands.append(low.parameter("bias"))
-        epilogue = ex.call("add", ACC, Load(2, (Coord(1),)))
+    operands, epilogue = _with_bias(low, [inputs[0], low.parameter("weight")], 1)
     return lower_activation(low, layer.activation, low.emit(op, operands, shape, epilogue))
 
 
-def reference_linear(layer: Linear, inputs: Sequence[Array], weights: Mapping[str, Array], shape: Shape) -> Array:
+def _with_bias(low: Lowering, operands: list[str], channel_axis: int) -> tuple[list[str], Expr]:
+    """The operands and the epilogue of a layer that may have a bias."""
+    if "bias" not in low.parameters:
+        return operands, ACC
+    return [*operands, low.parameter("bias")], ex.call("add", ACC, Load(2, (Coord(channel_axis),)))
+
+
+def reference_linear(
+    layer: Linear, inputs: Sequence[Array], weights: Mapping[str, Array], shape: Shape
+) -> Array:
     y = np.asarray(inputs[0] @ weights["weight"].T)
     if "bias" in weights:
         y = y + weights["bias"]
@@ -47,11 +55,8 @@ def reference_linear(layer: Linear, inputs: Sequence[Array], weights: Mapping[st
 
 
 def lower_linear(low: Lowering, layer: Linear, inputs: list[str], shape: Shape) -> str:
-    operands, epilogue = [low.row_major(inputs[0]), low.parameter("weight")], ACC
-    if "bias" in low.parameters:
-        operands.append(low.parameter("bias"))
-        epilogue = ex.call("add", ACC, Load(2, (Coord(len(shape) - 1),)))
-    layout = "NCHW" if len(shape) == 4 else None
+    operands, epilogue = _with_bias(low, [low.row_major(inputs[0]), low.parameter("weight")], len(shape) - 1)
+    layout: Layout = "NCHW" if len(shape) == 4 else "packed"
     result = low.emit(MatMul(low.precision.tf32), operands, shape, epilogue, layout=layout)
     return lower_activation(low, layer.activation, result)
 

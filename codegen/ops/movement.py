@@ -17,20 +17,22 @@ if TYPE_CHECKING:
     from cnngen.codegen.lower import Lowering
 
 
-def reference_concat(layer: Concat, inputs: Sequence[Array], weights: Mapping[str, Array], shape: Shape) -> Array:
+def reference_concat(
+    layer: Concat, inputs: Sequence[Array], weights: Mapping[str, Array], shape: Shape
+) -> Array:
     return np.concatenate(inputs, layer.axis)
 
 
 def lower_concat(low: Lowering, layer: Concat, inputs: list[str], shape: Shape) -> str:
     axis = layer.axis % len(shape)
     starts = np.cumsum([0, *(low.shape(name)[axis] for name in inputs)]).tolist()
-    value: Expr | None = None
+    value: Expr = Float(0.0)
     for source in reversed(range(len(inputs))):
         index = [*ex.coords(len(shape))]
         index[axis] = ex.call("iadd", Coord(axis), Int(-starts[source]))
         part = Load(source, tuple(index))
-        value = part if value is None else ex.select(ex.call("lt", Coord(axis), Int(starts[source + 1])), part, value)
-    assert value is not None  # the model demands two inputs or more
+        last = source == len(inputs) - 1
+        value = part if last else ex.select(ex.call("lt", Coord(axis), Int(starts[source + 1])), part, value)
     return low.map(inputs, shape, value)
 
 
@@ -42,9 +44,13 @@ def reference_pad(layer: Pad, inputs: Sequence[Array], weights: Mapping[str, Arr
 def lower_pad(low: Lowering, layer: Pad, inputs: list[str], shape: Shape) -> str:
     top, left, _, _ = layer.padding
     _, _, h, w = low.shape(inputs[0])
-    inside = ex.call("and", ex.within(Coord(2), top, top + h, shape[2]), ex.within(Coord(3), left, left + w, shape[3]))
+    inside = ex.call(
+        "and", ex.within(Coord(2), top, top + h, shape[2]), ex.within(Coord(3), left, left + w, shape[3])
+    )
     row, column = ex.call("iadd", Coord(2), Int(-top)), ex.call("iadd", Coord(3), Int(-left))
-    return low.map(inputs, shape, ex.select(inside, Load(0, (Coord(0), Coord(1), row, column)), Float(layer.value)))
+    return low.map(
+        inputs, shape, ex.select(inside, Load(0, (Coord(0), Coord(1), row, column)), Float(layer.value))
+    )
 
 
 def reference_reshape(
@@ -60,7 +66,7 @@ def lower_reshape(low: Lowering, layer: Reshape | Flatten, inputs: list[str], sh
 def reference_transpose(
     layer: Transpose, inputs: Sequence[Array], weights: Mapping[str, Array], shape: Shape
 ) -> Array:
-    return inputs[0].transpose(layer.axes)
+    return np.asarray(inputs[0].transpose(layer.axes))
 
 
 def lower_transpose(low: Lowering, layer: Transpose, inputs: list[str], shape: Shape) -> str:
@@ -70,14 +76,14 @@ def lower_transpose(low: Lowering, layer: Transpose, inputs: list[str], shape: S
     return low.map(inputs, shape, Load(0, tuple(index)))
 
 
-def reference_zeros(layer: Zeros, inputs: Sequence[Array], weights: Mapping[str, Array], shape: Shape) -> Array:
+def reference_zeros(
+    layer: Zeros, inputs: Sequence[Array], weights: Mapping[str, Array], shape: Shape
+) -> Array:
     return np.zeros(shape)
 
 
 def lower_zeros(low: Lowering, layer: Zeros, inputs: list[str], shape: Shape) -> str:
     return low.map([], shape, Float(0.0))
-
-
 
 
 RULES = {

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def _scale_and_shift(layer: BatchNorm, weights: Mapping[str, Array]) -> tuple[Array, Array]:
-    """y = x * scale + shift, from the running statistics (in float64)."""
+    """Y = x * scale + shift, from the running statistics (in float64)."""
     mean, variance = (np.asarray(weights[role], np.float64) for role in ("running_mean", "running_var"))
     scale = 1.0 / np.sqrt(variance + layer.epsilon)
     if "weight" in weights:
@@ -37,8 +37,10 @@ def reference_batch_norm(
 
 def lower_batch_norm(low: Lowering, layer: BatchNorm, inputs: list[str], shape: Shape) -> str:
     scale, shift = _scale_and_shift(layer, {role: low.weight(role) for role in low.parameters})
-    names = [low.constant(f"{low.layer}.{part}", array, "float32")
-             for part, array in (("scale", scale), ("shift", shift))]  # fmt: skip
+    names = [
+        low.constant(f"{low.layer}.{part}", array, "float32")
+        for part, array in (("scale", scale), ("shift", shift))
+    ]
     return low.emit(Affine(), [inputs[0], *names], shape)
 
 

@@ -17,8 +17,11 @@ Lower = Callable[["Lowering", Any, list[str], Shape], str]
 
 @dataclass(frozen=True)
 class OpRules:
-    """`reference(layer, inputs, weights by role, shape)`: the op in numpy, for tests and verify.
-    `lower(lowering, layer, inputs, shape)`: emits primitive forms and returns the name of the result."""
+    """The two halves of an op.
+
+    `reference(layer, inputs, weights by role, shape)`: the op in numpy, for tests and verify.
+    `lower(lowering, layer, inputs, shape)`: emits primitive forms and returns the name of the result.
+    """
 
     reference: Reference
     lower: Lower

@@ -46,12 +46,19 @@ def reference_upsample(
 def lower_upsample(low: Lowering, layer: Upsample, inputs: list[str], shape: Shape) -> str:
     source = low.shape(inputs[0])
     if layer.mode == "nearest":
-        return low.map(inputs, shape, Load(0, (Coord(0), Coord(1), *(_nearest(axis, source[axis], shape[axis])
-                                                                     for axis in (2, 3)))))  # fmt: skip
-    (top, bottom, y), (left, right, x) = (_bilinear(layer, axis, source[axis], shape[axis]) for axis in (2, 3))
-    rows = [_mix(Load(0, (Coord(0), Coord(1), row, left)), Load(0, (Coord(0), Coord(1), row, right)), x)
-            for row in (top, bottom)]  # fmt: skip
-    return low.map(inputs, shape, _mix(*rows, y))
+        return low.map(
+            inputs,
+            shape,
+            Load(0, (Coord(0), Coord(1), *(_nearest(axis, source[axis], shape[axis]) for axis in (2, 3)))),
+        )
+    (top, bottom, y), (left, right, x) = (
+        _bilinear(layer, axis, source[axis], shape[axis]) for axis in (2, 3)
+    )
+
+    def along(row: Expr) -> Expr:
+        return _mix(Load(0, (Coord(0), Coord(1), row, left)), Load(0, (Coord(0), Coord(1), row, right)), x)
+
+    return low.map(inputs, shape, _mix(along(top), along(bottom), y))
 
 
 def _nearest(axis: int, size: int, target: int) -> Expr:

@@ -36,7 +36,7 @@ def pipeline(cost: Cost) -> tuple[tuple[str, Pass], ...]:
     )
 
 
-def run(graph: Graph, cost: Cost, after: Callable[[str, Graph], None] = lambda name, graph: None) -> Graph:
+def run(graph: Graph, cost: Cost, after: Callable[[str, Graph], None] = lambda _name, _graph: None) -> Graph:
     """The graph after every rewrite; `after` sees each one's result (for --dump and tests)."""
     verify(graph)
     after("lower", graph)

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cnngen.codegen import expr as ex
-from cnngen.codegen.graph import ACC, Graph, Node, Pointwise, Reshape
+from cnngen.codegen.expr import ACC
+from cnngen.codegen.graph import Graph, Node, Pointwise, Reshape
 
 ALIGNMENT = 256
 CLOSE_ENOUGH = 1.05  # of the largest sum of live bytes; beyond, more orders are tried
@@ -30,6 +31,8 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Arena:
+    """Where every value lies, and how good that is."""
+
     offsets: Mapping[str, int]  # of every value that is not a constant
     bytes: int
     live_bytes: int  # the largest sum of bytes alive at one step: no arena can be smaller
@@ -48,9 +51,14 @@ def assign_buffers(graph: Graph) -> Arena:
 
 
 def collect_buffers(graph: Graph) -> list[Buffer]:
-    """The buffers in order of first need. A view lies in its input's buffer, and so does a pointwise step's output
-    where that input is read for the last time, element by element, at the place that is written."""
-    last_read = {value.name: -1 for value in graph.inputs} | {node.name: i for i, node in enumerate(graph.nodes)}
+    """The buffers in order of first need.
+
+    A view lies in its input's buffer, and so does a pointwise step's output where that input is read for the last
+    time, element by element, at the place that is written.
+    """
+    last_read = {value.name: -1 for value in graph.inputs} | {
+        node.name: i for i, node in enumerate(graph.nodes)
+    }
     for step, node in enumerate(graph.nodes):
         for name in node.inputs:
             if name in last_read:
@@ -63,14 +71,18 @@ def collect_buffers(graph: Graph) -> list[Buffer]:
         home[value.name] = value.name
         found[value.name] = Buffer((value.name,), _rounded(value.bytes), 0, max(last_read[value.name], 0))
     for step, node in enumerate(graph.nodes):
-        host = next((home[name] for name in _hosts(graph, node) if _may_host(found[home[name]], node, step)), None)
+        host = next(
+            (home[name] for name in _hosts(graph, node) if _may_host(found[home[name]], node, step)), None
+        )
         if host is None:
             home[node.name] = node.name
             found[node.name] = Buffer((node.name,), _rounded(node.value.bytes), step, last_read[node.name])
         else:
             home[node.name] = host
             old = found[host]
-            found[host] = replace(old, values=(*old.values, node.name), last=max(old.last, last_read[node.name]))
+            found[host] = replace(
+                old, values=(*old.values, node.name), last=max(old.last, last_read[node.name])
+            )
     return list(found.values())
 
 
@@ -134,7 +146,7 @@ def _packed(buffers: Sequence[Buffer], live: int) -> dict[Buffer, int]:
 
     for key in orders:
         attempt(sorted(buffers, key=key))  # type: ignore[arg-type]
-    shuffle = random.Random(0)
+    shuffle = random.Random(0)  # noqa: S311 - the same packing every time
     for _ in range(ATTEMPTS):
         if best_total <= live * CLOSE_ENOUGH:
             break
@@ -150,7 +162,11 @@ def _first_fit(order: Sequence[Buffer]) -> dict[Buffer, int]:
     places: dict[Buffer, int] = {}
     for buffer in order:
         place = 0
-        rivals = [(places[b], places[b] + b.bytes) for b in places if b.first <= buffer.last and buffer.first <= b.last]
+        rivals = [
+            (places[b], places[b] + b.bytes)
+            for b in places
+            if b.first <= buffer.last and buffer.first <= b.last
+        ]
         for start, end in sorted(rivals):
             if place + buffer.bytes <= start:
                 break

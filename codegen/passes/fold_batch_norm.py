@@ -42,7 +42,7 @@ def _fold_back(graph: Graph) -> Graph:
 
 
 def _fold_forward(graph: Graph) -> Graph:
-    """w becomes w * scale over its input channels, b gains w's answer to the shift: exact where nothing is padded."""
+    """W becomes w * scale over its input channels, b gains w's answer to the shift: exact where nothing is padded."""
     constants = dict(graph.constants)
     replaced: dict[str, Node | None] = {}
     for node in graph.nodes:
@@ -55,11 +55,14 @@ def _fold_forward(graph: Graph) -> Graph:
             continue
         w, b = weights
         per_group = w.shape[1]
-        channels = np.arange(w.shape[0])[:, None] // (w.shape[0] // after.op.groups) * per_group + np.arange(per_group)
+        channels = np.arange(w.shape[0])[:, None] // (w.shape[0] // after.op.groups) * per_group + np.arange(
+            per_group
+        )
         b = b + np.einsum("kcrs,kc->k", w, shift[channels])
         w = w * scale.astype(np.float32)[channels][:, :, None, None]
-        moved = replace(after, inputs=(node.inputs[0], *after.inputs[1:]), layers=node.layers + after.layers,
-                        epilogue=ACC)  # fmt: skip
+        moved = replace(
+            after, inputs=(node.inputs[0], *after.inputs[1:]), layers=node.layers + after.layers, epilogue=ACC
+        )
         replaced[node.name] = None
         replaced[after.name] = _with_weights(moved, w, b, constants, graph)
     return _substitute(graph, replaced, constants)
@@ -81,7 +84,6 @@ def _weights(node: Node, constants: Mapping[str, Constant]) -> tuple[Array, Arra
 def _with_weights(node: Node, w: Array, b: Array, constants: dict[str, Constant], graph: Graph) -> Node:
     """The node (its epilogue `ACC`) with new filters and bias, under names that no other node reads."""
 
-
     def own(role: str, *names: str) -> str:
         alone = [name for name in names if len(graph.consumers.get(name, ())) <= 1]
         return alone[0] if alone else unused(f"{node.layers[0]}.{role}", graph.values)
@@ -95,6 +97,8 @@ def _with_weights(node: Node, w: Array, b: Array, constants: dict[str, Constant]
     return replace(node, inputs=(node.operands[0], weight, bias), epilogue=epilogue)
 
 
-def _substitute(graph: Graph, replaced: Mapping[str, Node | None], constants: Mapping[str, Constant]) -> Graph:
+def _substitute(
+    graph: Graph, replaced: Mapping[str, Node | None], constants: Mapping[str, Constant]
+) -> Graph:
     nodes = [replaced.get(node.name, node) for node in graph.nodes]
     return graph.with_nodes([node for node in nodes if node is not None], constants)

@@ -52,6 +52,7 @@ def _without_op(node: Node) -> Node:
         return Float(0.0) if isinstance(expr, Acc) else None
 
     operands = OPERANDS[type(node.op)]
-    epilogue = ex.renumber(ex.rewrite(node.epilogue, zero),
-                           {i: i - operands for i in range(operands, len(node.inputs))})  # fmt: skip
+    epilogue = ex.renumber(
+        ex.rewrite(node.epilogue, zero), {i: i - operands for i in range(operands, len(node.inputs))}
+    )
     return tidy(replace(node, op=Pointwise(), inputs=node.inputs[operands:], epilogue=epilogue))

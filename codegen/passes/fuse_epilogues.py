@@ -24,8 +24,10 @@ from cnngen.codegen.graph import (
 
 
 def fuse_epilogues(graph: Graph) -> Graph:
-    """First into convolutions and the other ops with an epilogue, then pointwise into pointwise, as long as it helps:
-    what two steps read may be read by one once those have merged."""
+    """First into convolutions and the other ops with an epilogue, then pointwise into pointwise, as long as it helps.
+
+    What two steps read may be read by one once those have merged.
+    """
     graph, before = _affine_as_pointwise(graph), None
     while before is None or graph.nodes != before.nodes:
         before = graph
@@ -75,7 +77,9 @@ def _absorbed(graph: Graph, writer: Node | None, reader: Node) -> Node | None:
     if isinstance(writer.op, Softmax) and not isinstance(reader.epilogue, Load):
         return None  # its kernel can store another type, but has no epilogue
     here = ex.broadcast_load(0, writer.value.shape, len(writer.value.shape)).index
-    if any(load.index != here for load in ex.loads(reader.epilogue) if reader.inputs[load.source] == writer.name):
+    if any(
+        load.index != here for load in ex.loads(reader.epilogue) if reader.inputs[load.source] == writer.name
+    ):
         return None
     fused = _inlined(writer, reader, writer)
     return None if library and library_chain(fused, graph) is None else fused
@@ -99,7 +103,9 @@ def _merges(graph: Graph, writer: Node, reader: Node) -> bool:
     if all(name in graph.constants for name in writer.inputs):
         return True
     sites = [load for load in ex.loads(reader.epilogue) if reader.inputs[load.source] == writer.name]
-    moves_only = isinstance(writer.epilogue, Load) and writer.value.dtype == graph.values[writer.inputs[0]].dtype
+    moves_only = (
+        isinstance(writer.epilogue, Load) and writer.value.dtype == graph.values[writer.inputs[0]].dtype
+    )
     return _only_reader(graph, writer, reader) and (len(sites) == 1 or moves_only)
 
 
@@ -113,8 +119,10 @@ def _inlined(writer: Node, reader: Node, host: Node) -> Node:
     others = [*(name for name in reader.inputs if name != writer.name), *writer.extras]
     layers = tuple(dict.fromkeys(writer.layers + reader.layers))
     fused, places = add_inputs(replace(host, value=reader.value, layers=layers), others)
-    inner = ex.renumber(writer.epilogue, {load.source: places[writer.inputs[load.source]]
-                                          for load in ex.loads(writer.epilogue)})  # fmt: skip
+    inner = ex.renumber(
+        writer.epilogue,
+        {load.source: places[writer.inputs[load.source]] for load in ex.loads(writer.epilogue)},
+    )
 
     def moved(expr: Expr) -> Expr | None:
         if not isinstance(expr, Load):

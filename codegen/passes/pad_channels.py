@@ -30,12 +30,14 @@ def pad_channels(graph: Graph, cost: Cost) -> Graph:
             x, w = graph.values[node.inputs[0]], constants[node.inputs[1]]
             producer = graph.producers.get(x.name)
             merges = producer is not None and isinstance(producer.op, Pointwise)
-            channels = best_channels(node, x, w.array.shape, cost, copies=not merges)
+            channels = best_channels(node.op, x, node.value, w.array.shape[2:], cost, copies=not merges)
             if channels != x.shape[1]:
                 key = (x.name, channels)
                 if key not in padded:
                     layers = producer.layers if producer is not None else node.layers[:1]
-                    copy = _padded_copy(unused(f"{x.name}.padded{channels}", graph.values), layers, x, channels)
+                    copy = _padded_copy(
+                        unused(f"{x.name}.padded{channels}", graph.values), layers, x, channels
+                    )
                     padded[key] = copy.name
                     nodes.append(copy)
                 weight = _padded_filter(unused(f"{w.value.name}.padded{channels}", graph.values), w, channels)
@@ -55,16 +57,13 @@ def candidates(channels: int, item_bytes: int) -> list[int]:
     return sorted(set(counts))
 
 
-def best_channels(node: Node, x: Value, filter_shape: tuple[int, ...], cost: Cost, *, copies: bool) -> int:
-    """The cheapest count of stored input channels; the smallest among equals. `copies`: padding takes a step of
-    its own."""
-    assert isinstance(node.op, Conv)
-    op, kernel = node.op, (filter_shape[2], filter_shape[3])
+def best_channels(op: Conv, x: Value, y: Value, kernel: tuple[int, int], cost: Cost, *, copies: bool) -> int:
+    """The cheapest count of stored input channels; the smallest among equals. `copies`: padding takes a step."""
 
     def price(channels: int) -> float:
         shape = (x.shape[0], channels, *x.shape[2:])
         copy = cost.copy(x, channels) if copies and channels != x.shape[1] else 0.0
-        return copy + cost.convolution(ConvProblem(shape, node.value.shape, kernel, op, x.dtype))
+        return copy + cost.convolution(ConvProblem(shape, y.shape, kernel, op, x.dtype))
 
     return min(candidates(x.shape[1], ITEM_BYTES[x.dtype]), key=lambda channels: (price(channels), channels))
 
@@ -75,8 +74,13 @@ def _padded_copy(name: str, layers: tuple[str, ...], x: Value, channels: int) ->
         load = Load(0, (load.index[0], Coord(1), *load.index[2:]))
     value = ex.select(ex.call("lt", Coord(1), Int(x.shape[1])), load, Float(0.0))
     shape = (x.shape[0], channels, *x.shape[2:])
-    return Node(replace(x, name=name, shape=shape, layout="NHWC",
-                        padding=channels - x.shape[1]), Pointwise(), (x.name,), layers, value)
+    return Node(
+        replace(x, name=name, shape=shape, layout="NHWC", padding=channels - x.shape[1]),
+        Pointwise(),
+        (x.name,),
+        layers,
+        value,
+    )
 
 
 def _padded_filter(name: str, weight: Constant, channels: int) -> Constant:

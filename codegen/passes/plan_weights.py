@@ -32,6 +32,8 @@ class PackedWeight:
 
 @dataclass(frozen=True)
 class WeightTable:
+    """The weight slab."""
+
     tensors: tuple[PackedWeight, ...]  # by offset
     bytes: int
     places: tuple[Mapping[str, PackedWeight], ...]  # constant's name -> tensor, one mapping a graph
@@ -67,7 +69,9 @@ def plan_weights(graphs: Sequence[Graph]) -> WeightTable:
 
 
 def _in_order_of_use(graph: Graph) -> list[str]:
-    return list(dict.fromkeys(name for node in graph.nodes for name in node.inputs if name in graph.constants))
+    return list(
+        dict.fromkeys(name for node in graph.nodes for name in node.inputs if name in graph.constants)
+    )
 
 
 def _digest(data: Array, dtype: DType) -> bytes:
@@ -79,5 +83,3 @@ def layout_fingerprint(table: WeightTable) -> str:
     """Sixteen hex digits of where everything lies: a weight file of another layout must not be read."""
     text = "\n".join(f"{t.name} {t.dtype} {t.shape} {t.offset}" for t in table.tensors)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-

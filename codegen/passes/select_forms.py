@@ -8,13 +8,15 @@ from cnngen.codegen.graph import ITEM_BYTES, Constant, Conv, Graph, MatMul, Node
 
 
 def select_forms(graph: Graph) -> Graph:
-    """cuDNN for dense convolutions, cuBLASLt for matmuls, kernels of our own for grouped convolutions."""
+    """CuDNN for dense convolutions, cuBLASLt for matmuls, kernels of our own for grouped convolutions."""
     constants = dict(graph.constants)
     nodes = [replace(node, form=_form(node, graph)) for node in graph.nodes]
     for i, node in enumerate(nodes):
         filters = constants[node.inputs[1]] if node.form == "depthwise" else None
         if filters is not None and filters.value.layout != "RSCK":
-            value = replace(filters.value, name=unused(f"{filters.value.name}.rsc", graph.values), layout="RSCK")
+            value = replace(
+                filters.value, name=unused(f"{filters.value.name}.rsc", graph.values), layout="RSCK"
+            )
             constants[value.name] = Constant(value, filters.array)
             nodes[i] = replace(node, inputs=(node.inputs[0], value.name, *node.inputs[2:]))
     return graph.with_nodes(nodes, constants)
@@ -32,5 +34,7 @@ def _form(node: Node, graph: Graph) -> str:
             if per_group == 1 and k == op.groups:
                 return "depthwise"
             aligned = per_group * ITEM_BYTES[node.value.dtype] % 16 == 0
-            return "cudnn" if aligned and k // op.groups * ITEM_BYTES[node.value.dtype] % 16 == 0 else "grouped"
+            return (
+                "cudnn" if aligned and k // op.groups * ITEM_BYTES[node.value.dtype] % 16 == 0 else "grouped"
+            )
     return node.form
