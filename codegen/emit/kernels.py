@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cnngen.codegen import tiles
 from cnngen.codegen.emit.cpp import CPP_TYPES, Source, coordinate_names, kernel_names, pointwise_body
@@ -139,7 +139,8 @@ def _epilogue_lines(node: Node, sources: Sequence[Source], lanes: int) -> list[s
     """A lambda that finishes `lanes` channels of a pixel in registers; none where there is nothing to do."""
     if node.epilogue == ACC:
         return []
-    body = pointwise_body(node.epilogue, node.value, sources, lanes, acc="acc")
+    # An output that is declared NCHW lies like one of NHWC here (it is one pixel, or one channel).
+    body = pointwise_body(node.epilogue, replace(node.value, layout="NHWC"), sources, lanes, acc="acc")
     arguments = [
         f"float (&acc)[{lanes}]",
         *(f"int {name}" if axis in body.uses else "int" for axis, name in enumerate(coordinate_names(4))),
