@@ -230,8 +230,9 @@ class _View:
                 (name,) = identifiers([f"{name} batch{batch.batch}"], names).values()
             known = KernelView(name, comment(batch.graph, node), launch.kernel)
             self.kernels[launch.kernel] = known
+        # Not always the batch: a reshape may have merged it with another axis.
         arguments = [
-            "pass.batch()",
+            _rows_text(node.value.shape[0], batch.batch),
             *(self._pointer(batch, name) for name in dict.fromkeys(node.inputs)),
             self._pointer(batch, node.name),
         ]
@@ -383,11 +384,11 @@ def _launch_text(launches: Sequence[LaunchView]) -> str:
     first = launches[0]
     items = each([view.launch.items for view in launches])
     threads = each([view.launch.kernel.threads for view in launches])
-    total = "pass.batch()" if items == "1" else f"pass.batch() * {items}"
+    layers, y, images, *arguments = first.shared
+    total = images if items == "1" else f"{images} * {items}"
     blocks = total if first.launch.whole_blocks else f"cnngen::blocks({total}, {threads})"
     kernel = each([f"kernels::{view.kernel}" for view in launches])
-    layers, y, *arguments = first.shared
-    return f"pass.launch({', '.join([layers, y, kernel, blocks, threads, *arguments])});"
+    return f"pass.launch({', '.join([layers, y, kernel, blocks, threads, images, *arguments])});"
 
 
 def _dtype(value: Value) -> str:
