@@ -336,6 +336,10 @@ def verify(graph: Graph) -> None:
             )
         if node.form in LIBRARIES and (node.name in graph.outputs or borrowed & set(node.inputs)):
             raise ValueError(f"{place}: only kernels of our own may touch the caller's memory")
+        if isinstance(node.op, Conv | Pool | GlobalPool):
+            images = (graph.values[node.inputs[0]], node.value)
+            if not all(image.lies_like(replace(image, layout="NHWC")) for image in images):
+                raise ValueError(f"{place}: convolutions and pools read and write channels-last")
         for load in ex.loads(node.epilogue):
             if load.source >= len(node.inputs):
                 raise ValueError(f"{place}: the epilogue loads input {load.source} of {len(node.inputs)}")

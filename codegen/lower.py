@@ -160,6 +160,14 @@ class Lowering:
         load = ex.broadcast_load(0, value.shape, len(value.shape))
         return self.emit(Pointwise(), [name], value.shape, load, layout="NCHW")
 
+    def channels_last(self, name: str) -> str:
+        """The image with its channels innermost in memory, as convolutions and pools read it."""
+        value = self.values[name]
+        if value.layout == "NHWC":
+            return name
+        load = ex.broadcast_load(0, value.shape, len(value.shape))
+        return self.emit(Pointwise(), [name], value.shape, load)
+
     def reshape(self, name: str, shape: Shape) -> str:
         """The same elements in logical order under another shape: a view where memory agrees, else a copy."""
         source = self.values[name]

@@ -34,7 +34,7 @@ def reference_conv2d(
 
 def lower_conv2d(low: Lowering, layer: Conv2d, inputs: list[str], shape: Shape) -> str:
     op = _geometry(layer, low.shape(inputs[0]), low.precision.tf32)
-    operands, epilogue = _with_bias(low, [inputs[0], low.parameter("weight")], 1)
+    operands, epilogue = _with_bias(low, [low.channels_last(inputs[0]), low.parameter("weight")], 1)
     return lower_activation(low, layer.activation, low.emit(op, operands, shape, epilogue))
 
 

@@ -29,7 +29,7 @@ def reference_pool(
 
 
 def lower_pool(low: Lowering, layer: MaxPool2d | AvgPool2d, inputs: list[str], shape: Shape) -> str:
-    return low.emit(_window(layer, low.shape(inputs[0])), inputs, shape)
+    return low.emit(_window(layer, low.shape(inputs[0])), [low.channels_last(inputs[0])], shape)
 
 
 def reference_global(
@@ -39,7 +39,8 @@ def reference_global(
 
 
 def lower_global(low: Lowering, layer: GlobalAvgPool, inputs: list[str], shape: Shape) -> str:
-    return low.reshape(low.emit(GlobalPool(), inputs, (*low.shape(inputs[0])[:2], 1, 1)), shape)
+    mean = low.emit(GlobalPool(), [low.channels_last(inputs[0])], (*low.shape(inputs[0])[:2], 1, 1))
+    return low.reshape(mean, shape)
 
 
 RULES = {
