@@ -11,6 +11,7 @@ which each call takes and gives. Interpreter: `evaluate`. C++: `cnngen.codegen.e
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -258,11 +259,31 @@ def evaluate(expr: Expr, shape: Sequence[int], inputs: Sequence[Array], acc: Arr
     return np.broadcast_to(value(expr), tuple(shape))
 
 
+def repeated(expr: Expr) -> list[Expr]:
+    """The calls worth a name: what more than one other expression needs, inner first; no condition, no offset."""
+    uses: Counter[Expr] = Counter()
+    order: dict[Expr, None] = {}
+
+    def visit(node: Expr) -> None:
+        if node not in order:
+            for child in children(node):
+                uses[child] += 1
+                visit(child)
+            order[node] = None
+
+    visit(expr)
+    calls = [node for node in order if isinstance(node, Call) and uses[node] > 1 and kind(node) != "bool"]
+    return [node for node in calls if not (node.function == "iadd" and isinstance(node.args[1], Int))]
+
+
 def describe(expr: Expr, names: Sequence[str]) -> str:
-    """The expression as a person would write it, for dumps: `relu(acc + bias[c])`."""
+    """The expression as a person would write it: `relu(acc + bias[c])`, `... where t1 = ...; t2 = ...`."""
     axes = "nchw"
+    bound: dict[Expr, str] = {}
 
     def text(node: Expr) -> str:
+        if node in bound:
+            return bound[node]
         match node:
             case Coord(axis):
                 return axes[axis] if axis < 4 else f"i{axis}"
@@ -280,5 +301,12 @@ def describe(expr: Expr, names: Sequence[str]) -> str:
                     return "(" + f" {infix} ".join(map(text, args)) + ")"
                 return f"{function}({', '.join(map(text, args))})"
 
+    definitions = []
+    for node in repeated(expr):
+        definition = text(node)
+        bound[node] = f"t{len(bound) + 1}"
+        definitions.append(f"{bound[node]} = {definition}")
     result = text(expr)
-    return result[1:-1] if isinstance(expr, Call) and FUNCTIONS[expr.function].infix else result
+    if result.startswith("(") and isinstance(expr, Call) and FUNCTIONS[expr.function].infix:
+        result = result[1:-1]
+    return f"{result} where {'; '.join(definitions)}" if definitions else result

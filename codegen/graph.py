@@ -318,36 +318,46 @@ def _op_text(op: Op) -> str:
 
 def verify(graph: Graph) -> None:
     """Raises ValueError where the graph contradicts itself: run after every pass."""
-    borrowed = {value.name for value in graph.inputs}
-    known = borrowed | set(graph.constants)
+    known = {value.name for value in graph.inputs} | set(graph.constants)
     for node in graph.nodes:
-        place = f"{graph.name}: node {node.name!r}"
-        missing = [name for name in node.inputs if name not in known]
-        if missing:
-            raise ValueError(f"{place} reads {', '.join(missing)}, which nothing has written before it")
-        if node.name in known:
-            raise ValueError(f"{place} writes a value that exists already")
-        if len(node.inputs) < OPERANDS[type(node.op)]:
-            raise ValueError(f"{place} lacks operands")
-        uses_acc = any(isinstance(e, ex.Acc) for e in ex.walk(node.epilogue))
-        if uses_acc == isinstance(node.op, Pointwise):
-            raise ValueError(
-                f"{place}: the epilogue must read the op's result, and a pointwise step has none"
-            )
-        if node.form in LIBRARIES and (node.name in graph.outputs or borrowed & set(node.inputs)):
-            raise ValueError(f"{place}: only kernels of our own may touch the caller's memory")
-        if isinstance(node.op, Conv | Pool | GlobalPool):
-            images = (graph.values[node.inputs[0]], node.value)
-            if not all(image.lies_like(replace(image, layout="NHWC")) for image in images):
-                raise ValueError(f"{place}: convolutions and pools read and write channels-last")
-        for load in ex.loads(node.epilogue):
-            if load.source >= len(node.inputs):
-                raise ValueError(f"{place}: the epilogue loads input {load.source} of {len(node.inputs)}")
-            if len(load.index) != len(graph.values[node.inputs[load.source]].shape):
-                raise ValueError(
-                    f"{place}: {node.inputs[load.source]} is read with a wrong number of indices"
-                )
+        contradiction = (
+            _order_problem(node, known) or _form_problem(node, graph) or _epilogue_problem(node, graph)
+        )
+        if contradiction:
+            raise ValueError(f"{graph.name}: node {node.name!r}: {contradiction}")
         known.add(node.name)
     absent = [name for name in graph.outputs if name not in known]
     if absent:
         raise ValueError(f"{graph.name}: outputs {', '.join(absent)} are never written")
+
+
+def _order_problem(node: Node, known: Container[str]) -> str | None:
+    missing = [name for name in node.inputs if name not in known]
+    if missing:
+        return f"reads {', '.join(missing)}, which nothing has written before it"
+    return "writes a value that exists already" if node.name in known else None
+
+
+def _form_problem(node: Node, graph: Graph) -> str | None:
+    if len(node.inputs) < OPERANDS[type(node.op)]:
+        return "lacks operands"
+    borrowed = any(value.name in node.inputs for value in graph.inputs)
+    if node.form in LIBRARIES and (borrowed or node.name in graph.outputs):
+        return "only kernels of our own may touch the caller's memory"
+    if isinstance(node.op, Conv | Pool | GlobalPool):
+        images = (graph.values[node.inputs[0]], node.value)
+        if not all(image.lies_like(replace(image, layout="NHWC")) for image in images):
+            return "convolutions and pools read and write channels-last"
+    return None
+
+
+def _epilogue_problem(node: Node, graph: Graph) -> str | None:
+    reads_result = any(isinstance(e, ex.Acc) for e in ex.walk(node.epilogue))
+    if reads_result == isinstance(node.op, Pointwise):
+        return "the epilogue must read the op's result, and a pointwise step has none"
+    for load in ex.loads(node.epilogue):
+        if load.source >= len(node.inputs):
+            return f"the epilogue loads input {load.source} of {len(node.inputs)}"
+        if len(load.index) != len(graph.values[node.inputs[load.source]].shape):
+            return f"{node.inputs[load.source]} is read with a wrong number of indices"
+    return None

@@ -88,7 +88,7 @@ class _Printer:
     def body(self) -> Body:
         guards = self._guards()
         before: list[str] = []
-        repeated = self._repeated()
+        repeated = ex.repeated(self.expr)
         shared = [node for node in repeated if not self._varies(node) and not ex.loads(node)]
         before.extend(self._definition(node) for node in shared)
         for load in self._loads_in_order():
@@ -112,31 +112,6 @@ class _Printer:
 
     def _has_lane_load(self, expr: Expr) -> bool:
         return any(isinstance(e, Load) and e not in self.bound for e in ex.walk(expr))
-
-    def _repeated(self) -> list[Expr]:
-        """Calls that more than one other expression needs, inner first."""
-        uses: Counter[Expr] = Counter()
-        order: list[Expr] = []
-        seen: set[Expr] = set()
-
-        def visit(node: Expr) -> None:
-            if node in seen:
-                return
-            seen.add(node)
-            for child in ex.children(node):
-                uses[child] += 1
-                visit(child)
-            order.append(node)
-
-        visit(self.expr)
-        return [
-            node
-            for node in order
-            if isinstance(node, Call)
-            and uses[node] > 1
-            and ex.kind(node) != "bool"
-            and not (node.function == "iadd" and isinstance(node.args[1], Int))
-        ]
 
     def _guards(self) -> dict[Load, list[Expr] | None]:
         """For each load the conditions under which it is reached; None where there are several ways to it."""

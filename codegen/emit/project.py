@@ -81,8 +81,10 @@ class ProjectView:
 def project_files(plan: Plan, spec_hash: str, interface_hash: str) -> dict[str, str]:
     """Relative path -> text of every file but the weights."""
     project = _project_view(plan, interface_hash)
+    # Each file names the hash of what it shows, so that a change elsewhere neither touches nor recompiles it.
     outside = vars(project)
-    inside = outside | {"network": network_view(plan), "notice": _notice(plan, spec_hash)}
+    inside = outside | {"network": network_view(plan)}
+    whole = inside | {"notice": _notice(plan, spec_hash)}
     name = project.name
     files = {
         "CMakeLists.txt": render("CMakeLists.txt.j2", outside),
@@ -93,7 +95,7 @@ def project_files(plan: Plan, spec_hash: str, interface_hash: str) -> dict[str, 
         "py.typed": "",
         f"include/{name}/{name}.hpp": render("network.hpp.j2", outside),
         "src/bindings.cpp": render("bindings.cpp.j2", outside),
-        "src/network.cu": render("network.cu.j2", inside),
+        "src/network.cu": render("network.cu.j2", whole),
         "src/kernels.cuh": render("kernels.cuh.j2", inside),
         "src/kernels.cu": render("kernels.cu.j2", inside),
     }

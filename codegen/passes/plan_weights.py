@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnngen.codegen.graph import Array, Graph, Shape, Value
+from cnngen.codegen.graph import Array, Constant, Graph, Shape
 from cnngen.codegen.storage import to_memory
 from cnngen.spec.types import DType
 
@@ -44,17 +44,18 @@ def plan_weights(graphs: Sequence[Graph]) -> WeightTable:
     tensors: dict[bytes, PackedWeight] = {}
     names: set[str] = set()
     places: list[Mapping[str, PackedWeight]] = []
-    packed: dict[tuple[int, Value], tuple[Array, bytes]] = {}
+    packed: dict[str, tuple[Constant, PackedWeight]] = {}
     offset = 0
     for graph in graphs:
         found: dict[str, PackedWeight] = {}
         for name in _in_order_of_use(graph):
             constant = graph.constants[name]
-            source = (id(constant.array), constant.value)
-            if source not in packed:
-                data = to_memory(constant.array, constant.value)
-                packed[source] = data, _digest(data, constant.value.dtype)
-            data, digest = packed[source]
+            # Another batch size has most often made the same constant: to compare is cheaper than to pack again.
+            if name in packed and _same(packed[name][0], constant):
+                found[name] = packed[name][1]
+                continue
+            data = to_memory(constant.array, constant.value)
+            digest = _digest(data, constant.value.dtype)
             if digest not in tensors:
                 unique, number = name, 1
                 while unique in names:
@@ -64,6 +65,7 @@ def plan_weights(graphs: Sequence[Graph]) -> WeightTable:
                 tensors[digest] = PackedWeight(unique, data.shape, constant.value.dtype, offset, data)
                 offset += -(-data.nbytes // ALIGNMENT) * ALIGNMENT
             found[name] = tensors[digest]
+            packed[name] = constant, tensors[digest]
         places.append(found)
     return WeightTable(tuple(tensors.values()), offset, tuple(places))
 
@@ -72,6 +74,10 @@ def _in_order_of_use(graph: Graph) -> list[str]:
     return list(
         dict.fromkeys(name for node in graph.nodes for name in node.inputs if name in graph.constants)
     )
+
+
+def _same(a: Constant, b: Constant) -> bool:
+    return a.value == b.value and np.array_equal(a.array, b.array)
 
 
 def _digest(data: Array, dtype: DType) -> bytes:

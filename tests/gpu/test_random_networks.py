@@ -33,7 +33,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Network, 
         for seed in range(COUNT):
             name = f"{storage}_{seed}"
             network = random_network(random.Random(seed), storage, mixed=False, name=name)  # noqa: S311
-            spec = network.spec.model_copy(update={"weights": f"{name}.safetensors" if network.weights else None})
+            spec = network.spec.model_copy(
+                update={"weights": f"{name}.safetensors" if network.weights else None}
+            )
             networks[name] = Network(spec, network.weights)
 
     def build(name: str) -> tuple[Network, Path]:
