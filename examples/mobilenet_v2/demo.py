@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from fetch import CLASSES, FetchError, fetch
 from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 import cnngen
 from cnngen.codegen.build import gpus
@@ -50,6 +51,15 @@ def read_photo(path: Path) -> np.ndarray:
         raise PhotoError(f"{path} is no photo that Pillow reads: {error}") from error
 
 
+def working(what: str) -> Progress:
+    """On a terminal, what is being done and for how long; nothing elsewhere."""
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    progress.add_task(what, total=None)
+    return progress
+
+
 def classify(project: Path, photo: np.ndarray) -> None:
     """Print the five most probable classes of a photo, uint8 [224, 224, 3]."""
     network = cnngen.load(project).Network()
@@ -63,21 +73,21 @@ def prove(project: Path) -> None:
     """Import the module and print that every convolution and matrix product has a plan on a GPU not here."""
     module = cnngen.load(project)
     print(f"imported {module.__name__}: {', '.join(module.INPUTS)} -> {', '.join(module.OUTPUTS)}")
-    for report in check_plans(project, [WITHOUT_GPU]):
-        print(report)
+    with working("planning for an H100"):
+        reports = list(check_plans(project, [WITHOUT_GPU]))
+    print(*reports, sep="\n")
     print("running it needs an NVIDIA GPU, and there is none here")
 
 
 def main() -> None:
     """Fetch, build, and classify or prove."""
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER / "china.ppm"
-    console = Console(stderr=True)
     present = gpus()
     try:
         photo = read_photo(path)
-        with console.status("fetching weights and class names"):
+        with working("fetching weights and class names"):
             fetch()
-        with console.status("generating and compiling"):
+        with working("generating and compiling"):
             result = cnngen.build(FOLDER / "spec.yaml", GENERATED, arch=None if present else ["90"])
         architectures = ", ".join(f"sm_{name}" for name in result.architectures)
         print(f"built generated/{result.project.name} for {architectures}")
