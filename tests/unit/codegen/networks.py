@@ -7,8 +7,9 @@ what fails; a seeded one draws the same networks for a program that runs many of
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -73,8 +74,20 @@ def random_network(
     return Network(spec, random_weights(spec, rng.randrange(1 << 16)))
 
 
-def random_weights(spec: NetworkSpec, seed: int) -> dict[str, Array]:
-    """Weights that keep values near 1; now and then all zero, or 16 bits wide."""
+def network(
+    *layers: Mapping[str, Any],
+    shape: Sequence[int] = (1, 3, 8, 8),
+    weights: Mapping[str, Array] | None = None,
+    **fields: object,
+) -> Network:
+    """A network of one input, `x`, with random weights but for those given."""
+    declared = {"name": "net", "inputs": {"x": {"shape": shape}}, "layers": layers, **fields}
+    spec = NetworkSpec.model_validate(declared)
+    return Network(spec, {**random_weights(spec, 0, zeros=False), **(weights or {})})
+
+
+def random_weights(spec: NetworkSpec, seed: int, *, zeros: bool = True) -> dict[str, Array]:
+    """Weights that keep values near 1; some are 16 bits wide, and `zeros` makes some all zero."""
     rng = np.random.default_rng(seed)
     found: dict[str, Array] = {}
     for layer in resolve(spec).layers:
@@ -85,7 +98,7 @@ def random_weights(spec: NetworkSpec, seed: int) -> dict[str, Array]:
                 array = rng.uniform(0.5, 1.5, ref.shape) * rng.choice((-1, 1), ref.shape)
             else:
                 fan_in = max(1, int(np.prod(ref.shape[1:])))
-                array = rng.normal(size=ref.shape) / np.sqrt(fan_in) * (rng.random() > 0.06)
+                array = rng.normal(size=ref.shape) / np.sqrt(fan_in) * (not zeros or rng.random() > 0.06)
             if ref.name not in found:
                 found[ref.name] = array.astype(np.float16 if rng.random() < 0.1 else np.float32)
     return found

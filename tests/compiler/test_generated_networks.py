@@ -1,0 +1,217 @@
+"""Generated networks, compiled as plain C++ and run on the CPU: each step against the interpreter's value.
+
+Kernels run in the emulation, convolutions and matrix products by their definition, all at the planned places in one
+arena: a wrong index, bound, offset, layout, argument or epilogue in the generated text is found without a GPU.
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cnngen.codegen.cost import Roofline
+from cnngen.codegen.emit.project import project_files
+from cnngen.codegen.graph import Array, Node, Value
+from cnngen.codegen.interpret import run_node, run_op
+from cnngen.codegen.plan import BatchPlan, Plan, make_plan
+from cnngen.codegen.storage import NUMPY_TYPES, from_memory, to_memory
+from cnngen.spec.types import DType
+
+from ..unit.codegen.networks import Network, network, random_network
+from .test_kernels import HERE, INCLUDE, cuda_root, run
+
+HUGE = 1 << 28  # a batch whose elements 32 bits cannot number
+# What storing may lose: a last place, since the interpreter rounds from float64.
+LAST_PLACE = {"float32": 2.0**-22, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+
+
+def number(value: int) -> bytes:
+    return struct.pack("<Q", value)
+
+
+def sized(data: bytes) -> bytes:
+    return number(len(data)) + data
+
+
+def job(plan: Plan, batch: BatchPlan, inputs: dict[str, Array]) -> bytes:
+    """Weights, inputs, and the bytes behind each pointer of each kernel."""
+    slab = bytearray(plan.weights.bytes)
+    for tensor in plan.weights.tensors:
+        slab[tensor.offset : tensor.offset + tensor.bytes] = tensor.data.tobytes()
+    parts = [sized(bytes(slab))]
+    parts += [sized(to_memory(inputs[value.name], value).tobytes()) for value in batch.graph.inputs]
+    kernels = [node for node in batch.steps if node.form not in ("cudnn", "cublaslt")]
+    parts.append(number(len(kernels)))
+    for node in kernels:
+        values = [batch.graph.values[name] for name in (*dict.fromkeys(node.inputs), node.name)]
+        parts += [number(len(values)), *(number(value.bytes) for value in values)]
+    return b"".join(parts)
+
+
+def split(data: bytes) -> Iterator[bytes]:
+    at = 0
+    while at < len(data):
+        (size,) = struct.unpack_from("<Q", data, at)
+        yield data[at + 8 : at + 8 + size]
+        at += 8 + size
+
+
+def stored(data: bytes, value: Value) -> Array:
+    return from_memory(np.frombuffer(data, NUMPY_TYPES[value.dtype]), value).astype(np.float64)
+
+
+def scale(node: Node, inputs: Sequence[Array]) -> float:
+    """The largest number that a step's sums may pass through."""
+    largest = max((float(np.abs(array).max()) for array in inputs), default=0.0)
+    if node.form:
+        largest = max(largest, float(run_op(node, [np.abs(array) for array in inputs]).max()))
+    return max(1.0, largest)
+
+
+def check_steps(batch: BatchPlan, inputs: dict[str, Array], results: Mapping[str, bytes]) -> None:
+    """Each step's result against what the interpreter makes of the very inputs that the step had."""
+    graph = batch.graph
+    values = dict(inputs)
+    for name, constant in graph.constants.items():
+        values[name] = stored(to_memory(constant.array, constant.value).tobytes(), constant.value)
+    for node in graph.nodes:
+        operands = [values[name] for name in node.inputs]
+        want = run_node(node, operands)
+        if node.name not in results:  # a view
+            values[node.name] = want
+            continue
+        values[node.name] = got = stored(results[node.name], node.value)
+        np.testing.assert_allclose(
+            got,
+            want,
+            rtol=LAST_PLACE[node.value.dtype],
+            atol=2e-6 * scale(node, operands) + (2.0**-24 if node.value.dtype == "float16" else 0.0),
+            err_msg=f"{graph.name}, batch {graph.batch}, step {node.name}",
+        )
+
+
+def small(plan: Plan) -> list[BatchPlan]:
+    return [batch for batch in plan.batches if batch.batch < HUGE]
+
+
+def write_sources(plans: Sequence[Plan], folder: Path) -> Path:
+    """Each network in a folder of its own, and a program that includes them all."""
+    lines = ['#include "emulated_network.hpp"']
+    for plan in plans:
+        name = plan.spec.name
+        files = project_files(plan, "0" * 12, "0" * 12)
+        for path in ("kernels.cuh", "kernels.cu", "network.cu"):
+            (folder / name).mkdir(exist_ok=True)
+            (folder / name / path).write_text(files[f"src/{path}"])
+        lines.append(f"namespace {name} {{ const cnngen::Model& model(); }}")
+        lines += [f'#include "{name}/kernels.cu"', f'#include "{name}/network.cu"']
+    lines += ["int main(int, char** arguments) {", '    std::FILE* in = std::fopen(arguments[1], "rb");',
+              '    std::FILE* out = std::fopen(arguments[2], "wb");']  # fmt: skip
+    for plan in plans:
+        lines += [f"    emulated::run({plan.spec.name}::model(), {index}, in, out);"
+                  for index in range(len(small(plan)))]  # fmt: skip
+    lines += ["    return std::fclose(out);", "}", ""]
+    program = folder / "networks.cpp"
+    program.write_text("\n".join(lines))
+    return program
+
+
+def compiled(program: Path) -> Path:
+    # As in test_kernels; -O0 compiles fastest, and what is compared does not depend on it.
+    flags = [
+        "-std=c++20",
+        "-O0",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-Wno-unknown-pragmas",
+        "-fno-strict-aliasing",
+    ]
+    flags += ["-D__CUDA_ARCH_LIST__=900", f"-I{HERE}", f"-I{INCLUDE}", f"-I{cuda_root() / 'include'}"]
+    binary = program.with_suffix("")
+    run("g++", *flags, program, "-o", binary)
+    return binary
+
+
+def check_networks(networks: Sequence[Network], folder: Path) -> None:
+    """Runs each network at each batch size that memory has room for."""
+    plans = [make_plan(network.spec, network.weights, Roofline()) for network in networks]
+    binary = compiled(write_sources(plans, folder))
+    runs = [(batch, network.inputs(batch.graph), plan)
+            for network, plan in zip(networks, plans, strict=True) for batch in small(plan)]  # fmt: skip
+    (folder / "jobs").write_bytes(b"".join(job(plan, batch, inputs) for batch, inputs, plan in runs))
+    run(binary, folder / "jobs", folder / "results")
+    parts = iter(split((folder / "results").read_bytes()))
+    for batch, inputs, _ in runs:
+        results = {}
+        for node in batch.steps:
+            assert next(parts).decode() == " + ".join(node.layers)
+            results[node.name] = next(parts)
+        check_steps(batch, inputs, results)
+    assert not list(parts)
+
+
+def seeded(seed: int, storage: DType) -> Network:
+    return random_network(random.Random(seed), storage, name=f"net{seed}")  # noqa: S311 (a seed that repeats)
+
+
+def test_random_networks(tmp_path: Path) -> None:
+    storages: tuple[DType, ...] = ("float32", "float16", "bfloat16", "float16")
+    check_networks([seeded(seed, storages[seed % 4]) for seed in range(50)], tmp_path)
+
+
+def test_indices_of_64_bits(tmp_path: Path) -> None:
+    """The text for a huge batch, run on a small one."""
+    networks = []
+    for seed in range(10):
+        drawn = seeded(seed, "float16")
+        spec = drawn.spec.model_copy(update={"batch_sizes": (drawn.spec.batch_sizes[0], HUGE)})
+        networks.append(Network(spec, drawn.weights))
+    check_networks(networks, tmp_path)
+    assert "std::int64_t" in (tmp_path / "net0" / "kernels.cu").read_text()
+
+
+def wide(op: str, shape: Sequence[int], storage: DType, number: int, **fields: object) -> Network:
+    """One op between two pointwise ones, on a tensor that many threads share."""
+    layers = [{"name": "a", "op": "relu"}, {"name": "b", "op": op, **fields}, {"name": "c", "op": "silu"}]
+    return network(*layers, shape=shape, precision=storage, name=f"wide{number}")
+
+
+def test_many_threads(tmp_path: Path) -> None:
+    """Sizes at which a thread takes several outputs, and several threads or warps share one."""
+    depthwise = {"out_channels": 15, "groups": 15, "kernel": 3, "padding": 1}
+    cases: list[tuple[str, tuple[int, ...], dict[str, object]]] = [
+        ("conv2d", (2, 15, 71, 70), depthwise),
+        ("conv2d", (3, 15, 131, 70), {**depthwise, "stride": 2, "kernel": 5, "padding": [2, 1, 1, 2]}),
+        ("conv2d", (2, 15, 69, 75), {**depthwise, "dilation": 2, "activation": "mish"}),
+        ("conv2d", (2, 16, 45, 47), {**depthwise, "groups": 8, "out_channels": 24}),
+        ("conv2d", (5, 16, 30, 31), {**depthwise, "groups": 4, "out_channels": 24, "stride": [1, 2]}),
+        ("max_pool2d", (4, 13, 81, 79), {"kernel": 3, "stride": 1, "padding": 1}),
+        (
+            "avg_pool2d",
+            (4, 15, 65, 67),
+            {"kernel": 2, "stride": 1, "padding": "same", "count_include_pad": True},
+        ),
+        ("avg_pool2d", (8, 15, 81, 83), {"kernel": 2, "ceil_mode": True}),
+        ("global_avg_pool", (3, 72, 20, 20), {}),
+        ("global_avg_pool", (8, 1280, 3, 3), {}),
+        ("softmax", (3, 21, 9, 9), {"axis": 1}),
+        ("softmax", (2, 8, 3, 40), {"axis": 2}),
+        ("softmax", (5, 100), {}),
+        ("softmax", (3, 1001), {}),
+        ("softmax", (2, 3000), {}),
+        ("upsample", (1, 16, 20, 24), {"scale": 2, "mode": "bilinear"}),
+        ("transpose", (1, 24, 40, 36), {"axes": [0, 2, 3, 1]}),
+    ]
+    storages: tuple[DType, ...] = ("float16", "float32", "bfloat16")
+    check_networks(
+        [wide(op, shape, storages[i % 3], i, **fields) for i, (op, shape, fields) in enumerate(cases)],
+        tmp_path,
+    )
+    text = "".join(path.read_text() for path in tmp_path.glob("*/kernels.cu"))
+    for tile in (".tw = 4, .th = 2", ".tw = 4, .th = 1", ".groups = 8", ".lanes = 256"):
+        assert tile in text
