@@ -71,9 +71,8 @@ def collect_buffers(graph: Graph) -> list[Buffer]:
         home[value.name] = value.name
         found[value.name] = Buffer((value.name,), _rounded(value.bytes), 0, max(last_read[value.name], 0))
     for step, node in enumerate(graph.nodes):
-        host = next(
-            (home[name] for name in _hosts(graph, node) if _may_host(found[home[name]], node, step)), None
-        )
+        hosts = _hosts(graph, node)
+        host = next((home[name] for name in hosts if _may_host(found[home[name]], node, step, hosts)), None)
         if host is None:
             home[node.name] = node.name
             found[node.name] = Buffer((node.name,), _rounded(node.value.bytes), step, last_read[node.name])
@@ -109,8 +108,10 @@ def _hosts(graph: Graph, node: Node) -> list[str]:
     return hosts
 
 
-def _may_host(buffer: Buffer, node: Node, step: int) -> bool:
-    return is_view(node) or buffer.last == step
+def _may_host(buffer: Buffer, node: Node, step: int, hosts: Sequence[str]) -> bool:
+    """A view always; else a buffer of which no part is needed later, or read at another place under another name."""
+    read = [name for name in node.inputs if name in buffer.values]
+    return is_view(node) or (buffer.last == step and all(name in hosts for name in read))
 
 
 def _rounded(size: int) -> int:
