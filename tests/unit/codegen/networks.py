@@ -7,7 +7,7 @@ what fails; a seeded one draws the same networks for a program that runs many of
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,12 +53,19 @@ def networks(
 
 
 def random_network(
-    rng: random.Random, storage: DType = "float32", *, mixed: bool = True, largest: int = 7, name: str = "net"
+    rng: random.Random,
+    storage: DType = "float32",
+    *,
+    mixed: bool = True,
+    largest: int = 7,
+    name: str = "net",
+    builder: type[Builder] = Builder,
+    patterns: Sequence[Callable[[Builder], str]] = PATTERNS,
 ) -> Network:
-    b = Builder(rng, rng.choice(BATCHES), storage if not mixed else None)
+    b = builder(rng, rng.choice(BATCHES), storage if not mixed else None)
     b.add_inputs()
     for _ in range(rng.randint(1, largest)):
-        rng.choice(PATTERNS)(b)
+        rng.choice(patterns)(b)
     if not b.layers:
         b.add("relu", b.pick())
     spec = NetworkSpec.model_validate(

@@ -258,6 +258,14 @@ def beyond_batch(b: Builder) -> str:
     return b.add("transpose", _function(b, b.add("transpose", x, axes=axes)), axes=axes)
 
 
+def turned(b: Builder) -> str:
+    """A value and the same memory in another order."""
+    x = b.pick(3)
+    own = b.shape(x)
+    y = b.add("transpose", b.add("reshape", x, shape=[0, *own[:0:-1]]), axes=[0, *range(len(own) - 1, 0, -1)])
+    return b.add(b.rng.choice(("add", "mul")), x, y)
+
+
 def again(b: Builder) -> str:
     """A layer once more, on the same inputs and the same weights."""
     if not b.layers:
@@ -273,5 +281,5 @@ def again(b: Builder) -> str:
 PATTERNS: tuple[Callable[[Builder], str], ...] = (
     conv, conv, conv, conv, block, block, pool, pool, activation, with_layer, linear, global_pool, batch_norm,
     prelu, with_number, with_parameter, quotient, concat, upsample, pad, reshape, transpose, softmax,
-    bias_only, gate, shuffle, beyond_batch, again,
+    bias_only, gate, shuffle, beyond_batch, turned, again,
 )  # fmt: skip
