@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Container
 from pathlib import Path
 
 import numpy as np
 
+from cnngen.codegen.graph import unused
 from cnngen.codegen.passes.plan_weights import ALIGNMENT, WeightTable, layout_fingerprint
 
 TYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
@@ -23,8 +25,9 @@ def write_weight_file(table: WeightTable, path: Path) -> None:
     header: dict[str, object] = {}
     chunks: list[bytes | memoryview] = []
     end, crc = 0, 0
+    names = {tensor.name for tensor in table.tensors}
     for tensor in table.tensors:
-        _pad(header, chunks, end, tensor.offset)
+        _pad(header, chunks, end, tensor.offset, names)
         end = tensor.offset + tensor.bytes
         header[tensor.name] = {
             "dtype": TYPES[tensor.dtype],
@@ -32,7 +35,7 @@ def write_weight_file(table: WeightTable, path: Path) -> None:
             "data_offsets": [tensor.offset, end],
         }
         chunks.append(np.ascontiguousarray(tensor.data).view(np.uint8).reshape(-1).data)
-    _pad(header, chunks, end, table.bytes)
+    _pad(header, chunks, end, table.bytes, names)
     for chunk in chunks:
         crc = zlib.crc32(chunk, crc)
     metadata = {"format": "cnngen", "layout": layout_fingerprint(table), "crc32": f"{crc:08x}"}
@@ -44,7 +47,10 @@ def write_weight_file(table: WeightTable, path: Path) -> None:
             file.write(chunk)
 
 
-def _pad(header: dict[str, object], chunks: list[bytes | memoryview], start: int, end: int) -> None:
+def _pad(
+    header: dict[str, object], chunks: list[bytes | memoryview], start: int, end: int, names: Container[str]
+) -> None:
     if start < end:
-        header[f".pad.{len(header)}"] = {"dtype": "U8", "shape": [end - start], "data_offsets": [start, end]}
+        name = unused(f".pad.{len(header)}", names)
+        header[name] = {"dtype": "U8", "shape": [end - start], "data_offsets": [start, end]}
         chunks.append(bytes(end - start))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnngen.codegen.graph import Array, Constant, Graph, Shape
+from cnngen.codegen.graph import Array, Constant, Graph, Shape, unused
 from cnngen.codegen.storage import to_memory
 from cnngen.spec.types import DType
 
@@ -42,7 +42,7 @@ class WeightTable:
 def plan_weights(graphs: Sequence[Graph]) -> WeightTable:
     """The slab for the graphs of all batch sizes, in order of first use."""
     tensors: dict[bytes, PackedWeight] = {}
-    names: set[str] = set()
+    names = {"__metadata__"}  # what the weight file's format has taken
     places: list[Mapping[str, PackedWeight]] = []
     packed: dict[str, tuple[Constant, PackedWeight]] = {}
     offset = 0
@@ -57,10 +57,7 @@ def plan_weights(graphs: Sequence[Graph]) -> WeightTable:
             data = to_memory(constant.array, constant.value)
             digest = _digest(data, constant.value.dtype)
             if digest not in tensors:
-                unique, number = name, 1
-                while unique in names:
-                    number += 1
-                    unique = f"{name}.{number}"
+                unique = unused(name, names)
                 names.add(unique)
                 tensors[digest] = PackedWeight(unique, data.shape, constant.value.dtype, offset, data)
                 offset += -(-data.nbytes // ALIGNMENT) * ALIGNMENT
