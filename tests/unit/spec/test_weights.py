@@ -1,4 +1,4 @@
-# ruff: noqa: E501, ISC004 (messages stand here as the user reads them)
+# ruff: noqa: ISC004 (messages stand here as the user reads them)
 """Weight files: what is written is read back, what is damaged or does not fit is said at once."""
 
 from __future__ import annotations
