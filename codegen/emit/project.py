@@ -156,7 +156,7 @@ def _formatted(files: Mapping[str, str]) -> dict[str, str]:
         command = [
             clang_format.get_executable("clang-format"),
             f"--style=file:{TEMPLATES / 'clang-format.yaml'}",
-            f"--assume-filename={path}.cpp",
+            f"--assume-filename={path}",
         ]
         return subprocess.run(command, input=files[path], capture_output=True, text=True, check=True).stdout
 
