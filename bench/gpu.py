@@ -312,7 +312,7 @@ network = (before - free()) / 4
 before = free()
 for _ in range(4): keep.append(keep[0][0].context())
 context = (before - free()) / 4
-print(json.dumps({"planned": dict(keep[0][1].memory), "network": network, "context": context}))
+print(json.dumps({"planned": dict(keep[0][1].memory), "one_network": network, "one_context": context}))
 """
 
 
@@ -436,7 +436,7 @@ def report(results: dict[str, Any]) -> str:
             continue
         planned = row["planned"]
         device = [planned[part] for part in ("weights", "arena", "workspace")]
-        values = [*device, sum(device), row["network"], sum(device[1:]), row["context"]]
+        values = [*device, sum(device), row["one_network"], sum(device[1:]), row["one_context"]]
         cells = " | ".join(f"{value / 1e6:.2f}" for value in values)
         lines.append(f"| {row['network']} | {cells} |")
     lines += ["", "## Allocations (resnet50, fp16, batch 1)", "", "```", *results["allocations"], "```"]
