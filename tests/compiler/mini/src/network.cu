@@ -16,7 +16,9 @@ Versions versions() {
 int launch() {
     float* y = nullptr;
     if (const cudaError_t error = cudaMalloc(&y, sizeof(float)); error != cudaSuccess) return error;
-    kernels::fill<<<1, 32>>>(y, 1);
+    int n = 1;
+    void* arguments[] = {&y, &n};
+    cudaLaunchKernel(reinterpret_cast<const void*>(kernels::fill), 1, 32, arguments, 0, nullptr);
     const cudaError_t error = cudaDeviceSynchronize();
     cudaFree(y);
     return error;
