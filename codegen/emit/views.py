@@ -1,0 +1,91 @@
+"""What `network.cu.j2` and the kernels' templates place: finished names and texts, nothing to compute."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cnngen.codegen.emit.kernels import Kernel, Launch
+from cnngen.spec.names import CppIdentifier
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The statements of a step at some of the batch sizes."""
+
+    batches: tuple[int, ...]
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StepView:
+    """A step's function: its name, its comment, and its statements; several variants where batch sizes differ."""
+
+    name: CppIdentifier
+    comment: str
+    variants: tuple[Variant, ...]
+
+
+@dataclass(frozen=True)
+class SlotView:
+    """A place in the arena, where several buffers lie in turn."""
+
+    name: str
+    offsets: tuple[int, ...]  # bytes, one a batch size
+
+
+@dataclass(frozen=True)
+class BufferView:
+    """An activation, and the slot it lies in."""
+
+    name: CppIdentifier
+    slot: str
+
+
+@dataclass(frozen=True)
+class WeightView:
+    """A tensor of the slab. It says no offset, so that a change of one leaves the lines of the others alone."""
+
+    name: CppIdentifier
+    before: CppIdentifier | None  # the tensor that it follows
+    bytes: int
+    comment: str
+
+
+@dataclass(frozen=True)
+class KernelView:
+    """A kernel under its name."""
+
+    name: CppIdentifier
+    comment: str
+    kernel: Kernel
+
+
+@dataclass(frozen=True)
+class LaunchView:
+    """A kernel's launch at one batch size."""
+
+    kernel: CppIdentifier
+    launch: Launch
+    shared: tuple[str, ...]  # layers, output and arguments
+
+
+@dataclass(frozen=True)
+class ForwardView:
+    """A straight-line forward and the batch sizes that it serves."""
+
+    name: str
+    batch_indices: tuple[int, ...]
+    steps: tuple[CppIdentifier, ...]
+
+
+@dataclass(frozen=True)
+class NetworkView:
+    """All of `network.cu` and `kernels.cu`, in the order of the text."""
+
+    steps: tuple[StepView, ...]
+    slots: tuple[SlotView, ...]
+    buffers: tuple[BufferView, ...]
+    weights: tuple[WeightView, ...]
+    kernels: tuple[KernelView, ...]
+    forwards: tuple[ForwardView, ...]
+    headers: tuple[str, ...]
