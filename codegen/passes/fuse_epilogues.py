@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from cnngen.codegen import expr as ex
@@ -24,14 +25,16 @@ from cnngen.codegen.graph import (
 
 
 def fuse_epilogues(graph: Graph) -> Graph:
-    """First into convolutions and the other ops with an epilogue, then pointwise into pointwise, as long as it helps.
+    """Pointwise into what writes its input or reads its output.
 
-    What two steps read may be read by one once those have merged.
+    First what is made of constants alone, which else would be stored for a library's step to read. Then into
+    convolutions and the other ops with an epilogue, and pointwise into pointwise, as long as it helps: what two
+    steps read may be read by one once those have merged.
     """
-    graph, before = _affine_as_pointwise(graph), None
+    graph, before = _merge_pointwise(_affine_as_pointwise(graph), _is_known), None
     while before is None or graph.nodes != before.nodes:
         before = graph
-        graph = _merge_pointwise(_absorb_readers(graph))
+        graph = _merge_pointwise(_absorb_readers(graph), _merges)
     return graph
 
 
@@ -85,23 +88,28 @@ def _absorbed(graph: Graph, writer: Node | None, reader: Node) -> Node | None:
     return None if library and library_chain(fused, graph) is None else fused
 
 
-def _merge_pointwise(graph: Graph) -> Graph:
-    """A pointwise step whose only reader is pointwise too becomes part of it; one without data becomes part of all."""
+def _merge_pointwise(graph: Graph, merges: Callable[[Graph, Node, Node], bool]) -> Graph:
+    """A pointwise step becomes part of its pointwise readers, where `merges(graph, step, reader)`."""
     current: dict[str, Node] = {}
     for node in graph.nodes:
         for name in node.inputs if isinstance(node.op, Pointwise) else ():
             writer = current.get(name)
-            if writer is not None and _merges(graph, writer, node):
+            if writer is not None and merges(graph, writer, node):
                 node = _inlined(writer, node, node)
         current[node.name] = node
     return graph.with_nodes(tuple(current.values()))
 
 
+def _is_known(graph: Graph, writer: Node, _reader: Node) -> bool:
+    """Whether a step has no input but constants: it may be done over in each reader."""
+    constant = all(name in graph.constants for name in writer.inputs)
+    return isinstance(writer.op, Pointwise) and writer.name not in graph.outputs and constant
+
+
 def _merges(graph: Graph, writer: Node, reader: Node) -> bool:
+    """Whether a step has one reader, which does not need it at several places."""
     if not isinstance(writer.op, Pointwise) or writer.name in graph.outputs:
         return False
-    if all(name in graph.constants for name in writer.inputs):
-        return True
     sites = [load for load in ex.loads(reader.epilogue) if reader.inputs[load.source] == writer.name]
     moves_only = (
         isinstance(writer.epilogue, Load) and writer.value.dtype == graph.values[writer.inputs[0]].dtype
