@@ -58,14 +58,14 @@ def candidates(channels: int, item_bytes: int) -> list[int]:
 
 
 def best_channels(op: Conv, x: Value, y: Value, kernel: tuple[int, int], cost: Cost, *, copies: bool) -> int:
-    """The cheapest count of stored input channels; the smallest among equals. `copies`: padding takes a step."""
+    """The cheapest count of stored input channels, the fullest among equals. `copies`: padding takes a step."""
 
     def price(channels: int) -> float:
         shape = (x.shape[0], channels, *x.shape[2:])
         copy = cost.copy(x, channels) if copies and channels != x.shape[1] else 0.0
         return copy + cost.convolution(ConvProblem(shape, y.shape, kernel, op, x.dtype))
 
-    return min(candidates(x.shape[1], ITEM_BYTES[x.dtype]), key=lambda channels: (price(channels), channels))
+    return min(candidates(x.shape[1], ITEM_BYTES[x.dtype]), key=lambda channels: (price(channels), -channels))
 
 
 def _padded_copy(name: str, layers: tuple[str, ...], x: Value, channels: int) -> Node:
