@@ -171,6 +171,8 @@ class Lowering:
     def reshape(self, name: str, shape: Shape) -> str:
         """The same elements in logical order under another shape: a view where memory agrees, else a copy."""
         source = self.values[name]
+        if source.shape == shape:
+            return name
         target = Value("", shape, source.dtype, "NHWC" if len(shape) == 4 else "packed")
         if source.is_row_major and target.is_row_major:
             return self.emit(Reshape(), [name], shape)

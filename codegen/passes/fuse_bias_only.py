@@ -17,6 +17,7 @@ from cnngen.codegen.graph import (
     Node,
     Pointwise,
     Pool,
+    Reshape,
     tidy,
     with_numbers,
 )
@@ -40,7 +41,7 @@ def _gives_zero(node: Node, zeros: Container[str]) -> bool:
     match node.op:
         case Conv() | MatMul():
             return node.inputs[0] in zeros or node.inputs[1] in zeros
-        case Pool() | GlobalPool():
+        case Pool() | GlobalPool() | Reshape():
             return node.inputs[0] in zeros
         case Affine():
             return node.inputs[0] in zeros and node.inputs[2] in zeros
