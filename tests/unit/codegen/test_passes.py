@@ -1,0 +1,332 @@
+# ruff: noqa: E501 (graphs stand here as they are printed)
+"""Each pass by the rule that it follows: the graph's text before it, and after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnngen.codegen.graph import dump
+
+from .networks import network
+from .texts import after, assert_rewrite, before, constants, steps, text
+
+Layer = Mapping[str, Any]
+
+CONV = {"op": "conv2d", "out_channels": 4, "kernel": 3, "padding": 1}
+PLAIN = {**CONV, "bias": False}
+
+
+# --- fold_constants ---------------------------------------------------------------------------------------
+
+
+def test_a_value_that_is_the_same_everywhere_becomes_a_number() -> None:
+    drawn = network({"name": "z", "op": "zeros", "shape": [3, 8, 8]}, {"name": "one", "op": "add", "value": 1},
+                    {"name": "y", "op": "sub", "inputs": ["one", "x"]})  # fmt: skip
+    assert_rewrite("fold_constants", drawn, """
+        z [1, 3, 8, 8] float32 NHWC = 0  # z
+        one [1, 3, 8, 8] float32 NHWC = z[n, c, h, w] + 1  # one
+        y [1, 3, 8, 8] float32 NHWC = one[n, c, h, w] - x[n, c, h, w]  # y
+        """, """
+        y [1, 3, 8, 8] float32 NHWC = 1 - x[n, c, h, w]  # y
+        """)  # fmt: skip
+
+
+def test_what_depends_on_constants_alone_becomes_one() -> None:
+    drawn = network({"name": "z", "op": "zeros", "shape": [3, 1, 1]}, {"name": "k", "op": "sub", "parameter": "w"},
+                    {"name": "e", "op": "sigmoid"}, {"name": "y", "op": "mul", "inputs": ["x", "e"]})  # fmt: skip
+    graph = after("fold_constants", drawn)
+    assert steps(graph) == "y [1, 3, 8, 8] float32 NHWC = x[n, c, h, w] * e[n, c, 0, 0]  # y"
+    assert constants(graph) == ["e [1, 3, 1, 1] float32 NHWC"]
+    expected = 1 / (1 + np.exp(drawn.weights["w"].reshape(1, 3, 1, 1).astype(np.float64)))
+    np.testing.assert_allclose(graph.constants["e"].array, expected, rtol=1e-6)
+
+
+def test_a_constant_that_would_grow_much_is_computed_instead() -> None:
+    drawn = network({"name": "z", "op": "zeros", "shape": [3, 8, 8]}, {"name": "k", "op": "add", "parameter": "w"},
+                    {"name": "y", "op": "mul", "inputs": ["x", "k"]})  # fmt: skip
+    assert steps(after("fold_constants", drawn)) == text("""
+        k [1, 3, 8, 8] float32 NHWC = w[c, 0, 0]  # k
+        y [1, 3, 8, 8] float32 NHWC = x[n, c, h, w] * k[n, c, h, w]  # y
+        """)
+
+
+def test_an_output_is_written_by_a_step_also_where_it_is_known() -> None:
+    drawn = network({"name": "z", "op": "zeros", "shape": [2]}, {"name": "y", "op": "add", "value": 0.5})
+    assert steps(after("fold_constants", drawn), without=()) == "y@output [1, 2] float32 = 0.5  # y"
+
+
+# --- fold_batch_norm --------------------------------------------------------------------------------------
+
+
+def test_a_norm_folds_back_into_the_convolution_before_it() -> None:
+    drawn = network({"name": "c", **CONV}, {"name": "y", "op": "batch_norm"})
+    assert_rewrite("fold_batch_norm", drawn, """
+        c [1, 4, 8, 8] float32 NHWC = conv<padding=(1, 1, 1, 1)>(x, c.weight) -> acc + c.bias[c]  # c
+        y [1, 4, 8, 8] float32 NHWC = affine(c, y.scale, y.shift)  # y
+        """, """
+        y [1, 4, 8, 8] float32 NHWC = conv<padding=(1, 1, 1, 1)>(x, c.weight) -> acc + c.bias[c]  # c, y
+        """)  # fmt: skip
+    w = drawn.weights
+    scale = w["y.weight"] / np.sqrt(w["y.running_var"] + 1e-5)
+    folded = after("fold_batch_norm", drawn).constants
+    np.testing.assert_allclose(
+        folded["c.weight"].array, w["c.weight"] * scale[:, None, None, None], rtol=1e-6
+    )
+    bias = (w["c.bias"] - w["y.running_mean"]) * scale + w["y.bias"]
+    np.testing.assert_allclose(folded["c.bias"].array, bias, rtol=1e-5, atol=1e-6)
+
+
+def test_norms_in_a_row_fold_into_one_convolution() -> None:
+    norms = [{"name": name, "op": "batch_norm"} for name in ("m", "n", "y")]
+    assert steps(after("fold_batch_norm", network({"name": "c", **PLAIN}, *norms))) == (
+        "y [1, 4, 8, 8] float32 NHWC = conv<padding=(1, 1, 1, 1)>(x, c.weight) -> acc + c.bias[c]  # c, m, n, y"
+    )
+    forward = network(*norms[:2], {"name": "y", **CONV, "padding": 0})
+    assert steps(after("fold_batch_norm", forward)) == (
+        "y [1, 4, 6, 6] float32 NHWC = conv(x, y.weight) -> acc + y.bias[c]  # m, n, y"
+    )
+
+
+def test_a_norm_stays_where_others_read_the_convolution() -> None:
+    drawn = network(
+        {"name": "c", **PLAIN},
+        {"name": "n", "op": "batch_norm"},
+        {"name": "y", "op": "add", "inputs": ["c", "n"]},
+    )
+    graph = after("fold_batch_norm", drawn)
+    assert steps(graph) == steps(before("fold_batch_norm", drawn))
+    output = network({"name": "c", **PLAIN}, {"name": "y", "op": "batch_norm"}, outputs=["c", "y"])
+    assert "affine(c" in steps(after("fold_batch_norm", output))
+
+
+def test_a_norm_stays_behind_an_activation() -> None:
+    drawn = network({"name": "c", **CONV, "activation": "relu"}, {"name": "y", "op": "batch_norm"})
+    assert steps(after("fold_batch_norm", drawn)) == steps(before("fold_batch_norm", drawn))
+
+
+def test_a_norm_folds_forward_where_nothing_is_padded() -> None:
+    drawn = network({"name": "n", "op": "batch_norm"}, {"name": "y", **PLAIN, "padding": 0})
+    assert_rewrite("fold_batch_norm", drawn, """
+        n [1, 3, 8, 8] float32 NHWC = affine(x, n.scale, n.shift)  # n
+        y [1, 4, 6, 6] float32 NHWC = conv(n, y.weight)  # y
+        """, """
+        y [1, 4, 6, 6] float32 NHWC = conv(x, y.weight) -> acc + n.bias[c]  # n, y
+        """)  # fmt: skip
+
+
+def test_a_norm_folds_forward_through_padding_only_without_a_shift() -> None:
+    layers = ({"name": "n", "op": "batch_norm", "affine": False}, {"name": "y", **CONV})
+    assert "affine" in steps(
+        after("fold_batch_norm", network(*layers))
+    )  # the zeros around it are not shifted
+    centred = network(*layers, weights={"n.running_mean": np.zeros(3, np.float32)})
+    assert steps(after("fold_batch_norm", centred)) == (
+        "y [1, 4, 8, 8] float32 NHWC = conv<padding=(1, 1, 1, 1)>(x, y.weight) -> acc + y.bias[c]  # n, y"
+    )
+
+
+def test_a_norm_folds_into_linear_rows_only() -> None:
+    norm = {"name": "y", "op": "batch_norm"}
+    rows = network({"name": "fc", "op": "linear", "out_features": 5}, norm, shape=(2, 7))
+    assert (
+        steps(after("fold_batch_norm", rows))
+        == "y [2, 5] float32 = matmul(x, fc.weight) -> acc + fc.bias[c]  # fc, y"
+    )
+    # Its channels are in axis 1, the matmul's in the last one.
+    planes = network({"name": "fc", "op": "linear", "out_features": 5}, norm, shape=(2, 4, 7))
+    assert "affine(fc" in steps(after("fold_batch_norm", planes))
+
+
+def test_folding_leaves_what_others_share_alone() -> None:
+    shared = {**CONV, "weight": "w", "bias": "b"}
+    drawn = network({"name": "a", **shared}, {"name": "n", "op": "batch_norm"}, {"name": "c", **shared, "input": "x"},
+                    {"name": "y", "op": "add", "inputs": ["n", "c"]})  # fmt: skip
+    graph = after("fold_batch_norm", drawn)
+    assert steps(graph) == text("""
+        n [1, 4, 8, 8] float32 NHWC = conv<padding=(1, 1, 1, 1)>(x, a.weight) -> acc + a.bias[c]  # a, n
+        c [1, 4, 8, 8] float32 NHWC = conv<padding=(1, 1, 1, 1)>(x, w) -> acc + b[c]  # c
+        y [1, 4, 8, 8] float32 NHWC = n[n, c, h, w] + c[n, c, h, w]  # y
+        """)
+    assert np.array_equal(graph.constants["w"].array, drawn.weights["w"])
+    assert np.array_equal(graph.constants["b"].array, drawn.weights["b"])
+
+
+# --- fuse_bias_only ---------------------------------------------------------------------------------------
+
+
+def test_convolutions_of_zeros_leave_their_bias_through_a_chain() -> None:
+    drawn = network(
+        {"name": "z", "op": "zeros", "shape": [3, 8, 8]},
+        {"name": "a", **PLAIN},
+        {"name": "p", "op": "max_pool2d", "kernel": 2},
+        {"name": "g", "op": "identity"},
+        {"name": "b", **CONV, "activation": "relu"},
+        {"name": "c", "op": "conv2d", "out_channels": 4, "kernel": 5, "input": "x"},
+        {"name": "y", "op": "add", "inputs": ["c", "b"]},
+    )
+    assert steps(after("fuse_bias_only", drawn)) == text("""
+        b.conv [1, 4, 4, 4] float32 NHWC = b.bias[c]  # b
+        b [1, 4, 4, 4] float32 NHWC = relu(b.conv[n, c, h, w])  # b
+        c [1, 4, 4, 4] float32 NHWC = conv(x, c.weight) -> acc + c.bias[c]  # c
+        y [1, 4, 4, 4] float32 NHWC = c[n, c, h, w] + b[n, c, h, w]  # y
+        """)
+
+
+def test_a_map_of_biases_is_a_constant_of_its_readers() -> None:
+    """Nothing is stored for it, nor read: the convolution beside it has a second bias."""
+    drawn = network({"name": "z", "op": "zeros", "shape": [3, 8, 8]}, {"name": "b", **CONV}, {"name": "c", **CONV, "input": "x"},
+                    {"name": "a", "op": "add", "inputs": ["c", "b"]}, {"name": "y", "op": "relu"})  # fmt: skip
+    assert steps(after("fuse_epilogues", drawn)) == (
+        "y [1, 4, 8, 8] float32 NHWC = conv<padding=(1, 1, 1, 1)>(x, c.weight) -> "
+        "relu(((acc + c.bias[c]) + b.bias[c]))  form cudnn  # c, b, a, y"
+    )
+
+
+@pytest.mark.parametrize("op", [{**CONV, "weight": "w"}, {"op": "linear", "out_features": 8, "weight": "w"}])
+def test_zero_weights_leave_the_bias_too(op: Layer) -> None:
+    shape = (4, 3, 3, 3) if op["op"] == "conv2d" else (8, 8)
+    drawn = network({"name": "y", **op}, weights={"w": np.zeros(shape, np.float32)})
+    channel = "c" if op["op"] == "conv2d" else "w"
+    assert steps(after("fuse_bias_only", drawn)).endswith(f" = y.bias[{channel}]  # y")
+
+
+def test_a_bias_of_zeros_is_dropped() -> None:
+    drawn = network({"name": "y", **CONV}, weights={"y.bias": np.zeros(4, np.float32)})
+    assert steps(after("fuse_bias_only", drawn)) == (
+        "y [1, 4, 8, 8] float32 NHWC = conv<padding=(1, 1, 1, 1)>(x, y.weight)  # y"
+    )
+
+
+# --- share_subexpressions ---------------------------------------------------------------------------------
+
+
+def test_the_same_on_the_same_is_done_once() -> None:
+    drawn = network(
+        {"name": "a", "op": "avg_pool2d", "kernel": 2},
+        {"name": "b", "op": "silu"},
+        {"name": "c", "op": "avg_pool2d", "kernel": 2, "input": "x"},
+        {"name": "d", "op": "silu"},
+        {"name": "y", "op": "sub", "inputs": ["b", "d"]},
+    )
+    assert steps(after("share_subexpressions", drawn)) == text("""
+        a [1, 3, 4, 4] float32 NHWC = pool<kind=avg, kernel=(2, 2), stride=(2, 2), padding=(0, 0, 0, 0)>(x)  # a, c
+        b [1, 3, 4, 4] float32 NHWC = silu(a[n, c, h, w])  # b, d
+        y [1, 3, 4, 4] float32 NHWC = b[n, c, h, w] - b[n, c, h, w]  # y
+        """)
+
+
+@pytest.mark.parametrize(
+    "other", [{"kernel": 3}, {"kernel": 2, "padding": [1, 0]}, {"kernel": 2, "precision": "float16"}]
+)
+def test_what_differs_is_done_twice(other: Layer) -> None:
+    pool = {"op": "max_pool2d", "kernel": 2, "input": "x"}
+    drawn = network({"name": "a", **pool}, {"name": "b", **pool, **other}, outputs=["a", "b"])
+    assert steps(after("share_subexpressions", drawn)).count("pool<") == 2
+
+
+def test_each_output_keeps_its_step() -> None:
+    relu = {"op": "relu", "input": "x"}
+    drawn = network({"name": "a", **relu}, {"name": "b", **relu}, outputs=["a", "b"])
+    assert steps(after("share_subexpressions", drawn), without=("x",)) == text("""
+        a [1, 3, 8, 8] float32 NHWC = relu(x[n, c, h, w])  # a, b
+        a@output [1, 3, 8, 8] float32 NCHW = a[n, c, h, w]  # a
+        b@output [1, 3, 8, 8] float32 NCHW = a[n, c, h, w]  # b
+        """)
+
+
+# --- select_forms -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("storage", "channels", "fields", "form"),
+    [
+        ("float32", 8, {}, "cudnn"),
+        ("float16", 8, {"groups": 8, "out_channels": 8}, "depthwise"),
+        ("float16", 16, {"groups": 2, "out_channels": 16}, "cudnn"),  # 16 bytes in each group
+        ("float16", 8, {"groups": 2, "out_channels": 16}, "grouped"),
+        ("float16", 16, {"groups": 2, "out_channels": 8}, "grouped"),
+        ("float32", 8, {"groups": 2, "out_channels": 8}, "cudnn"),
+        ("bfloat16", 4, {"groups": 4, "out_channels": 8}, "grouped"),  # a multiplier of two
+    ],
+)
+def test_what_runs_a_convolution(storage: str, channels: int, fields: Layer, form: str) -> None:
+    drawn = network({"name": "y", **PLAIN, **fields}, shape=(1, channels, 8, 8), precision=storage)
+    node = after("select_forms", drawn).producers["y"]
+    assert node.form == form
+    assert node.inputs[1] == ("y.weight.rsc" if form == "depthwise" else "y.weight")
+
+
+def test_a_depthwise_filter_is_stored_with_its_channels_innermost() -> None:
+    drawn = network(
+        {"name": "y", **PLAIN, "groups": 3, "out_channels": 3},
+        {"name": "fc", "op": "linear", "out_features": 2},
+    )
+    graph = after("select_forms", drawn)
+    assert constants(graph)[-1] == "y.weight.rsc [3, 1, 3, 3] float32 RSCK"
+    assert graph.producers["fc"].form == "cublaslt"
+
+
+# --- pad_channels -----------------------------------------------------------------------------------------
+
+
+def test_a_stem_of_three_channels_reads_four() -> None:
+    drawn = network({"name": "y", **PLAIN}, precision="float16")
+    assert_rewrite("pad_channels", drawn, """
+        y [1, 4, 8, 8] float16 NHWC = conv<padding=(1, 1, 1, 1)>(x, y.weight)  form cudnn  # y
+        """, """
+        x.padded4 [1, 4, 8, 8] float16 NHWC = select((c < 3), x[n, c, h, w], 0)  # x
+        y [1, 4, 8, 8] float16 NHWC = conv<padding=(1, 1, 1, 1)>(x.padded4, y.weight.padded4)  form cudnn  # y
+        """)  # fmt: skip
+    filters = after("pad_channels", drawn).constants["y.weight.padded4"].array
+    assert np.array_equal(filters[:, :3], drawn.weights["y.weight"])
+    assert not filters[:, 3:].any()
+
+
+@pytest.mark.parametrize(
+    ("channels", "precision", "padded"),
+    [
+        (3, "float16", 4),
+        (5, "float16", 8),
+        (183, "float16", 192),
+        (183, "bfloat16", 192),
+        (192, "float16", 192),
+        (3, {"storage": "float32", "tf32": True}, 4),
+        (183, {"storage": "float32", "tf32": True}, 192),
+        (3, "float32", 3),  # exact float32 does not run on the tensor cores
+        (183, "float32", 183),
+    ],
+)
+def test_how_many_channels_are_stored(channels: int, precision: object, padded: int) -> None:
+    conv = {**PLAIN, "out_channels": 128}
+    drawn = network({"name": "y", **conv}, shape=(1, channels, 256, 512), precision=precision)
+    graph = after("pad_channels", drawn)
+    assert graph.values[graph.producers["y"].inputs[0]].shape[1] == padded
+
+
+def test_padding_is_not_worth_a_step_of_its_own_on_a_small_map() -> None:
+    layers = ({"name": "p", "op": "max_pool2d", "kernel": 2}, {"name": "y", **PLAIN})
+    assert "padded" not in dump(after("pad_channels", network(*layers, precision="float16")))
+
+
+def test_two_readers_share_the_padded_copy_and_the_padded_filter() -> None:
+    drawn = network({"name": "a", **PLAIN}, {"name": "b", **PLAIN, "weight": "a.weight", "stride": 2, "input": "x"},
+                    outputs=["a", "b"], precision="float16")  # fmt: skip
+    graph = after("pad_channels", drawn)
+    assert constants(graph) == ["a.weight.padded4 [4, 4, 3, 3] float16 NHWC"]
+    assert steps(graph, without=("x", "a@output", "b@output")).count("select((c < 3)") == 1
+
+
+def test_the_copy_merges_with_what_writes_the_input() -> None:
+    drawn = network({"name": "s", "op": "sub", "value": 0.5}, {"name": "y", **PLAIN}, precision="float16")
+    assert steps(after("fuse_epilogues", drawn)).splitlines()[0] == (
+        "s.padded4 [1, 4, 8, 8] float16 NHWC = select((c < 3), (x@input[n, c, h, w] - 0.5), 0)  # x, s"
+    )
+
+
+def test_groups_are_not_padded() -> None:
+    drawn = network({"name": "y", **PLAIN, "groups": 3, "out_channels": 3}, precision="float16")
+    assert "padded" not in dump(after("pad_channels", drawn))
