@@ -4,10 +4,11 @@
 # It is generated while configuring; when the spec, its weights or cnngen change, the next build configures again.
 function(cnngen_add_network target spec)
   cmake_path(ABSOLUTE_PATH spec)
-  find_program(
-    CNNGEN_EXECUTABLE cnngen
-    HINTS "${CMAKE_CURRENT_FUNCTION_LIST_DIR}/../../../../../bin" "${CMAKE_CURRENT_FUNCTION_LIST_DIR}/../.venv/bin"
-          "$ENV{VIRTUAL_ENV}/bin")
+  set(own "${CMAKE_CURRENT_FUNCTION_LIST_DIR}/../.venv/bin")
+  if(CMAKE_CURRENT_FUNCTION_LIST_DIR MATCHES "/site-packages/cnngen/cmake$")
+    set(own "${CMAKE_CURRENT_FUNCTION_LIST_DIR}/../../../../../bin")
+  endif()
+  find_program(CNNGEN_EXECUTABLE cnngen HINTS "${own}" "$ENV{VIRTUAL_ENV}/bin")
   if(NOT CNNGEN_EXECUTABLE)
     message(FATAL_ERROR "the program cnngen was not found; set CNNGEN_EXECUTABLE")
   endif()

@@ -17,10 +17,11 @@ option(CNNGEN_WERROR "Treat every warning of generated code and runtime as an er
 # The Python whose wheels are looked at, and that the module is for: the given one, the one that this cnngen is
 # installed in, the active environment's, the first on the PATH.
 if(NOT Python_EXECUTABLE)
-  find_program(
-    CNNGEN_INTERPRETER python3
-    HINTS "${CMAKE_CURRENT_LIST_DIR}/../../../../../bin" "${CMAKE_CURRENT_LIST_DIR}/../.venv/bin"
-          "$ENV{VIRTUAL_ENV}/bin")
+  set(own "${CMAKE_CURRENT_LIST_DIR}/../.venv/bin")
+  if(CMAKE_CURRENT_LIST_DIR MATCHES "/site-packages/cnngen/cmake$")
+    set(own "${CMAKE_CURRENT_LIST_DIR}/../../../../../bin")
+  endif()
+  find_program(CNNGEN_INTERPRETER python3 HINTS "${own}" "$ENV{VIRTUAL_ENV}/bin")
   if(CNNGEN_INTERPRETER)
     set(Python_EXECUTABLE "${CNNGEN_INTERPRETER}")
   endif()

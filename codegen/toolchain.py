@@ -279,6 +279,11 @@ def _cudnn_places(
             break
     if wheels is not None and wheels.cudnn is not None:
         yield _Place("wheels", wheels.cudnn, wheels=wheels)
+    # Where PyTorch is installed without nvcc's wheels, the process that imports both runs on PyTorch's cuDNN.
+    for folder in map(Path, sys.path if site_packages is None else site_packages):
+        if (folder / "nvidia" / "cudnn" / "lib" / "libcudnn.so.9").exists():
+            yield _Place("wheel nvidia-cudnn-cu13", folder / "nvidia" / "cudnn")
+            break
     yield from sorted(
         (p for p in places if p.wheels is None), key=lambda place: place.origin != "CONDA_PREFIX"
     )
