@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import Acc, Call, Coord, Expr, Float, Load
-from cnngen.codegen.graph import Graph, MatMul, Node
+from cnngen.codegen.graph import Conv, Graph, MatMul, Node
 
 # Pointwise modes of cuDNN's graph API, or composed of them; the result must be the first operand of each.
 CUDNN_ACTIVATIONS = frozenset(
@@ -45,6 +45,9 @@ def library_chain(node: Node, graph: Graph) -> tuple[ChainStep, ...] | None:
         return None
     if node.form == "cublaslt":
         return chain if _fits_cublaslt(chain, graph) else None
+    exact = isinstance(node.op, Conv) and not node.op.tf32 and node.value.dtype == "float32"
+    if exact and not _is_bias_and_relu(chain, graph):
+        return None
     return chain if all(step.operand or step.function in CUDNN_ACTIVATIONS for step in chain) else None
 
 
@@ -82,6 +85,17 @@ def _plain(load: Load, node: Node, graph: Graph) -> bool:
         source.lies_like(value)
         and source.dtype == value.dtype
         and load.index == ex.broadcast_load(0, value.shape, rank).index
+    )
+
+
+def _is_bias_and_relu(chain: tuple[ChainStep, ...], graph: Graph) -> bool:
+    """All that cuDNN fuses with a convolution in exact float32, whatever its version and the GPU.
+
+    Other epilogues need its fusion engines, which round to TF32 but for one, slow, that older releases lack (9.14).
+    """
+    functions = [step.function for step in chain]
+    return functions in ([], ["add"], ["add", "relu"]) and all(
+        step.operand in graph.constants for step in chain[:1]
     )
 
 

@@ -297,8 +297,15 @@ def _titles(graph: Graph) -> Mapping[str, str]:
     return titles
 
 
+def layer_names(node: Node) -> tuple[str, ...]:
+    """The layers that a step stands for, last the one whose result it writes, or the name of a part of it."""
+    result = node.name.removesuffix(OUTPUT)
+    whole = result in node.layers or node.value.padding > 0
+    return node.layers if whole else (*node.layers[:-1], node.name)
+
+
 def _layers(node: Node) -> str:
-    return "{" + ", ".join(map(quoted, node.layers)) + "}"
+    return "{" + ", ".join(map(quoted, layer_names(node))) + "}"
 
 
 def _launch_text(launches: Sequence[LaunchView]) -> str:

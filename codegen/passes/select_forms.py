@@ -14,9 +14,9 @@ def select_forms(graph: Graph) -> Graph:
     for i, node in enumerate(nodes):
         filters = constants[node.inputs[1]] if node.form == "depthwise" else None
         if filters is not None and filters.value.layout != "RSCK":
-            value = replace(
-                filters.value, name=unused(f"{filters.value.name}.rsc", graph.values), layout="RSCK"
-            )
+            # They are few, and each is a product of its own: rounding them would cost more than reading them does.
+            name = unused(f"{filters.value.name}.rsc", graph.values)
+            value = replace(filters.value, name=name, layout="RSCK", dtype="float32")
             constants[value.name] = Constant(value, filters.array)
             nodes[i] = replace(node, inputs=(node.inputs[0], value.name, *node.inputs[2:]))
     return graph.with_nodes(nodes, constants)

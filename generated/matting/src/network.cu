@@ -422,7 +422,7 @@ void deconv1(Pass& pass) {
 // alpha: 5x5 convolution, 64 -> 1 channels, bias. [N, 64, 320, 320] -> [N, 1, 320, 320], 0.328 GFLOP an image.
 void alpha(Pass& pass) {
     pass.convolution({
-        .layers = {"alpha"},
+        .layers = {"alpha.conv"},
         .x = nhwc(pass.at(at::deconv1), DType::float16, pass.batch(), 64, 320, 320),
         .w = filter(pass.weight(weights::alpha_weight), DType::float16, 1, 64, 5, 5),
         .y = nhwc(pass.at(at::alpha), DType::float16, pass.batch(), 1, 320, 320),

@@ -31,7 +31,7 @@ __global__ void __launch_bounds__(256) image(int batch, const float* x, __half* 
 // block1.depthwise + block1.depthwise.bn + block1.depthwise.relu6: 3x3 depthwise convolution, 32 -> 32 channels, bias,
 // clip. [N, 32, 112, 112] -> [N, 32, 112, 112], 7.23 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block1_depthwise(int batch, const __half* __restrict__ x, const __half* __restrict__ weight0,
+    block1_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
                      const __half* __restrict__ weight1, __half* __restrict__ y) {
     constexpr cnngen::WindowShape shape = {.c = 32,
                                            .h = 112,
@@ -59,7 +59,7 @@ __global__ void __launch_bounds__(128)
 // block1.depthwise + block1.depthwise.bn + block1.depthwise.relu6: 3x3 depthwise convolution, 32 -> 32 channels, bias,
 // clip. [N, 32, 112, 112] -> [N, 32, 112, 112], 7.23 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block1_depthwise_batch8(int batch, const __half* __restrict__ x, const __half* __restrict__ weight0,
+    block1_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
                             const __half* __restrict__ weight1, __half* __restrict__ y) {
     constexpr cnngen::WindowShape shape = {.c = 32,
                                            .h = 112,
@@ -87,7 +87,7 @@ __global__ void __launch_bounds__(128)
 // block2.depthwise + block2.depthwise.bn + block2.depthwise.relu6: 3x3 depthwise convolution, 96 -> 96 channels, stride
 // 2, bias, clip. [N, 96, 112, 112] -> [N, 96, 56, 56], 5.42 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block2_depthwise(int batch, const __half* __restrict__ x, const __half* __restrict__ weight0,
+    block2_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
                      const __half* __restrict__ weight1, __half* __restrict__ y) {
     constexpr cnngen::WindowShape shape = {.c = 96,
                                            .h = 112,
@@ -117,7 +117,7 @@ __global__ void __launch_bounds__(128)
 // block2.depthwise + block2.depthwise.bn + block2.depthwise.relu6: 3x3 depthwise convolution, 96 -> 96 channels, stride
 // 2, bias, clip. [N, 96, 112, 112] -> [N, 96, 56, 56], 5.42 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block2_depthwise_batch8(int batch, const __half* __restrict__ x, const __half* __restrict__ weight0,
+    block2_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
                             const __half* __restrict__ weight1, __half* __restrict__ y) {
     constexpr cnngen::WindowShape shape = {.c = 96,
                                            .h = 112,
@@ -147,7 +147,7 @@ __global__ void __launch_bounds__(128)
 // block3.depthwise + block3.depthwise.bn + block3.depthwise.relu6: 3x3 depthwise convolution, 144 -> 144 channels,
 // bias, clip. [N, 144, 56, 56] -> [N, 144, 56, 56], 8.13 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block3_depthwise(int batch, const __half* __restrict__ x, const __half* __restrict__ weight0,
+    block3_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
                      const __half* __restrict__ weight1, __half* __restrict__ y) {
     constexpr cnngen::WindowShape shape = {.c = 144,
                                            .h = 56,
@@ -175,7 +175,7 @@ __global__ void __launch_bounds__(128)
 // block3.depthwise + block3.depthwise.bn + block3.depthwise.relu6: 3x3 depthwise convolution, 144 -> 144 channels,
 // bias, clip. [N, 144, 56, 56] -> [N, 144, 56, 56], 8.13 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block3_depthwise_batch8(int batch, const __half* __restrict__ x, const __half* __restrict__ weight0,
+    block3_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
                             const __half* __restrict__ weight1, __half* __restrict__ y) {
     constexpr cnngen::WindowShape shape = {.c = 144,
                                            .h = 56,
@@ -203,7 +203,7 @@ __global__ void __launch_bounds__(128)
 // block4.depthwise + block4.depthwise.bn + block4.depthwise.relu6: 3x3 depthwise convolution, 144 -> 144 channels,
 // stride 2, bias, clip. [N, 144, 56, 56] -> [N, 144, 28, 28], 2.03 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block4_depthwise(int batch, const __half* __restrict__ x, const __half* __restrict__ weight0,
+    block4_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
                      const __half* __restrict__ weight1, __half* __restrict__ y) {
     constexpr cnngen::WindowShape shape = {.c = 144,
                                            .h = 56,
@@ -233,7 +233,7 @@ __global__ void __launch_bounds__(128)
 // block4.depthwise + block4.depthwise.bn + block4.depthwise.relu6: 3x3 depthwise convolution, 144 -> 144 channels,
 // stride 2, bias, clip. [N, 144, 56, 56] -> [N, 144, 28, 28], 2.03 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block4_depthwise_batch8(int batch, const __half* __restrict__ x, const __half* __restrict__ weight0,
+    block4_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
                             const __half* __restrict__ weight1, __half* __restrict__ y) {
     constexpr cnngen::WindowShape shape = {.c = 144,
                                            .h = 56,
@@ -263,7 +263,7 @@ __global__ void __launch_bounds__(128)
 // block5.depthwise + block5.depthwise.bn + block5.depthwise.relu6: 3x3 depthwise convolution, 192 -> 192 channels,
 // bias, clip. [N, 192, 28, 28] -> [N, 192, 28, 28], 2.71 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block5_depthwise(int batch, const __half* __restrict__ x, const __half* __restrict__ weight0,
+    block5_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
                      const __half* __restrict__ weight1, __half* __restrict__ y) {
     constexpr cnngen::WindowShape shape = {.c = 192,
                                            .h = 28,
@@ -291,7 +291,7 @@ __global__ void __launch_bounds__(128)
 // block5.depthwise + block5.depthwise.bn + block5.depthwise.relu6: 3x3 depthwise convolution, 192 -> 192 channels,
 // bias, clip. [N, 192, 28, 28] -> [N, 192, 28, 28], 2.71 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block5_depthwise_batch8(int batch, const __half* __restrict__ x, const __half* __restrict__ weight0,
+    block5_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
                             const __half* __restrict__ weight1, __half* __restrict__ y) {
     constexpr cnngen::WindowShape shape = {.c = 192,
                                            .h = 28,
@@ -319,7 +319,7 @@ __global__ void __launch_bounds__(128)
 // block7.depthwise + block7.depthwise.bn + block7.depthwise.relu6: 3x3 depthwise convolution, 192 -> 192 channels,
 // stride 2, bias, clip. [N, 192, 28, 28] -> [N, 192, 14, 14], 0.677 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block7_depthwise(int batch, const __half* __restrict__ x, const __half* __restrict__ weight0,
+    block7_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
                      const __half* __restrict__ weight1, __half* __restrict__ y) {
     constexpr cnngen::WindowShape shape = {.c = 192,
                                            .h = 28,
@@ -349,7 +349,7 @@ __global__ void __launch_bounds__(128)
 // block7.depthwise + block7.depthwise.bn + block7.depthwise.relu6: 3x3 depthwise convolution, 192 -> 192 channels,
 // stride 2, bias, clip. [N, 192, 28, 28] -> [N, 192, 14, 14], 0.677 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block7_depthwise_batch8(int batch, const __half* __restrict__ x, const __half* __restrict__ weight0,
+    block7_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
                             const __half* __restrict__ weight1, __half* __restrict__ y) {
     constexpr cnngen::WindowShape shape = {.c = 192,
                                            .h = 28,
@@ -379,7 +379,7 @@ __global__ void __launch_bounds__(128)
 // block8.depthwise + block8.depthwise.bn + block8.depthwise.relu6: 3x3 depthwise convolution, 384 -> 384 channels,
 // bias, clip. [N, 384, 14, 14] -> [N, 384, 14, 14], 1.35 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block8_depthwise(int batch, const __half* __restrict__ x, const __half* __restrict__ weight0,
+    block8_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
                      const __half* __restrict__ weight1, __half* __restrict__ y) {
     constexpr cnngen::WindowShape shape = {.c = 384,
                                            .h = 14,
@@ -407,7 +407,7 @@ __global__ void __launch_bounds__(128)
 // block8.depthwise + block8.depthwise.bn + block8.depthwise.relu6: 3x3 depthwise convolution, 384 -> 384 channels,
 // bias, clip. [N, 384, 14, 14] -> [N, 384, 14, 14], 1.35 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block8_depthwise_batch8(int batch, const __half* __restrict__ x, const __half* __restrict__ weight0,
+    block8_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
                             const __half* __restrict__ weight1, __half* __restrict__ y) {
     constexpr cnngen::WindowShape shape = {.c = 384,
                                            .h = 14,
@@ -435,7 +435,7 @@ __global__ void __launch_bounds__(128)
 // block12.depthwise + block12.depthwise.bn + block12.depthwise.relu6: 3x3 depthwise convolution, 576 -> 576 channels,
 // bias, clip. [N, 576, 14, 14] -> [N, 576, 14, 14], 2.03 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block12_depthwise(int batch, const __half* __restrict__ x, const __half* __restrict__ weight0,
+    block12_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
                       const __half* __restrict__ weight1, __half* __restrict__ y) {
     constexpr cnngen::WindowShape shape = {.c = 576,
                                            .h = 14,
@@ -463,7 +463,7 @@ __global__ void __launch_bounds__(128)
 // block12.depthwise + block12.depthwise.bn + block12.depthwise.relu6: 3x3 depthwise convolution, 576 -> 576 channels,
 // bias, clip. [N, 576, 14, 14] -> [N, 576, 14, 14], 2.03 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block12_depthwise_batch8(int batch, const __half* __restrict__ x, const __half* __restrict__ weight0,
+    block12_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
                              const __half* __restrict__ weight1, __half* __restrict__ y) {
     constexpr cnngen::WindowShape shape = {.c = 576,
                                            .h = 14,
@@ -491,7 +491,7 @@ __global__ void __launch_bounds__(128)
 // block14.depthwise + block14.depthwise.bn + block14.depthwise.relu6: 3x3 depthwise convolution, 576 -> 576 channels,
 // stride 2, bias, clip. [N, 576, 14, 14] -> [N, 576, 7, 7], 0.508 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block14_depthwise(int batch, const __half* __restrict__ x, const __half* __restrict__ weight0,
+    block14_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
                       const __half* __restrict__ weight1, __half* __restrict__ y) {
     constexpr cnngen::WindowShape shape = {.c = 576,
                                            .h = 14,
@@ -521,7 +521,7 @@ __global__ void __launch_bounds__(128)
 // block14.depthwise + block14.depthwise.bn + block14.depthwise.relu6: 3x3 depthwise convolution, 576 -> 576 channels,
 // stride 2, bias, clip. [N, 576, 14, 14] -> [N, 576, 7, 7], 0.508 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block14_depthwise_batch8(int batch, const __half* __restrict__ x, const __half* __restrict__ weight0,
+    block14_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
                              const __half* __restrict__ weight1, __half* __restrict__ y) {
     constexpr cnngen::WindowShape shape = {.c = 576,
                                            .h = 14,
@@ -551,7 +551,7 @@ __global__ void __launch_bounds__(128)
 // block15.depthwise + block15.depthwise.bn + block15.depthwise.relu6: 3x3 depthwise convolution, 960 -> 960 channels,
 // bias, clip. [N, 960, 7, 7] -> [N, 960, 7, 7], 0.847 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block15_depthwise(int batch, const __half* __restrict__ x, const __half* __restrict__ weight0,
+    block15_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
                       const __half* __restrict__ weight1, __half* __restrict__ y) {
     constexpr cnngen::WindowShape shape = {.c = 960,
                                            .h = 7,
@@ -579,7 +579,7 @@ __global__ void __launch_bounds__(128)
 // block15.depthwise + block15.depthwise.bn + block15.depthwise.relu6: 3x3 depthwise convolution, 960 -> 960 channels,
 // bias, clip. [N, 960, 7, 7] -> [N, 960, 7, 7], 0.847 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block15_depthwise_batch8(int batch, const __half* __restrict__ x, const __half* __restrict__ weight0,
+    block15_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
                              const __half* __restrict__ weight1, __half* __restrict__ y) {
     constexpr cnngen::WindowShape shape = {.c = 960,
                                            .h = 7,

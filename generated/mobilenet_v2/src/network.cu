@@ -102,103 +102,103 @@ constexpr Offsets classifier = slot1;
 namespace weights {
 constexpr Weight stem_weight_padded4 = {0, 2304};                                     // [32, 3, 3, 4] float16
 constexpr Weight stem_bias = after(stem_weight_padded4, 64);                          // [32] float16
-constexpr Weight block1_depthwise_weight_rsc = after(stem_bias, 576);                 // [3, 3, 1, 32] float16
+constexpr Weight block1_depthwise_weight_rsc = after(stem_bias, 1152);                // [3, 3, 1, 32] float32
 constexpr Weight block1_depthwise_bias = after(block1_depthwise_weight_rsc, 64);      // [32] float16
 constexpr Weight block1_project_weight = after(block1_depthwise_bias, 1024);          // [16, 1, 1, 32] float16
 constexpr Weight block1_project_bias = after(block1_project_weight, 32);              // [16] float16
 constexpr Weight block2_expand_weight = after(block1_project_bias, 3072);             // [96, 1, 1, 16] float16
 constexpr Weight block2_expand_bias = after(block2_expand_weight, 192);               // [96] float16
-constexpr Weight block2_depthwise_weight_rsc = after(block2_expand_bias, 1728);       // [3, 3, 1, 96] float16
+constexpr Weight block2_depthwise_weight_rsc = after(block2_expand_bias, 3456);       // [3, 3, 1, 96] float32
 constexpr Weight block2_depthwise_bias = after(block2_depthwise_weight_rsc, 192);     // [96] float16
 constexpr Weight block2_project_weight = after(block2_depthwise_bias, 4608);          // [24, 1, 1, 96] float16
 constexpr Weight block2_project_bias = after(block2_project_weight, 48);              // [24] float16
 constexpr Weight block3_expand_weight = after(block2_project_bias, 6912);             // [144, 1, 1, 24] float16
 constexpr Weight block3_expand_bias = after(block3_expand_weight, 288);               // [144] float16
-constexpr Weight block3_depthwise_weight_rsc = after(block3_expand_bias, 2592);       // [3, 3, 1, 144] float16
+constexpr Weight block3_depthwise_weight_rsc = after(block3_expand_bias, 5184);       // [3, 3, 1, 144] float32
 constexpr Weight block3_depthwise_bias = after(block3_depthwise_weight_rsc, 288);     // [144] float16
 constexpr Weight block3_project_weight = after(block3_depthwise_bias, 6912);          // [24, 1, 1, 144] float16
 constexpr Weight block3_project_bias = after(block3_project_weight, 48);              // [24] float16
 constexpr Weight block4_expand_weight = after(block3_project_bias, 6912);             // [144, 1, 1, 24] float16
 constexpr Weight block4_expand_bias = after(block4_expand_weight, 288);               // [144] float16
-constexpr Weight block4_depthwise_weight_rsc = after(block4_expand_bias, 2592);       // [3, 3, 1, 144] float16
+constexpr Weight block4_depthwise_weight_rsc = after(block4_expand_bias, 5184);       // [3, 3, 1, 144] float32
 constexpr Weight block4_depthwise_bias = after(block4_depthwise_weight_rsc, 288);     // [144] float16
 constexpr Weight block4_project_weight = after(block4_depthwise_bias, 9216);          // [32, 1, 1, 144] float16
 constexpr Weight block4_project_bias = after(block4_project_weight, 64);              // [32] float16
 constexpr Weight block5_expand_weight = after(block4_project_bias, 12288);            // [192, 1, 1, 32] float16
 constexpr Weight block5_expand_bias = after(block5_expand_weight, 384);               // [192] float16
-constexpr Weight block5_depthwise_weight_rsc = after(block5_expand_bias, 3456);       // [3, 3, 1, 192] float16
+constexpr Weight block5_depthwise_weight_rsc = after(block5_expand_bias, 6912);       // [3, 3, 1, 192] float32
 constexpr Weight block5_depthwise_bias = after(block5_depthwise_weight_rsc, 384);     // [192] float16
 constexpr Weight block5_project_weight = after(block5_depthwise_bias, 12288);         // [32, 1, 1, 192] float16
 constexpr Weight block5_project_bias = after(block5_project_weight, 64);              // [32] float16
 constexpr Weight block6_expand_weight = after(block5_project_bias, 12288);            // [192, 1, 1, 32] float16
 constexpr Weight block6_expand_bias = after(block6_expand_weight, 384);               // [192] float16
-constexpr Weight block6_depthwise_weight_rsc = after(block6_expand_bias, 3456);       // [3, 3, 1, 192] float16
+constexpr Weight block6_depthwise_weight_rsc = after(block6_expand_bias, 6912);       // [3, 3, 1, 192] float32
 constexpr Weight block6_depthwise_bias = after(block6_depthwise_weight_rsc, 384);     // [192] float16
 constexpr Weight block6_project_weight = after(block6_depthwise_bias, 12288);         // [32, 1, 1, 192] float16
 constexpr Weight block6_project_bias = after(block6_project_weight, 64);              // [32] float16
 constexpr Weight block7_expand_weight = after(block6_project_bias, 12288);            // [192, 1, 1, 32] float16
 constexpr Weight block7_expand_bias = after(block7_expand_weight, 384);               // [192] float16
-constexpr Weight block7_depthwise_weight_rsc = after(block7_expand_bias, 3456);       // [3, 3, 1, 192] float16
+constexpr Weight block7_depthwise_weight_rsc = after(block7_expand_bias, 6912);       // [3, 3, 1, 192] float32
 constexpr Weight block7_depthwise_bias = after(block7_depthwise_weight_rsc, 384);     // [192] float16
 constexpr Weight block7_project_weight = after(block7_depthwise_bias, 24576);         // [64, 1, 1, 192] float16
 constexpr Weight block7_project_bias = after(block7_project_weight, 128);             // [64] float16
 constexpr Weight block8_expand_weight = after(block7_project_bias, 49152);            // [384, 1, 1, 64] float16
 constexpr Weight block8_expand_bias = after(block8_expand_weight, 768);               // [384] float16
-constexpr Weight block8_depthwise_weight_rsc = after(block8_expand_bias, 6912);       // [3, 3, 1, 384] float16
+constexpr Weight block8_depthwise_weight_rsc = after(block8_expand_bias, 13824);      // [3, 3, 1, 384] float32
 constexpr Weight block8_depthwise_bias = after(block8_depthwise_weight_rsc, 768);     // [384] float16
 constexpr Weight block8_project_weight = after(block8_depthwise_bias, 49152);         // [64, 1, 1, 384] float16
 constexpr Weight block8_project_bias = after(block8_project_weight, 128);             // [64] float16
 constexpr Weight block9_expand_weight = after(block8_project_bias, 49152);            // [384, 1, 1, 64] float16
 constexpr Weight block9_expand_bias = after(block9_expand_weight, 768);               // [384] float16
-constexpr Weight block9_depthwise_weight_rsc = after(block9_expand_bias, 6912);       // [3, 3, 1, 384] float16
+constexpr Weight block9_depthwise_weight_rsc = after(block9_expand_bias, 13824);      // [3, 3, 1, 384] float32
 constexpr Weight block9_depthwise_bias = after(block9_depthwise_weight_rsc, 768);     // [384] float16
 constexpr Weight block9_project_weight = after(block9_depthwise_bias, 49152);         // [64, 1, 1, 384] float16
 constexpr Weight block9_project_bias = after(block9_project_weight, 128);             // [64] float16
 constexpr Weight block10_expand_weight = after(block9_project_bias, 49152);           // [384, 1, 1, 64] float16
 constexpr Weight block10_expand_bias = after(block10_expand_weight, 768);             // [384] float16
-constexpr Weight block10_depthwise_weight_rsc = after(block10_expand_bias, 6912);     // [3, 3, 1, 384] float16
+constexpr Weight block10_depthwise_weight_rsc = after(block10_expand_bias, 13824);    // [3, 3, 1, 384] float32
 constexpr Weight block10_depthwise_bias = after(block10_depthwise_weight_rsc, 768);   // [384] float16
 constexpr Weight block10_project_weight = after(block10_depthwise_bias, 49152);       // [64, 1, 1, 384] float16
 constexpr Weight block10_project_bias = after(block10_project_weight, 128);           // [64] float16
 constexpr Weight block11_expand_weight = after(block10_project_bias, 49152);          // [384, 1, 1, 64] float16
 constexpr Weight block11_expand_bias = after(block11_expand_weight, 768);             // [384] float16
-constexpr Weight block11_depthwise_weight_rsc = after(block11_expand_bias, 6912);     // [3, 3, 1, 384] float16
+constexpr Weight block11_depthwise_weight_rsc = after(block11_expand_bias, 13824);    // [3, 3, 1, 384] float32
 constexpr Weight block11_depthwise_bias = after(block11_depthwise_weight_rsc, 768);   // [384] float16
 constexpr Weight block11_project_weight = after(block11_depthwise_bias, 73728);       // [96, 1, 1, 384] float16
 constexpr Weight block11_project_bias = after(block11_project_weight, 192);           // [96] float16
 constexpr Weight block12_expand_weight = after(block11_project_bias, 110592);         // [576, 1, 1, 96] float16
 constexpr Weight block12_expand_bias = after(block12_expand_weight, 1152);            // [576] float16
-constexpr Weight block12_depthwise_weight_rsc = after(block12_expand_bias, 10368);    // [3, 3, 1, 576] float16
+constexpr Weight block12_depthwise_weight_rsc = after(block12_expand_bias, 20736);    // [3, 3, 1, 576] float32
 constexpr Weight block12_depthwise_bias = after(block12_depthwise_weight_rsc, 1152);  // [576] float16
 constexpr Weight block12_project_weight = after(block12_depthwise_bias, 110592);      // [96, 1, 1, 576] float16
 constexpr Weight block12_project_bias = after(block12_project_weight, 192);           // [96] float16
 constexpr Weight block13_expand_weight = after(block12_project_bias, 110592);         // [576, 1, 1, 96] float16
 constexpr Weight block13_expand_bias = after(block13_expand_weight, 1152);            // [576] float16
-constexpr Weight block13_depthwise_weight_rsc = after(block13_expand_bias, 10368);    // [3, 3, 1, 576] float16
+constexpr Weight block13_depthwise_weight_rsc = after(block13_expand_bias, 20736);    // [3, 3, 1, 576] float32
 constexpr Weight block13_depthwise_bias = after(block13_depthwise_weight_rsc, 1152);  // [576] float16
 constexpr Weight block13_project_weight = after(block13_depthwise_bias, 110592);      // [96, 1, 1, 576] float16
 constexpr Weight block13_project_bias = after(block13_project_weight, 192);           // [96] float16
 constexpr Weight block14_expand_weight = after(block13_project_bias, 110592);         // [576, 1, 1, 96] float16
 constexpr Weight block14_expand_bias = after(block14_expand_weight, 1152);            // [576] float16
-constexpr Weight block14_depthwise_weight_rsc = after(block14_expand_bias, 10368);    // [3, 3, 1, 576] float16
+constexpr Weight block14_depthwise_weight_rsc = after(block14_expand_bias, 20736);    // [3, 3, 1, 576] float32
 constexpr Weight block14_depthwise_bias = after(block14_depthwise_weight_rsc, 1152);  // [576] float16
 constexpr Weight block14_project_weight = after(block14_depthwise_bias, 184320);      // [160, 1, 1, 576] float16
 constexpr Weight block14_project_bias = after(block14_project_weight, 320);           // [160] float16
 constexpr Weight block15_expand_weight = after(block14_project_bias, 307200);         // [960, 1, 1, 160] float16
 constexpr Weight block15_expand_bias = after(block15_expand_weight, 1920);            // [960] float16
-constexpr Weight block15_depthwise_weight_rsc = after(block15_expand_bias, 17280);    // [3, 3, 1, 960] float16
+constexpr Weight block15_depthwise_weight_rsc = after(block15_expand_bias, 34560);    // [3, 3, 1, 960] float32
 constexpr Weight block15_depthwise_bias = after(block15_depthwise_weight_rsc, 1920);  // [960] float16
 constexpr Weight block15_project_weight = after(block15_depthwise_bias, 307200);      // [160, 1, 1, 960] float16
 constexpr Weight block15_project_bias = after(block15_project_weight, 320);           // [160] float16
 constexpr Weight block16_expand_weight = after(block15_project_bias, 307200);         // [960, 1, 1, 160] float16
 constexpr Weight block16_expand_bias = after(block16_expand_weight, 1920);            // [960] float16
-constexpr Weight block16_depthwise_weight_rsc = after(block16_expand_bias, 17280);    // [3, 3, 1, 960] float16
+constexpr Weight block16_depthwise_weight_rsc = after(block16_expand_bias, 34560);    // [3, 3, 1, 960] float32
 constexpr Weight block16_depthwise_bias = after(block16_depthwise_weight_rsc, 1920);  // [960] float16
 constexpr Weight block16_project_weight = after(block16_depthwise_bias, 307200);      // [160, 1, 1, 960] float16
 constexpr Weight block16_project_bias = after(block16_project_weight, 320);           // [160] float16
 constexpr Weight block17_expand_weight = after(block16_project_bias, 307200);         // [960, 1, 1, 160] float16
 constexpr Weight block17_expand_bias = after(block17_expand_weight, 1920);            // [960] float16
-constexpr Weight block17_depthwise_weight_rsc = after(block17_expand_bias, 17280);    // [3, 3, 1, 960] float16
+constexpr Weight block17_depthwise_weight_rsc = after(block17_expand_bias, 34560);    // [3, 3, 1, 960] float32
 constexpr Weight block17_depthwise_bias = after(block17_depthwise_weight_rsc, 1920);  // [960] float16
 constexpr Weight block17_project_weight = after(block17_depthwise_bias, 614400);      // [320, 1, 1, 960] float16
 constexpr Weight block17_project_bias = after(block17_project_weight, 640);           // [320] float16
@@ -237,7 +237,7 @@ void block1_depthwise(Pass& pass) {
                 nhwc(pass.at(at::block1_depthwise), DType::float16, pass.batch(), 32, 112, 112),
                 pass.each(kernels::block1_depthwise, kernels::block1_depthwise_batch8),
                 cnngen::blocks(pass.batch() * pass.each(25088, 6272), 128), 128, pass.batch(),
-                pass.at<__half>(at::stem), pass.weight<__half>(weights::block1_depthwise_weight_rsc),
+                pass.at<__half>(at::stem), pass.weight<float>(weights::block1_depthwise_weight_rsc),
                 pass.weight<__half>(weights::block1_depthwise_bias), pass.at<__half>(at::block1_depthwise));
 }
 
@@ -273,7 +273,7 @@ void block2_depthwise(Pass& pass) {
                 nhwc(pass.at(at::block2_depthwise), DType::float16, pass.batch(), 96, 56, 56),
                 pass.each(kernels::block2_depthwise, kernels::block2_depthwise_batch8),
                 cnngen::blocks(pass.batch() * pass.each(18816, 4704), 128), 128, pass.batch(),
-                pass.at<__half>(at::block2_expand), pass.weight<__half>(weights::block2_depthwise_weight_rsc),
+                pass.at<__half>(at::block2_expand), pass.weight<float>(weights::block2_depthwise_weight_rsc),
                 pass.weight<__half>(weights::block2_depthwise_bias), pass.at<__half>(at::block2_depthwise));
 }
 
@@ -309,7 +309,7 @@ void block3_depthwise(Pass& pass) {
                 nhwc(pass.at(at::block3_depthwise), DType::float16, pass.batch(), 144, 56, 56),
                 pass.each(kernels::block3_depthwise, kernels::block3_depthwise_batch8),
                 cnngen::blocks(pass.batch() * pass.each(28224, 7056), 128), 128, pass.batch(),
-                pass.at<__half>(at::block3_expand), pass.weight<__half>(weights::block3_depthwise_weight_rsc),
+                pass.at<__half>(at::block3_expand), pass.weight<float>(weights::block3_depthwise_weight_rsc),
                 pass.weight<__half>(weights::block3_depthwise_bias), pass.at<__half>(at::block3_depthwise));
 }
 
@@ -346,7 +346,7 @@ void block4_depthwise(Pass& pass) {
                 nhwc(pass.at(at::block4_depthwise), DType::float16, pass.batch(), 144, 28, 28),
                 pass.each(kernels::block4_depthwise, kernels::block4_depthwise_batch8),
                 cnngen::blocks(pass.batch() * pass.each(28224, 3528), 128), 128, pass.batch(),
-                pass.at<__half>(at::block4_expand), pass.weight<__half>(weights::block4_depthwise_weight_rsc),
+                pass.at<__half>(at::block4_expand), pass.weight<float>(weights::block4_depthwise_weight_rsc),
                 pass.weight<__half>(weights::block4_depthwise_bias), pass.at<__half>(at::block4_depthwise));
 }
 
@@ -382,7 +382,7 @@ void block5_depthwise(Pass& pass) {
                 nhwc(pass.at(at::block5_depthwise), DType::float16, pass.batch(), 192, 28, 28),
                 pass.each(kernels::block5_depthwise, kernels::block5_depthwise_batch8),
                 cnngen::blocks(pass.batch() * pass.each(18816, 2352), 128), 128, pass.batch(),
-                pass.at<__half>(at::block5_expand), pass.weight<__half>(weights::block5_depthwise_weight_rsc),
+                pass.at<__half>(at::block5_expand), pass.weight<float>(weights::block5_depthwise_weight_rsc),
                 pass.weight<__half>(weights::block5_depthwise_bias), pass.at<__half>(at::block5_depthwise));
 }
 
@@ -419,7 +419,7 @@ void block6_depthwise(Pass& pass) {
                 nhwc(pass.at(at::block6_depthwise), DType::float16, pass.batch(), 192, 28, 28),
                 pass.each(kernels::block5_depthwise, kernels::block5_depthwise_batch8),
                 cnngen::blocks(pass.batch() * pass.each(18816, 2352), 128), 128, pass.batch(),
-                pass.at<__half>(at::block6_expand), pass.weight<__half>(weights::block6_depthwise_weight_rsc),
+                pass.at<__half>(at::block6_expand), pass.weight<float>(weights::block6_depthwise_weight_rsc),
                 pass.weight<__half>(weights::block6_depthwise_bias), pass.at<__half>(at::block6_depthwise));
 }
 
@@ -456,7 +456,7 @@ void block7_depthwise(Pass& pass) {
                 nhwc(pass.at(at::block7_depthwise), DType::float16, pass.batch(), 192, 14, 14),
                 pass.each(kernels::block7_depthwise, kernels::block7_depthwise_batch8),
                 cnngen::blocks(pass.batch() * pass.each(9408, 2352), 128), 128, pass.batch(),
-                pass.at<__half>(at::block7_expand), pass.weight<__half>(weights::block7_depthwise_weight_rsc),
+                pass.at<__half>(at::block7_expand), pass.weight<float>(weights::block7_depthwise_weight_rsc),
                 pass.weight<__half>(weights::block7_depthwise_bias), pass.at<__half>(at::block7_depthwise));
 }
 
@@ -492,7 +492,7 @@ void block8_depthwise(Pass& pass) {
                 nhwc(pass.at(at::block8_depthwise), DType::float16, pass.batch(), 384, 14, 14),
                 pass.each(kernels::block8_depthwise, kernels::block8_depthwise_batch8),
                 cnngen::blocks(pass.batch() * pass.each(18816, 2688), 128), 128, pass.batch(),
-                pass.at<__half>(at::block8_expand), pass.weight<__half>(weights::block8_depthwise_weight_rsc),
+                pass.at<__half>(at::block8_expand), pass.weight<float>(weights::block8_depthwise_weight_rsc),
                 pass.weight<__half>(weights::block8_depthwise_bias), pass.at<__half>(at::block8_depthwise));
 }
 
@@ -529,7 +529,7 @@ void block9_depthwise(Pass& pass) {
                 nhwc(pass.at(at::block9_depthwise), DType::float16, pass.batch(), 384, 14, 14),
                 pass.each(kernels::block8_depthwise, kernels::block8_depthwise_batch8),
                 cnngen::blocks(pass.batch() * pass.each(18816, 2688), 128), 128, pass.batch(),
-                pass.at<__half>(at::block9_expand), pass.weight<__half>(weights::block9_depthwise_weight_rsc),
+                pass.at<__half>(at::block9_expand), pass.weight<float>(weights::block9_depthwise_weight_rsc),
                 pass.weight<__half>(weights::block9_depthwise_bias), pass.at<__half>(at::block9_depthwise));
 }
 
@@ -566,7 +566,7 @@ void block10_depthwise(Pass& pass) {
                 nhwc(pass.at(at::block10_depthwise), DType::float16, pass.batch(), 384, 14, 14),
                 pass.each(kernels::block8_depthwise, kernels::block8_depthwise_batch8),
                 cnngen::blocks(pass.batch() * pass.each(18816, 2688), 128), 128, pass.batch(),
-                pass.at<__half>(at::block10_expand), pass.weight<__half>(weights::block10_depthwise_weight_rsc),
+                pass.at<__half>(at::block10_expand), pass.weight<float>(weights::block10_depthwise_weight_rsc),
                 pass.weight<__half>(weights::block10_depthwise_bias), pass.at<__half>(at::block10_depthwise));
 }
 
@@ -603,7 +603,7 @@ void block11_depthwise(Pass& pass) {
                 nhwc(pass.at(at::block11_depthwise), DType::float16, pass.batch(), 384, 14, 14),
                 pass.each(kernels::block8_depthwise, kernels::block8_depthwise_batch8),
                 cnngen::blocks(pass.batch() * pass.each(18816, 2688), 128), 128, pass.batch(),
-                pass.at<__half>(at::block11_expand), pass.weight<__half>(weights::block11_depthwise_weight_rsc),
+                pass.at<__half>(at::block11_expand), pass.weight<float>(weights::block11_depthwise_weight_rsc),
                 pass.weight<__half>(weights::block11_depthwise_bias), pass.at<__half>(at::block11_depthwise));
 }
 
@@ -639,7 +639,7 @@ void block12_depthwise(Pass& pass) {
                 nhwc(pass.at(at::block12_depthwise), DType::float16, pass.batch(), 576, 14, 14),
                 pass.each(kernels::block12_depthwise, kernels::block12_depthwise_batch8),
                 cnngen::blocks(pass.batch() * pass.each(28224, 4032), 128), 128, pass.batch(),
-                pass.at<__half>(at::block12_expand), pass.weight<__half>(weights::block12_depthwise_weight_rsc),
+                pass.at<__half>(at::block12_expand), pass.weight<float>(weights::block12_depthwise_weight_rsc),
                 pass.weight<__half>(weights::block12_depthwise_bias), pass.at<__half>(at::block12_depthwise));
 }
 
@@ -676,7 +676,7 @@ void block13_depthwise(Pass& pass) {
                 nhwc(pass.at(at::block13_depthwise), DType::float16, pass.batch(), 576, 14, 14),
                 pass.each(kernels::block12_depthwise, kernels::block12_depthwise_batch8),
                 cnngen::blocks(pass.batch() * pass.each(28224, 4032), 128), 128, pass.batch(),
-                pass.at<__half>(at::block13_expand), pass.weight<__half>(weights::block13_depthwise_weight_rsc),
+                pass.at<__half>(at::block13_expand), pass.weight<float>(weights::block13_depthwise_weight_rsc),
                 pass.weight<__half>(weights::block13_depthwise_bias), pass.at<__half>(at::block13_depthwise));
 }
 
@@ -713,7 +713,7 @@ void block14_depthwise(Pass& pass) {
                 nhwc(pass.at(at::block14_depthwise), DType::float16, pass.batch(), 576, 7, 7),
                 pass.each(kernels::block14_depthwise, kernels::block14_depthwise_batch8),
                 cnngen::blocks(pass.batch() * pass.each(7056, 3528), 128), 128, pass.batch(),
-                pass.at<__half>(at::block14_expand), pass.weight<__half>(weights::block14_depthwise_weight_rsc),
+                pass.at<__half>(at::block14_expand), pass.weight<float>(weights::block14_depthwise_weight_rsc),
                 pass.weight<__half>(weights::block14_depthwise_bias), pass.at<__half>(at::block14_depthwise));
 }
 
@@ -749,7 +749,7 @@ void block15_depthwise(Pass& pass) {
                 nhwc(pass.at(at::block15_depthwise), DType::float16, pass.batch(), 960, 7, 7),
                 pass.each(kernels::block15_depthwise, kernels::block15_depthwise_batch8),
                 cnngen::blocks(pass.batch() * pass.each(11760, 3360), 128), 128, pass.batch(),
-                pass.at<__half>(at::block15_expand), pass.weight<__half>(weights::block15_depthwise_weight_rsc),
+                pass.at<__half>(at::block15_expand), pass.weight<float>(weights::block15_depthwise_weight_rsc),
                 pass.weight<__half>(weights::block15_depthwise_bias), pass.at<__half>(at::block15_depthwise));
 }
 
@@ -786,7 +786,7 @@ void block16_depthwise(Pass& pass) {
                 nhwc(pass.at(at::block16_depthwise), DType::float16, pass.batch(), 960, 7, 7),
                 pass.each(kernels::block15_depthwise, kernels::block15_depthwise_batch8),
                 cnngen::blocks(pass.batch() * pass.each(11760, 3360), 128), 128, pass.batch(),
-                pass.at<__half>(at::block16_expand), pass.weight<__half>(weights::block16_depthwise_weight_rsc),
+                pass.at<__half>(at::block16_expand), pass.weight<float>(weights::block16_depthwise_weight_rsc),
                 pass.weight<__half>(weights::block16_depthwise_bias), pass.at<__half>(at::block16_depthwise));
 }
 
@@ -823,7 +823,7 @@ void block17_depthwise(Pass& pass) {
                 nhwc(pass.at(at::block17_depthwise), DType::float16, pass.batch(), 960, 7, 7),
                 pass.each(kernels::block15_depthwise, kernels::block15_depthwise_batch8),
                 cnngen::blocks(pass.batch() * pass.each(11760, 3360), 128), 128, pass.batch(),
-                pass.at<__half>(at::block17_expand), pass.weight<__half>(weights::block17_depthwise_weight_rsc),
+                pass.at<__half>(at::block17_expand), pass.weight<float>(weights::block17_depthwise_weight_rsc),
                 pass.weight<__half>(weights::block17_depthwise_bias), pass.at<__half>(at::block17_depthwise));
 }
 
@@ -854,7 +854,7 @@ void head(Pass& pass) {
 
 // mean: mean over height and width. [N, 1280, 7, 7] -> [N, 1280, 1, 1].
 void mean(Pass& pass) {
-    pass.launch({"mean"}, nhwc(pass.at(at::mean), DType::float16, pass.batch(), 1280, 1, 1),
+    pass.launch({"mean.globalpool"}, nhwc(pass.at(at::mean), DType::float16, pass.batch(), 1280, 1, 1),
                 pass.each(kernels::mean, kernels::mean_batch8), pass.batch() * pass.each(80, 20), pass.each(32, 128),
                 pass.batch(), pass.at<__half>(at::head), pass.at<__half>(at::mean));
 }
@@ -950,9 +950,9 @@ cnngen::Model make_model() {
             },
         .batch_sizes = {1, 8},
         .arena_bytes = {3010560, 24084480},
-        .weight_bytes = 6984448,
+        .weight_bytes = 7111680,
         .weight_file = "mobilenet_v2.weights.safetensors",
-        .weight_layout = "90157bac116c68fa",
+        .weight_layout = "bd247189025aaeb5",
         .architectures = kernels::architectures(),
         .kernel = reinterpret_cast<const void*>(kernels::image),
         .forward = forward,

@@ -14,6 +14,8 @@ from .networks import network
 from .texts import after, assert_rewrite, steps, text
 
 CONV: Mapping[str, Any] = {"op": "conv2d", "out_channels": 3, "kernel": 3, "padding": 1}
+CONV8: Mapping[str, Any] = {**CONV, "out_channels": 8}
+HALF: Mapping[str, Any] = {"shape": (1, 8, 8, 8), "precision": "float16"}
 FC: Mapping[str, Any] = {"op": "linear", "out_features": 8}
 FUSE = "fuse_epilogues"
 
@@ -22,14 +24,14 @@ FUSE = "fuse_epilogues"
 
 
 def test_convolution_norm_residual_and_activation_become_one_step() -> None:
-    drawn = network({"name": "c", **CONV}, {"name": "n", "op": "batch_norm"},
-                    {"name": "a", "op": "add", "inputs": ["x", "n"]}, {"name": "y", "op": "relu"})  # fmt: skip
+    drawn = network({"name": "c", **CONV8}, {"name": "n", "op": "batch_norm"},
+                    {"name": "a", "op": "add", "inputs": ["x", "n"]}, {"name": "y", "op": "relu"}, **HALF)  # fmt: skip
     assert_rewrite(FUSE, drawn, """
-        n [1, 3, 8, 8] float32 NHWC = conv<padding=(1, 1, 1, 1)>(x, c.weight) -> acc + c.bias[c]  form cudnn  # c, n
-        a [1, 3, 8, 8] float32 NHWC = x[n, c, h, w] + n[n, c, h, w]  # a
-        y [1, 3, 8, 8] float32 NHWC = relu(a[n, c, h, w])  # y
+        n [1, 8, 8, 8] float16 NHWC = conv<padding=(1, 1, 1, 1)>(x, c.weight) -> acc + c.bias[c]  form cudnn  # c, n
+        a [1, 8, 8, 8] float16 NHWC = x[n, c, h, w] + n[n, c, h, w]  # a
+        y [1, 8, 8, 8] float16 NHWC = relu(a[n, c, h, w])  # y
         """, """
-        y [1, 3, 8, 8] float32 NHWC = conv<padding=(1, 1, 1, 1)>(x, c.weight) -> relu((x[n, c, h, w] + (acc + c.bias[c])))  form cudnn  # c, n, a, y
+        y [1, 8, 8, 8] float16 NHWC = conv<padding=(1, 1, 1, 1)>(x, c.weight) -> relu((x[n, c, h, w] + (acc + c.bias[c])))  form cudnn  # c, n, a, y
         """)  # fmt: skip
     graph = after(FUSE, drawn)
     assert library_chain(graph.producers["y"], graph) == (
@@ -41,13 +43,26 @@ def test_convolution_norm_residual_and_activation_become_one_step() -> None:
 
 def test_of_two_convolutions_the_later_takes_the_sum() -> None:
     drawn = network(
-        {"name": "a", **CONV},
-        {"name": "b", **CONV, "input": "x"},
+        {"name": "a", **CONV8},
+        {"name": "b", **CONV8, "input": "x"},
         {"name": "y", "op": "add", "inputs": ["a", "b"]},
+        **HALF,
     )
     assert steps(after(FUSE, drawn)) == text("""
-        a [1, 3, 8, 8] float32 NHWC = conv<padding=(1, 1, 1, 1)>(x, a.weight) -> acc + a.bias[c]  form cudnn  # a
-        y [1, 3, 8, 8] float32 NHWC = conv<padding=(1, 1, 1, 1)>(x, b.weight) -> a[n, c, h, w] + (acc + b.bias[c])  form cudnn  # b, y
+        a [1, 8, 8, 8] float16 NHWC = conv<padding=(1, 1, 1, 1)>(x, a.weight) -> acc + a.bias[c]  form cudnn  # a
+        y [1, 8, 8, 8] float16 NHWC = conv<padding=(1, 1, 1, 1)>(x, b.weight) -> a[n, c, h, w] + (acc + b.bias[c])  form cudnn  # b, y
+        """)
+
+
+def test_exact_float32_fuses_bias_and_relu_alone() -> None:
+    """Whatever cuDNN and GPU: its fusion engines would round to TF32."""
+    drawn = network({"name": "c", **CONV}, {"name": "y", "op": "relu6"})
+    assert steps(after(FUSE, drawn)) == text("""
+        c [1, 3, 8, 8] float32 NHWC = conv<padding=(1, 1, 1, 1)>(x, c.weight) -> acc + c.bias[c]  form cudnn  # c
+        """)
+    drawn = network({"name": "c", **CONV}, {"name": "y", "op": "relu"})
+    assert steps(after(FUSE, drawn)) == text("""
+        y [1, 3, 8, 8] float32 NHWC = conv<padding=(1, 1, 1, 1)>(x, c.weight) -> relu((acc + c.bias[c]))  form cudnn  # c, y
         """)
 
 

@@ -102,7 +102,15 @@ def test_a_change_of_one_layer_changes_its_lines_alone(tmp_path: Path) -> None:
         layers = [{"name": layer, **conv} for layer in ("first", "second", "third")]
         layers[1]["activation"] = activation
         return generate(
-            write(network(*layers, {"name": "pool", "op": "max_pool2d", "kernel": 2}), tmp_path / name)
+            write(
+                network(
+                    *layers,
+                    {"name": "pool", "op": "max_pool2d", "kernel": 2},
+                    shape=(1, 8, 8, 8),
+                    precision="float16",
+                ),
+                tmp_path / name,
+            )
         )
 
     before, after = project("before", "relu"), project("after", {"op": "leaky_relu", "slope": 0.2})

@@ -178,10 +178,11 @@ def test_convolutions_of_zeros_leave_their_bias_through_a_chain() -> None:
 
 def test_a_map_of_biases_is_a_constant_of_its_readers() -> None:
     """Nothing is stored for it, nor read: the convolution beside it has a second bias."""
-    drawn = network({"name": "z", "op": "zeros", "shape": [3, 8, 8]}, {"name": "b", **CONV}, {"name": "c", **CONV, "input": "x"},
-                    {"name": "a", "op": "add", "inputs": ["c", "b"]}, {"name": "y", "op": "relu"})  # fmt: skip
+    drawn = network({"name": "z", "op": "zeros", "shape": [8, 8, 8]}, {"name": "b", **CONV}, {"name": "c", **CONV, "input": "x"},
+                    {"name": "a", "op": "add", "inputs": ["c", "b"]}, {"name": "y", "op": "relu"},
+                    shape=(1, 8, 8, 8), precision="float16")  # fmt: skip
     assert steps(after("fuse_epilogues", drawn)) == (
-        "y [1, 4, 8, 8] float32 NHWC = conv<padding=(1, 1, 1, 1)>(x, c.weight) -> "
+        "y [1, 4, 8, 8] float16 NHWC = conv<padding=(1, 1, 1, 1)>(x, c.weight) -> "
         "relu(((acc + c.bias[c]) + b.bias[c]))  form cudnn  # c, b, a, y"
     )
 
