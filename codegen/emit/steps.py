@@ -300,7 +300,7 @@ def _titles(graph: Graph) -> Mapping[str, str]:
 def layer_names(node: Node) -> tuple[str, ...]:
     """The layers that a step stands for, last the one whose result it writes, or the name of a part of it."""
     result = node.name.removesuffix(OUTPUT)
-    whole = result in node.layers or node.value.padding > 0
+    whole = result in node.layers or any(result.startswith(f"{layer}.padded") for layer in node.layers)
     return node.layers if whole else (*node.layers[:-1], node.name)
 
 

@@ -125,7 +125,8 @@ def _only_reader(graph: Graph, writer: Node, reader: Node) -> bool:
 def _inlined(writer: Node, reader: Node, host: Node) -> Node:
     """`host` (the writer or the reader) computing the reader's value, the writer's expression in place of its load."""
     others = [*(name for name in reader.inputs if name != writer.name), *writer.extras]
-    layers = tuple(dict.fromkeys(writer.layers + reader.layers))
+    result = reader.layers[-1]  # the step is then known by it, so that it stays the last
+    layers = (*(layer for layer in dict.fromkeys(writer.layers + reader.layers) if layer != result), result)
     fused, places = add_inputs(replace(host, value=reader.value, layers=layers), others)
     inner = ex.renumber(
         writer.epilogue,

@@ -15,6 +15,7 @@ import numpy as np
 
 from cnngen.codegen.cost import Roofline
 from cnngen.codegen.emit.project import project_files
+from cnngen.codegen.emit.steps import layer_names
 from cnngen.codegen.graph import Array, Node, Value
 from cnngen.codegen.interpret import run_node, run_op
 from cnngen.codegen.plan import BatchPlan, Plan, make_plan
@@ -149,7 +150,7 @@ def check_networks(networks: Sequence[Network], folder: Path) -> None:
     for batch, inputs, _ in runs:
         results = {}
         for node in batch.steps:
-            assert next(parts).decode() == " + ".join(node.layers)
+            assert next(parts).decode() == " + ".join(layer_names(node))
             results[node.name] = next(parts)
         check_steps(batch, inputs, results)
     assert not list(parts)

@@ -10,11 +10,13 @@ from hypothesis import HealthCheck, assume, given, settings
 
 from cnngen.codegen import passes
 from cnngen.codegen.cost import Roofline
+from cnngen.codegen.emit.steps import layer_names
 from cnngen.codegen.graph import Array, Graph, Value, dump, verify
 from cnngen.codegen.interpret import interpret, outputs, run_node
 from cnngen.codegen.interpret_plan import interpret_plan
 from cnngen.codegen.lower import lower
 from cnngen.codegen.ops import OPS
+from cnngen.codegen.passes.assign_buffers import is_view
 from cnngen.codegen.plan import make_plan
 from cnngen.codegen.storage import NUMPY_TYPES
 from cnngen.spec import resolve
@@ -92,6 +94,27 @@ def check_passes(network: Network, batch: int) -> None:
 @settings(SETTINGS, max_examples=150)
 def test_no_pass_changes_the_function_computed(network: Network) -> None:
     check_passes(network, network.spec.batch_sizes[-1])
+
+
+def check_names(network: Network, batch: int) -> None:
+    """A step that says to be a layer's has the layer's value: profiles, traces and errors go by that."""
+    lowered = lower(network.spec, network.weights, batch)
+    inputs = network.inputs(lowered)
+    layers = interpret(lowered, inputs)
+    graph = passes.run(lowered, Roofline())
+    values = interpret(graph, inputs)
+    named = {layer.name for layer in network.spec.layers} | set(network.spec.inputs)
+    for node in graph.nodes:
+        name = layer_names(node)[-1]
+        if name in named and not is_view(node):
+            real = node.value.shape[1] - node.value.padding
+            assert_close(values[node.name][:, :real], layers[name], 1e-5)
+
+
+@given(networks())
+@settings(SETTINGS, max_examples=100)
+def test_steps_are_called_by_the_layer_whose_value_they_write(network: Network) -> None:
+    check_names(network, network.spec.batch_sizes[0])
 
 
 # --- the plan ---------------------------------------------------------------------------------------------
