@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cnngen.codegen.graph import Graph, Node
+from cnngen.codegen.expr import ACC
+from cnngen.codegen.graph import Graph, Node, Reshape
 
 
 def share_subexpressions(graph: Graph) -> Graph:
-    """Readers of a repeated value read its first copy; outputs keep their own step."""
+    """Readers of a repeated value read its first copy, those of another name for it the value; outputs keep a step."""
     first: dict[object, Node] = {}
     same: dict[str, str] = {}
     layers: dict[str, tuple[str, ...]] = {}
@@ -16,6 +17,9 @@ def share_subexpressions(graph: Graph) -> Graph:
     for original in graph.nodes:
         node = replace(original, inputs=tuple(same.get(name, name) for name in original.inputs))
         value = node.value
+        if _is_another_name(node, graph):
+            same[node.name] = node.inputs[0]
+            continue
         key = (node.op, node.inputs, node.epilogue, node.form, value.shape, value.dtype, value.layout)
         known = first.setdefault(key, node)
         if known is not node and node.name not in graph.outputs:
@@ -24,3 +28,11 @@ def share_subexpressions(graph: Graph) -> Graph:
             continue
         nodes.append(node)
     return graph.with_nodes([replace(node, layers=layers.get(node.name, node.layers)) for node in nodes])
+
+
+def _is_another_name(node: Node, graph: Graph) -> bool:
+    """Whether a node is its input under another name, as `identity` layers are."""
+    if not isinstance(node.op, Reshape) or node.epilogue != ACC:
+        return False
+    source = graph.values[node.inputs[0]]
+    return replace(node.value, name=source.name) == source
