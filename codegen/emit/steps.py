@@ -163,13 +163,13 @@ class _View:
             *(self._pointer(batch, name) for name in dict.fromkeys(node.inputs)),
             self._pointer(batch, node.name),
         ]
-        shared = (_layers(node), self._tensor(batch, node.name, real=True), *arguments)
+        shared = (_layers(batch.graph, node), self._tensor(batch, node.name, real=True), *arguments)
         return LaunchView(known.name, launch, shared)
 
     def _convolution(self, batch: BatchPlan, node: Node, op: Conv) -> tuple[str, ...]:
         graph = batch.graph
         fields = {
-            "layers": _layers(node),
+            "layers": _layers(batch.graph, node),
             "x": self._tensor(batch, node.inputs[0]),
             "w": self._filter(batch, node.inputs[1]),
             "y": self._tensor(batch, node.name),
@@ -189,7 +189,7 @@ class _View:
     def _matmul(self, batch: BatchPlan, node: Node, op: MatMul) -> tuple[str, ...]:
         x, w, y = (batch.graph.values[name] for name in (*node.operands, node.name))
         fields = {
-            "layers": _layers(node),
+            "layers": _layers(batch.graph, node),
             "x": self._rows(batch, node.inputs[0], x.shape),
             "w": f"rows(pass.weight(weights::{self._weight(batch, node.inputs[1])}), {_dtype(w)}, "
             f"{w.shape[0]}, {w.shape[1]})",
@@ -297,15 +297,19 @@ def _titles(graph: Graph) -> Mapping[str, str]:
     return titles
 
 
-def layer_names(node: Node) -> tuple[str, ...]:
+def layer_names(graph: Graph, node: Node) -> tuple[str, ...]:
     """The layers that a step stands for, last the one whose result it writes, or the name of a part of it."""
-    result = node.name.removesuffix(OUTPUT)
-    whole = result in node.layers or any(result.startswith(f"{layer}.padded") for layer in node.layers)
+    names = {node.name.removesuffix(OUTPUT)}
+    for reader in graph.nodes:  # a view of a value is another name for it
+        if is_view(reader) and reader.inputs[0] in names:
+            names.add(reader.name)
+    padded = any(node.name.startswith(f"{layer}.padded") for layer in node.layers)
+    whole = padded or bool(names & set(node.layers))
     return node.layers if whole else (*node.layers[:-1], node.name)
 
 
-def _layers(node: Node) -> str:
-    return "{" + ", ".join(map(quoted, layer_names(node))) + "}"
+def _layers(graph: Graph, node: Node) -> str:
+    return "{" + ", ".join(map(quoted, layer_names(graph, node))) + "}"
 
 
 def _launch_text(launches: Sequence[LaunchView]) -> str:

@@ -854,7 +854,7 @@ void head(Pass& pass) {
 
 // mean: mean over height and width. [N, 1280, 7, 7] -> [N, 1280, 1, 1].
 void mean(Pass& pass) {
-    pass.launch({"mean.globalpool"}, nhwc(pass.at(at::mean), DType::float16, pass.batch(), 1280, 1, 1),
+    pass.launch({"mean"}, nhwc(pass.at(at::mean), DType::float16, pass.batch(), 1280, 1, 1),
                 pass.each(kernels::mean, kernels::mean_batch8), pass.batch() * pass.each(80, 20), pass.each(32, 128),
                 pass.batch(), pass.at<__half>(at::head), pass.at<__half>(at::mean));
 }

@@ -942,7 +942,7 @@ void layer4_2_conv3(Pass& pass) {
 
 // avgpool: mean over height and width. [N, 2048, 7, 7] -> [N, 2048, 1, 1].
 void avgpool(Pass& pass) {
-    pass.launch({"avgpool.globalpool"}, nhwc(pass.at(at::avgpool), DType::float16, pass.batch(), 2048, 1, 1),
+    pass.launch({"avgpool"}, nhwc(pass.at(at::avgpool), DType::float16, pass.batch(), 2048, 1, 1),
                 pass.each(kernels::avgpool, kernels::avgpool_batch8), pass.batch() * pass.each(128, 32),
                 pass.each(32, 128), pass.batch(), pass.at<__half>(at::layer4_2_conv3), pass.at<__half>(at::avgpool));
 }

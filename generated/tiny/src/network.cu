@@ -75,7 +75,7 @@ void both(Pass& pass) {
 
 // mean: mean over height and width. [N, 16, 32, 32] -> [N, 16, 1, 1].
 void mean(Pass& pass) {
-    pass.launch({"mean.globalpool"}, nhwc(pass.at(at::mean), DType::float16, pass.batch(), 16, 1, 1), kernels::mean,
+    pass.launch({"mean"}, nhwc(pass.at(at::mean), DType::float16, pass.batch(), 16, 1, 1), kernels::mean,
                 pass.batch() * 2, 256, pass.batch(), pass.at<__half>(at::both), pass.at<__half>(at::mean));
 }
 
