@@ -150,7 +150,7 @@ def check_networks(networks: Sequence[Network], folder: Path) -> None:
     for batch, inputs, _ in runs:
         results = {}
         for node in batch.steps:
-            assert next(parts).decode() == " + ".join(layer_names(node))
+            assert next(parts).decode() == " + ".join(layer_names(batch.graph, node))
             results[node.name] = next(parts)
         check_steps(batch, inputs, results)
     assert not list(parts)
