@@ -52,8 +52,9 @@ class Value:
 
     @property
     def inner_axis(self) -> int:
-        """The logical axis whose neighbours are neighbours in memory."""
-        return self.axes[-1]
+        """The logical axis whose neighbours are neighbours in memory: the innermost of several elements."""
+        several = [axis for axis in self.axes if self.shape[axis] > 1]
+        return several[-1] if several else self.axes[-1]
 
     def lies_like(self, other: Value) -> bool:
         """Whether both have the same shape, and their elements the same order in memory."""

@@ -195,10 +195,12 @@ __global__ void __launch_bounds__(256) alpha_output(int batch, const __half* x, 
     const int w = i % 80 * 4;
     const int h = i / 80 % 320;
     const int n = i / 25600;
+    float v0[4];
+    cnngen::to_float(cnngen::load<4>(x + (n * 320 + h) * 320 + w), v0);
     float out[4];
 #pragma unroll
     for (int lane = 0; lane < 4; ++lane) {
-        out[lane] = cnngen::fn::sigmoid(cnngen::to_float(x[(n * 320 + h) * 320 + (w + lane)]));
+        out[lane] = cnngen::fn::sigmoid(v0[lane]);
     }
     cnngen::store(y + i * 4, cnngen::from_float<float>(out));
 }
