@@ -7,7 +7,6 @@ any other stays in the loop, one element a lane.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -55,9 +54,11 @@ def coordinate_names(rank: int) -> tuple[str, ...]:
 
 def float_text(number: float) -> str:
     """The shortest literal that is the same float32."""
-    if math.isinf(number):
+    with np.errstate(over="ignore"):
+        single = np.float32(number)
+    if np.isinf(single):
         return "INFINITY" if number > 0 else "-INFINITY"
-    text = str(np.float32(number))
+    text = str(single)
     return (text if any(mark in text for mark in ".e") else text + ".0") + "f"
 
 
