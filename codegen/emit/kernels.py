@@ -1,17 +1,12 @@
-"""The kernels of a network: one view a kernel, its whole text computed here, for `kernels.cu` and its callers."""
+"""What both targets' kernels are made of: a kernel's text as a view, how a step launches it, and its inputs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from cnngen.codegen import tiles
-from cnngen.codegen.emit.cpp import CPP_TYPES, Source, coordinate_names, kernel_names, pointwise_body
-from cnngen.codegen.expr import ACC
-from cnngen.codegen.graph import ITEM_BYTES, Conv, GlobalPool, Graph, Node, Pointwise, Pool, Softmax, Value
-
-POINTWISE_THREADS = 256
-LARGEST_INT = 2**31
+from cnngen.codegen.emit.cpp import Source, kernel_names
+from cnngen.codegen.graph import Graph, Node, Value
 
 
 @dataclass(frozen=True)
@@ -24,42 +19,25 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A __global__ function without its name. Equal kernels are written once."""
+    """A kernel without its name. Equal kernels are written once."""
 
     parameters: tuple[Parameter, ...]
-    threads: int
     lines: tuple[str, ...]
-    headers: tuple[str, ...]  # of cnngen/kernels/ that it needs
+    headers: tuple[str, ...]  # of the target's kernels that it needs
+    threads: int = 0  # of a block; a function on the CPU has none
 
 
 @dataclass(frozen=True)
 class Launch:
-    """How a step runs a kernel: the grid, as an expression of the batch size."""
+    """How a step runs a kernel: on a GPU the grid, as an expression of the batch size."""
 
     kernel: Kernel
-    items: int  # threads an image takes, or blocks where `whole_blocks`
+    items: int = 0  # threads an image takes, or blocks where `whole_blocks`
     whole_blocks: bool = False
 
 
-def kernel_of(node: Node, graph: Graph, largest_batch: int, tile_batch: int) -> Launch | None:
-    """The kernel that runs a node; None where a library does."""
-    match node.op, node.form:
-        case (Pointwise(), _):
-            return _pointwise(node, graph, largest_batch)
-        case (Conv() as op, "depthwise"):
-            return _depthwise(node, op, graph, tile_batch)
-        case (Conv() as op, "grouped"):
-            return _grouped(node, op, graph, tile_batch)
-        case (Pool() as op, _):
-            return _pool(node, op, graph, tile_batch)
-        case (GlobalPool(), _):
-            return _global_pool(node, graph, tile_batch)
-        case (Softmax() as op, _):
-            return _softmax(node, op, graph)
-    return None
-
-
-def _sources(node: Node, graph: Graph) -> list[Source]:
+def sources_of(node: Node, graph: Graph) -> list[Source]:
+    """The node's inputs as its kernel sees them."""
     names = kernel_names(node.inputs, graph.constants)
     return [
         Source(parameter, graph.values[name], name in graph.constants)
@@ -67,263 +45,24 @@ def _sources(node: Node, graph: Graph) -> list[Source]:
     ]
 
 
-def _parameters(sources: Sequence[Source], value: Value, *, restrict: bool) -> tuple[Parameter, ...]:
-    mark = " __restrict__" if restrict else ""
+def parameters_of(
+    sources: Sequence[Source], value: Value, types: Mapping[str, str], mark: str = ""
+) -> tuple[Parameter, ...]:
+    """`int batch`, a pointer an input, and `y`; `types`: the target's spelling of each element type."""
     pointers = {
-        source.parameter: Parameter(f"const {CPP_TYPES[source.value.dtype]}*{mark}", source.parameter)
+        source.parameter: Parameter(f"const {types[source.value.dtype]}*{mark}", source.parameter)
         for source in sources
     }
-    return (Parameter("int", "batch"), *pointers.values(), Parameter(f"{CPP_TYPES[value.dtype]}*{mark}", "y"))
+    return (Parameter("int", "batch"), *pointers.values(), Parameter(f"{types[value.dtype]}*{mark}", "y"))
 
 
-def _pointwise(node: Node, graph: Graph, largest_batch: int) -> Launch:
-    """A thread computes neighbours along the innermost axis; 16 bytes of output where the extent allows it."""
-    value, sources = node.value, _sources(node, graph)
-    extent = value.shape[value.inner_axis] if value.inner_axis else 1
-    lanes = tiles.vector_width(extent, ITEM_BYTES[value.dtype])
-    body = pointwise_body(node.epilogue, value, sources, lanes)
-    items = value.elements // value.shape[0] // lanes
-    involved = [value, *(source.value for source in sources)]
-    large = any(v.elements // graph.batch * largest_batch >= LARGEST_INT for v in involved)
-    lines = _position_lines(value, items, lanes, body.uses, "std::int64_t" if large else "int")
-    lines += body.before
-    result_type = CPP_TYPES[value.dtype]
-    if lanes == 1:
-        lines += [*body.inside, f"y[i] = cnngen::from_float<{result_type}>({body.result});"]
-    else:
-        lines += [
-            f"float out[{lanes}];",
-            "#pragma unroll",
-            f"for (int lane = 0; lane < {lanes}; ++lane) {{",
-            *body.inside,
-            f"out[lane] = {body.result};",
-            "}",
-            f"cnngen::store(y + i * {lanes}, cnngen::from_float<{result_type}>(out));",
-        ]
-    # Without __restrict__: a step may write over its input where nobody reads that again.
-    kernel = Kernel(
-        _parameters(sources, value, restrict=False),
-        POINTWISE_THREADS,
-        tuple(lines),
-        ("functions.cuh", "vector.cuh"),
-    )
-    return Launch(kernel, items)
-
-
-def _position_lines(value: Value, items: int, lanes: int, uses: frozenset[int], integer: str) -> list[str]:
-    """From the thread's number to the coordinates that the body names."""
-    names = coordinate_names(len(value.shape))
-    block = f"blockIdx.x * {POINTWISE_THREADS} + threadIdx.x"
-    if integer == "int":
-        lines = [f"const int i = static_cast<int>({block});"]
-    else:
-        lines = [
-            f"const {integer} i = static_cast<{integer}>(blockIdx.x) * {POINTWISE_THREADS} + threadIdx.x;"
-        ]
-    limit = (
-        "batch" if items == 1 else f"batch * {items}" if integer == "int" else f"{integer}{{batch}} * {items}"
-    )
-    lines.append(f"if (i >= {limit}) return;")
-    stride = 1
-    for axis in reversed(value.axes):
-        extent = value.shape[axis] // (lanes if axis == value.inner_axis else 1)
-        scale = f" * {lanes}" if axis == value.inner_axis and lanes > 1 else ""
-        if axis in uses:
-            place = "i" if stride == 1 else f"i / {stride}"
-            lines.append(f"const {integer} {names[axis]} = {place}{f' % {extent}' if axis else ''}{scale};")
-        stride *= extent if axis else 1
-    return lines
-
-
-def _epilogue_lines(node: Node, sources: Sequence[Source], lanes: int) -> list[str]:
-    """A lambda that finishes `lanes` channels of a pixel in registers; none where there is nothing to do."""
-    if node.epilogue == ACC:
-        return []
-    # An output that is declared NCHW lies like one of NHWC here (it is one pixel, or one channel).
-    body = pointwise_body(node.epilogue, replace(node.value, layout="NHWC"), sources, lanes, acc="acc")
-    arguments = [
-        f"float (&acc)[{lanes}]",
-        *(f"int {name}" if axis in body.uses else "int" for axis, name in enumerate(coordinate_names(4))),
-    ]
-    lines = [f"const auto epilogue = [&]({', '.join(arguments)}) {{", *body.before]
-    if lanes == 1:
-        lines += [*body.inside, f"acc[0] = {body.result};"]
-    else:
-        lines += [
-            "#pragma unroll",
-            f"for (int lane = 0; lane < {lanes}; ++lane) {{",
-            *body.inside,
-            f"acc[lane] = {body.result};",
-            "}",
-        ]
-    return [*lines, "};"]
-
-
-def _aggregate(fields: Mapping[str, object]) -> str:
+def aggregate(fields: Mapping[str, object]) -> str:
+    """A designated initialiser."""
     return "{" + ", ".join(f".{name} = {value}" for name, value in fields.items()) + "}"
 
 
-def _call(function: str, arguments: Sequence[str], node: Node) -> str:
-    more = [] if node.epilogue == ACC else ["epilogue"]
-    return f"cnngen::{function}({', '.join([*arguments, *more])});"
-
-
-def _tile_line(tile: tiles.Tile) -> str:
-    fields = {"v": tile.v, "tw": tile.tw, "th": tile.th, "threads": tile.threads}
-    return f"constexpr cnngen::Tile tile = {_aggregate(fields)};"
-
-
-def _window_lines(x: Value, y: Value, kernel: tuple[int, int], op: Conv | Pool) -> list[str]:
-    top, left, bottom, right = op.padding
-    fields: dict[str, int] = {
-        "c": x.shape[1],
-        "h": x.shape[2],
-        "w": x.shape[3],
-        "oh": y.shape[2],
-        "ow": y.shape[3],
-        "r": kernel[0],
-        "s": kernel[1],
-    }
-    optional = {
-        "stride_h": (op.stride[0], 1),
-        "stride_w": (op.stride[1], 1),
-        "dilation_h": (op.dilation[0], 1),
-        "dilation_w": (op.dilation[1], 1),
-        "pad_top": (top, 0),
-        "pad_left": (left, 0),
-        "pad_bottom": (bottom, 0),
-        "pad_right": (right, 0),
-    }
-    fields |= {name: number for name, (number, default) in optional.items() if number != default}
-    return [f"constexpr cnngen::WindowShape shape = {_aggregate(fields)};"]
-
-
-def _depthwise(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
-    x, w, sources = graph.values[node.inputs[0]], graph.values[node.inputs[1]], _sources(node, graph)
-    out = (node.value.shape[2], node.value.shape[3])
-    tile = tiles.window_tile(batch, x.shape[1], (w.shape[2], w.shape[3]), out, ITEM_BYTES[x.dtype])
-    lines = [
-        *_window_lines(x, node.value, (w.shape[2], w.shape[3]), op),
-        _tile_line(tile),
-        *_epilogue_lines(node, sources, tile.v),
-        _call(
-            f"depthwise<{CPP_TYPES[x.dtype]}, tile, shape>",
-            ["batch", sources[0].parameter, sources[1].parameter, "y"],
-            node,
-        ),
-    ]
-    kernel = Kernel(
-        _parameters(sources, node.value, restrict=True), tile.threads, tuple(lines), ("depthwise.cuh",)
-    )
-    return Launch(kernel, tiles.window_items(tile, x.shape[1], out))
-
-
-def _pool(node: Node, op: Pool, graph: Graph, batch: int) -> Launch:
-    x, sources = graph.values[node.inputs[0]], _sources(node, graph)
-    out = (node.value.shape[2], node.value.shape[3])
-    tile = tiles.window_tile(batch, x.shape[1], op.kernel, out, ITEM_BYTES[x.dtype])
-    template = f"{CPP_TYPES[x.dtype]}, tile, shape"
-    function = f"max_pool<{template}>"
-    if op.kind == "avg":
-        function = f"avg_pool<{template}, /*count_include_pad=*/{str(op.count_include_pad).lower()}>"
-    lines = [
-        *_window_lines(x, node.value, op.kernel, op),
-        _tile_line(tile),
-        *_epilogue_lines(node, sources, tile.v),
-        _call(function, ["batch", sources[0].parameter, "y"], node),
-    ]
-    kernel = Kernel(
-        _parameters(sources, node.value, restrict=True), tile.threads, tuple(lines), ("pool.cuh",)
-    )
-    return Launch(kernel, tiles.window_items(tile, x.shape[1], out))
-
-
-def _grouped(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
-    x, w, sources = graph.values[node.inputs[0]], graph.values[node.inputs[1]], _sources(node, graph)
-    out = (node.value.shape[2], node.value.shape[3])
-    tile = tiles.grouped_conv_tile(batch, w.shape[0], op.groups, out, ITEM_BYTES[x.dtype])
-    fields = {
-        "c": x.shape[1],
-        "h": x.shape[2],
-        "w": x.shape[3],
-        "k": w.shape[0],
-        "oh": out[0],
-        "ow": out[1],
-        "r": w.shape[2],
-        "s": w.shape[3],
-        "groups": op.groups,
-        "stride_h": op.stride[0],
-        "stride_w": op.stride[1],
-        "dilation_h": op.dilation[0],
-        "dilation_w": op.dilation[1],
-        "pad_top": op.padding[0],
-        "pad_left": op.padding[1],
-    }
-    lines = [
-        f"constexpr cnngen::ConvShape shape = {_aggregate(fields)};",
-        _tile_line(tile),
-        *_epilogue_lines(node, sources, tile.v),
-        _call(
-            f"grouped_conv<{CPP_TYPES[x.dtype]}, tile, shape>",
-            ["batch", sources[0].parameter, sources[1].parameter, "y"],
-            node,
-        ),
-    ]
-    kernel = Kernel(
-        _parameters(sources, node.value, restrict=True), tile.threads, tuple(lines), ("grouped_conv.cuh",)
-    )
-    return Launch(kernel, tiles.window_items(tile, w.shape[0], out))
-
-
-def _global_pool(node: Node, graph: Graph, batch: int) -> Launch:
-    x, sources = graph.values[node.inputs[0]], _sources(node, graph)
-    _, c, h, w = x.shape
-    tile = tiles.reduce_tile(batch, c, h * w, ITEM_BYTES[x.dtype])
-    lines = [
-        f"constexpr cnngen::ReduceShape shape = {_aggregate({'c': c, 'h': h, 'w': w})};",
-        f"constexpr cnngen::ReduceTile tile = {_aggregate(vars(tile))};",
-        *_epilogue_lines(node, sources, tile.v),
-        _call(
-            f"reduce<{CPP_TYPES[x.dtype]}, tile, shape, cnngen::Reduction::mean>",
-            ["batch", sources[0].parameter, "y"],
-            node,
-        ),
-    ]
-    kernel = Kernel(
-        _parameters(sources, node.value, restrict=True), tile.threads, tuple(lines), ("reduce.cuh",)
-    )
-    return Launch(kernel, tiles.reduce_blocks(tile, c), whole_blocks=True)
-
-
-def _softmax(node: Node, op: Softmax, graph: Graph) -> Launch:
-    x, sources = graph.values[node.inputs[0]], _sources(node, graph)
-    place = x.axes.index(op.axis)
-    outer = _product(x, x.axes[1:place])
-    inner = _product(x, x.axes[place + 1 :])
-    length = x.shape[op.axis]
-    element = CPP_TYPES[x.dtype]
-    rows = "batch" if outer == 1 else f"batch * {outer}"
-    if inner == 1:
-        tile = tiles.softmax_tile(length, ITEM_BYTES[x.dtype])
-        fields = {"v": tile.v, "lanes": tile.lanes, "threads": tile.threads}
-        lines = [
-            f"constexpr cnngen::SoftmaxShape shape = {_aggregate({'c': length})};",
-            f"constexpr cnngen::SoftmaxTile tile = {_aggregate(fields)};",
-            f"cnngen::softmax<{element}, tile, shape>({rows}, {sources[0].parameter}, y);",
-        ]
-        threads, items = tile.threads, outer * tile.lanes
-    else:
-        v = tiles.vector_width(inner, ITEM_BYTES[x.dtype])
-        lines = [
-            f"constexpr cnngen::StridedSoftmaxShape shape = {_aggregate({'axis': length, 'inner': inner})};",
-            f"cnngen::softmax_strided<{element}, {v}, shape>({rows}, {sources[0].parameter}, y);",
-        ]
-        threads, items = POINTWISE_THREADS, outer * (inner // v)
-    kernel = Kernel(_parameters(sources, node.value, restrict=True), threads, tuple(lines), ("softmax.cuh",))
-    return Launch(kernel, items)
-
-
-def _product(value: Value, axes: Sequence[int]) -> int:
+def product(value: Value, axes: Sequence[int]) -> int:
+    """How many elements these axes of a value span."""
     result = 1
     for axis in axes:
         result *= value.shape[axis]

@@ -96,8 +96,8 @@ def project_files(plan: Plan, spec_hash: str, interface_hash: str) -> dict[str, 
         f"include/{name}/{name}.hpp": render("network.hpp.j2", outside),
         "src/bindings.cpp": render("bindings.cpp.j2", outside),
         "src/network.cu": render("network.cu.j2", whole),
-        "src/kernels.cuh": render("kernels.cuh.j2", inside),
-        "src/kernels.cu": render("kernels.cu.j2", inside),
+        "src/kernels.cuh": render("cuda/kernels.cuh.j2", inside),
+        "src/kernels.cu": render("cuda/kernels.cu.j2", inside),
     }
     return _formatted(files)
 

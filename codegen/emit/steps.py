@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from cnngen.codegen.emit.cpp import CPP_TYPES, float_text, quoted
-from cnngen.codegen.emit.kernels import Kernel, kernel_of
+from cnngen.codegen.emit.cuda_kernels import kernel_of
+from cnngen.codegen.emit.kernels import Kernel
 from cnngen.codegen.emit.views import (
     BufferView,
     ForwardView,
