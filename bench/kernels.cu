@@ -16,11 +16,11 @@
 #include <functional>
 #include <vector>
 
-#include "cnngen/kernels/depthwise.cuh"
-#include "cnngen/kernels/functions.cuh"
-#include "cnngen/kernels/pool.cuh"
-#include "cnngen/kernels/reduce.cuh"
-#include "cnngen/kernels/softmax.cuh"
+#include "cnngen/cuda/kernels/depthwise.cuh"
+#include "cnngen/cuda/kernels/functions.cuh"
+#include "cnngen/cuda/kernels/pool.cuh"
+#include "cnngen/cuda/kernels/reduce.cuh"
+#include "cnngen/cuda/kernels/softmax.cuh"
 
 namespace {
 

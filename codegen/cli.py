@@ -234,7 +234,7 @@ def _write_depfile(path: Path, project: Path, spec: Path) -> None:
     network = load_spec(spec)
     inputs = [spec.resolve(), *([spec.resolve().parent / network.weights] if network.weights else [])]
     inputs += sorted(Path(__file__).resolve().parent.rglob("*.py")) + sorted(
-        (RUNTIME / "templates").glob("*.j2")
+        (RUNTIME / "templates").rglob("*.j2")
     )
     names = [str(name).replace(" ", "\\ ") for name in (project.resolve() / "CMakeLists.txt", *inputs)]
     path.write_text(f"{names[0]}: " + " \\\n  ".join(names[1:]) + "\n")

@@ -1,6 +1,6 @@
 """Every function that a pointwise expression may call: its meaning in numpy and its spelling in C++.
 
-Activations follow ONNX's definitions; the C++ ones live in `include/cnngen/kernels/functions.cuh`.
+Activations follow ONNX's definitions; the C++ ones live in `include/cnngen/cuda/kernels/functions.cuh`.
 """
 
 from __future__ import annotations

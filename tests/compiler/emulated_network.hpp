@@ -8,9 +8,9 @@
 #include <cmath>
 #include <utility>
 
-#include "cnngen/kernels/functions.cuh"
-#include "cnngen/kernels/vector.cuh"
-#include "cnngen/model.hpp"
+#include "cnngen/cuda/kernels/functions.cuh"
+#include "cnngen/cuda/kernels/vector.cuh"
+#include "cnngen/cuda/model.hpp"
 
 // What nvcc knows by itself.
 #undef __launch_bounds__

@@ -7,12 +7,12 @@
 #include <cmath>
 #include <limits>
 
-#include "cnngen/kernels/depthwise.cuh"
-#include "cnngen/kernels/functions.cuh"
-#include "cnngen/kernels/grouped_conv.cuh"
-#include "cnngen/kernels/pool.cuh"
-#include "cnngen/kernels/reduce.cuh"
-#include "cnngen/kernels/softmax.cuh"
+#include "cnngen/cuda/kernels/depthwise.cuh"
+#include "cnngen/cuda/kernels/functions.cuh"
+#include "cnngen/cuda/kernels/grouped_conv.cuh"
+#include "cnngen/cuda/kernels/pool.cuh"
+#include "cnngen/cuda/kernels/reduce.cuh"
+#include "cnngen/cuda/kernels/softmax.cuh"
 
 namespace checks {
 

@@ -1,11 +1,11 @@
 // The kernels as generated code calls them: compiled by test_kernels.py for a GPU, never run. Each line below the
 // macros is one __global__ kernel; the test counts them, and allows no spill.
-#include "cnngen/kernels/depthwise.cuh"
-#include "cnngen/kernels/functions.cuh"
-#include "cnngen/kernels/grouped_conv.cuh"
-#include "cnngen/kernels/pool.cuh"
-#include "cnngen/kernels/reduce.cuh"
-#include "cnngen/kernels/softmax.cuh"
+#include "cnngen/cuda/kernels/depthwise.cuh"
+#include "cnngen/cuda/kernels/functions.cuh"
+#include "cnngen/cuda/kernels/grouped_conv.cuh"
+#include "cnngen/cuda/kernels/pool.cuh"
+#include "cnngen/cuda/kernels/reduce.cuh"
+#include "cnngen/cuda/kernels/softmax.cuh"
 
 using namespace cnngen;
 using half = __half;

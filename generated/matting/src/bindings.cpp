@@ -4,8 +4,8 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
-#include "cnngen/device_plans.hpp"
-#include "cnngen/summary.hpp"
+#include "cnngen/cuda/device_plans.hpp"
+#include "cnngen/cuda/summary.hpp"
 
 namespace py = pybind11;
 

@@ -2,7 +2,7 @@
 //
 // matting: one short function a layer, in the order of the spec, and a straight-line forward that calls them.
 // N is the batch. Buffers and weights are named after the layers that write and read them.
-#include "cnngen/model.hpp"
+#include "cnngen/cuda/model.hpp"
 #include "kernels.cuh"
 
 namespace matting {

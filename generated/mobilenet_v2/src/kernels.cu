@@ -3,11 +3,11 @@
 // What mobilenet_v2 computes element by element, and the pools, reductions and grouped convolutions that it needs.
 #include "kernels.cuh"
 
-#include "cnngen/kernels/depthwise.cuh"
-#include "cnngen/kernels/functions.cuh"
-#include "cnngen/kernels/reduce.cuh"
-#include "cnngen/kernels/softmax.cuh"
-#include "cnngen/kernels/vector.cuh"
+#include "cnngen/cuda/kernels/depthwise.cuh"
+#include "cnngen/cuda/kernels/functions.cuh"
+#include "cnngen/cuda/kernels/reduce.cuh"
+#include "cnngen/cuda/kernels/softmax.cuh"
+#include "cnngen/cuda/kernels/vector.cuh"
 
 namespace mobilenet_v2::kernels {
 

@@ -3,10 +3,10 @@
 // What resnet50 computes element by element, and the pools, reductions and grouped convolutions that it needs.
 #include "kernels.cuh"
 
-#include "cnngen/kernels/functions.cuh"
-#include "cnngen/kernels/pool.cuh"
-#include "cnngen/kernels/reduce.cuh"
-#include "cnngen/kernels/vector.cuh"
+#include "cnngen/cuda/kernels/functions.cuh"
+#include "cnngen/cuda/kernels/pool.cuh"
+#include "cnngen/cuda/kernels/reduce.cuh"
+#include "cnngen/cuda/kernels/vector.cuh"
 
 namespace resnet50::kernels {
 

@@ -1,6 +1,6 @@
 // A network of four kernels, as generated code states one: scaled = a * weights, plus = b + 1 (by way of a padded
 // buffer).
-#include "cnngen/model.hpp"
+#include "cnngen/cuda/model.hpp"
 #include "fake_cuda.hpp"
 namespace fakenet {
 namespace {

@@ -12,7 +12,7 @@ from jinja2 import nodes
 
 from cnngen.codegen.emit.render import TEMPLATES, environment, render
 
-FILES = sorted(TEMPLATES.glob("*.j2"))
+FILES = sorted(TEMPLATES.rglob("*.j2"))
 SHAPE = {"Template", "Output", "TemplateData", "For", "If", "Name", "Getattr", "Const", "Keyword", "Operand"}
 # A choice between two words, an item, and filters that only arrange: each looked at below.
 LOOKED_AT = {"CondExpr", "Compare", "Getitem", "Filter"}
@@ -105,10 +105,10 @@ def test_an_unknown_variable_is_an_error() -> None:
         with pytest.raises(jinja2.UndefinedError):
             environment().from_string(source).render({})
     with pytest.raises(jinja2.UndefinedError):
-        render("kernels.cuh.j2", {"notice": "n", "name": "tiny"})
+        render("cuda/kernels.cuh.j2", {"notice": "n", "name": "tiny"})
 
 
 def test_every_template_is_used() -> None:
     emit = TEMPLATES.parent / "codegen" / "emit"
-    used = set(re.findall(r'"([\w.]+\.j2)"', "".join(path.read_text() for path in emit.glob("*.py"))))
-    assert used == {path.name for path in FILES}
+    used = set(re.findall(r'"([\w./]+\.j2)"', "".join(path.read_text() for path in emit.glob("*.py"))))
+    assert used == {path.relative_to(TEMPLATES).as_posix() for path in FILES}

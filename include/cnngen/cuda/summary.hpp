@@ -1,7 +1,7 @@
 // What a network is made of, for a person to read.
 #pragma once
 
-#include "cnngen/context.hpp"
+#include "cnngen/cuda/context.hpp"
 
 namespace cnngen {
 

@@ -7,8 +7,8 @@
 
 #include <cstring>
 
-#include "cnngen/pass.hpp"
-#include "cnngen/plan.hpp"
+#include "cnngen/cuda/pass.hpp"
+#include "cnngen/cuda/plan.hpp"
 
 namespace cnngen {
 

@@ -1,7 +1,7 @@
 // Proof without a GPU: every step of a network has a plan on a GPU that is only described.
 #pragma once
 
-#include "cnngen/network.hpp"
+#include "cnngen/cuda/network.hpp"
 
 namespace cnngen {
 

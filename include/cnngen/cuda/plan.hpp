@@ -7,9 +7,9 @@
 #include <mutex>
 #include <thread>
 
-#include "cnngen/cublaslt.hpp"
-#include "cnngen/cudnn.hpp"
-#include "cnngen/plan_folder.hpp"
+#include "cnngen/cuda/cublaslt.hpp"
+#include "cnngen/cuda/cudnn.hpp"
+#include "cnngen/cuda/plan_folder.hpp"
 
 namespace cnngen {
 

@@ -5,7 +5,7 @@
 #include <optional>
 #include <span>
 
-#include "cnngen/memory.hpp"
+#include "cnngen/cuda/memory.hpp"
 #include "cnngen/operation.hpp"
 
 namespace cnngen::lt {

@@ -5,8 +5,8 @@
 
 #include <chrono>
 
-#include "cnngen/model.hpp"
-#include "cnngen/modes.hpp"
+#include "cnngen/cuda/model.hpp"
+#include "cnngen/cuda/modes.hpp"
 #include "cnngen/weights.hpp"
 
 namespace cnngen {

@@ -2,7 +2,7 @@
 // and the staging for host data.
 #pragma once
 
-#include "cnngen/network.hpp"
+#include "cnngen/cuda/network.hpp"
 
 namespace cnngen {
 

@@ -5,7 +5,7 @@
 #include <span>
 #include <utility>
 
-#include "cnngen/check.hpp"
+#include "cnngen/cuda/check.hpp"
 #include "cnngen/operation.hpp"
 
 namespace cnngen::cudnn {

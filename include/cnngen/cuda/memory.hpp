@@ -3,7 +3,7 @@
 
 #include <utility>
 
-#include "cnngen/check.hpp"
+#include "cnngen/cuda/check.hpp"
 
 namespace cnngen {
 

@@ -7,7 +7,7 @@
 #include <iterator>
 #include <optional>
 
-#include "cnngen/cudnn_graph.hpp"
+#include "cnngen/cuda/cudnn_graph.hpp"
 
 namespace cnngen::cudnn {
 

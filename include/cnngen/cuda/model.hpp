@@ -1,7 +1,7 @@
 // What generated code says about its network, and the Pass that it walks. Light: generated code includes nothing else.
 #pragma once
 
-#include "cnngen/pass.hpp"
+#include "cnngen/cuda/pass.hpp"
 
 namespace cnngen {
 
