@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cnngen.spec.importing.draft import Draft, RefusalError, short
 from cnngen.spec.manifest import Array
-from cnngen.spec.onnx.draft import Draft, RefusalError
-from cnngen.spec.onnx.walk import Node, reshape_to, short
+from cnngen.spec.onnx.walk import Node, reshape_to
 
 
 def axes_within(axes: Sequence[int], rank: int) -> list[int]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from cnngen.spec.onnx.draft import Draft, RefusalError
+from cnngen.spec.importing.draft import Draft, RefusalError
 from cnngen.spec.onnx.walk import Node
 
 _LARGEST_SIDE = 1 << 20

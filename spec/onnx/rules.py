@@ -10,13 +10,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from cnngen.spec.importing.draft import Constant, Draft, Parameter, RefusalError, short
 from cnngen.spec.manifest import Array
 from cnngen.spec.onnx import movement
-from cnngen.spec.onnx.draft import Draft, Parameter, RefusalError
 from cnngen.spec.onnx.load import element_name
 from cnngen.spec.onnx.movement import axes_within
 from cnngen.spec.onnx.resize import resize, upsample
-from cnngen.spec.onnx.walk import Constant, Node, reshape_to, short
+from cnngen.spec.onnx.walk import Node, reshape_to
 
 Rule = Callable[[Node], Draft | Array]
 
@@ -258,9 +258,9 @@ def cast(node: Node) -> Draft:
 def erf(node: Node) -> Draft:
     """Erf, which `patterns` makes part of a gelu."""
     x = node.tensor()
-    name = node.walk.names.layer(node.proto.name, "erf", None)
+    name = node.walk.builder.names.layer(node.proto.name, "erf", None)
     layer = Draft(name, "erf", [x], x.shape, x.dtype, node=node.proto.name)
-    node.walk.layers.append(layer)
+    node.walk.builder.layers.append(layer)
     return layer
 
 

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
 from cnngen.spec.errors import ImportModelError, Problem
+from cnngen.spec.importing.draft import (
+    Builder,
+    Constant,
+    Draft,
+    Imported,
+    Parameter,
+    RefusalError,
+    Value,
+    short,
+)
+from cnngen.spec.importing.naming import Names, printable
 from cnngen.spec.manifest import Array
-from cnngen.spec.onnx.draft import Draft, Parameter, RefusalError, shape_of
 from cnngen.spec.onnx.load import Model
-from cnngen.spec.onnx.naming import Names, printable
 from cnngen.spec.types import Shape
 
 _NOT_CONSTANT = ("Random", "Bernoulli", "Multinomial")
@@ -23,40 +32,13 @@ _LARGEST = 1 << 28  # elements of an evaluated constant
 _MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
-@dataclass(frozen=True)
-class Imported:
-    """A model as drafted layers, in execution order.
-
-    nhwc: inputs and output layers whose user's array is NHWC
-    """
-
-    inputs: tuple[Draft, ...]
-    layers: tuple[Draft, ...]
-    outputs: tuple[Draft, ...]
-    names: Names
-    nhwc: frozenset[Draft] = frozenset()
-
-
-@dataclass(frozen=True)
-class Constant:
-    """A value known at import; `origin`: its name in the model."""
-
-    array: Array
-    origin: str | None = None
-
-
-Value = Constant | Draft
-
-
 @dataclass
 class Walk:
     """What is known so far."""
 
     model: Model
-    names: Names
-    batch: int
+    builder: Builder
     values: dict[str, Value]
-    layers: list[Draft] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -79,7 +61,7 @@ class Node:
     @property
     def batch(self) -> int:
         """The size of axis 0 of the network's inputs."""
-        return self.walk.batch
+        return self.walk.builder.batch
 
     def value(self, index: int) -> Value | None:
         """The input at a position; None where it is left out."""
@@ -165,14 +147,8 @@ class Node:
         named: bool = True,
     ) -> Draft:
         """Adds a layer. `named`: after the node; else after its op."""
-        fields, parameters = fields or {}, parameters or {}
-        shape = shape_of(op, fields, inputs, parameters, self.batch)
         node = self.proto.name if named else ""
-        origins = [parameter.origin for parameter in parameters.values()]
-        name = self.walk.names.layer(node, op, origins[0] if origins else None)
-        layer = Draft(name, op, list(inputs), shape, dtype or inputs[0].dtype, fields, parameters, node)
-        self.walk.layers.append(layer)
-        return layer
+        return self.walk.builder.draft(op, inputs, fields, parameters, dtype, node)
 
 
 def walk(model: Model) -> Imported:
@@ -186,7 +162,7 @@ def walk(model: Model) -> Imported:
     }
     batch = next(iter(inputs.values())).shape[0]
     values: dict[str, Value] = {name: Constant(array, name) for name, array in model.constants.items()}
-    state = Walk(model, names, batch, {**values, **inputs})
+    state = Walk(model, Builder(names, batch), {**values, **inputs})
     problems: list[Problem] = []
     broken: set[str] = set()  # what refused nodes would have made
     for position, proto in enumerate(model.nodes):
@@ -216,11 +192,6 @@ def walk(model: Model) -> Imported:
     if problems:
         raise ImportModelError(problems)
     return _finish(state, list(inputs.values()))
-
-
-def short(value: float) -> float:
-    """The shortest decimal that is the same float32: 0.009999999776 is 0.01."""
-    return float(str(np.float32(value)))
 
 
 def _step(node: Node) -> None:
@@ -293,31 +264,12 @@ def _finish(state: Walk, inputs: list[Draft]) -> Imported:
             continue
         if source.op == "input" or source in outputs:
             source = Draft(printable(name) or "output", "identity", [source], source.shape, source.dtype)
-            state.layers.append(source)
+            state.builder.layers.append(source)
         outputs.append(source)
-    return Imported(tuple(inputs), tuple(_needed(state.layers, outputs)), tuple(outputs), state.names)
-
-
-def _needed(layers: Iterable[Draft], outputs: Iterable[Draft]) -> list[Draft]:
-    wanted, stack = set(), list(outputs)
-    while stack:
-        draft = stack.pop()
-        if draft not in wanted:
-            wanted.add(draft)
-            stack.extend(draft.inputs)
-    return [layer for layer in layers if layer in wanted]
-
-
-def without_dead(imported: Imported) -> Imported:
-    """The layers that outputs depend on."""
-    return replace(imported, layers=tuple(_needed(imported.layers, imported.outputs)))
+    builder = state.builder
+    return Imported(tuple(inputs), tuple(builder.layers), tuple(outputs), builder.names).without_dead()
 
 
 def reshape_to(node: Node, source: Draft, target: Shape) -> Draft:
-    """`source` under another shape; nothing, a flatten or a reshape that keeps the batch free."""
-    if target == source.shape:
-        return source
-    if len(target) == 2 and target[0] == source.shape[0]:
-        return node.draft("flatten", [source], named=False)
-    free = [0 if target[0] == source.shape[0] else -1, *target[1:]]
-    return node.draft("reshape", [source], {"shape": free}, named=False)
+    """`source` under another shape."""
+    return node.walk.builder.reshape(source, target)

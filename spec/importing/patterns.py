@@ -6,8 +6,7 @@ import math
 from dataclasses import replace
 
 from cnngen.spec.errors import ImportModelError, Problem
-from cnngen.spec.onnx.draft import Draft, users
-from cnngen.spec.onnx.walk import Imported, without_dead
+from cnngen.spec.importing.draft import Draft, Imported, users
 from cnngen.spec.ops import ACTIVATIONS
 
 _FUNCTIONS = frozenset(str(cls.model_fields["op"].default) for cls in ACTIVATIONS)
@@ -25,7 +24,7 @@ def simplify(imported: Imported) -> Imported:
         _fold_activations,
         _fold_layouts,
     ):
-        imported = without_dead(rewrite(imported))
+        imported = rewrite(imported).without_dead()
     left = [layer for layer in imported.layers if layer.op == "erf"]
     if left:
         raise ImportModelError(
