@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from dataclasses import dataclass
 
 from cnngen.codegen import expr as ex
@@ -27,6 +28,7 @@ CUDNN_ACTIVATIONS = frozenset(
     }
 )
 CUBLASLT_ACTIVATIONS = frozenset({"relu", "gelu_tanh"})
+ONEDNN_ACTIVATIONS = CUDNN_ACTIVATIONS  # its post-ops
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,12 @@ def library_chain(node: Node, graph: Graph) -> tuple[ChainStep, ...] | None:
         return None
     if node.form == "cublaslt":
         return chain if _fits_cublaslt(chain, graph) else None
+    if node.form == "onednn":
+        return chain if _activates(chain, ONEDNN_ACTIVATIONS) else None
     exact = isinstance(node.op, Conv) and not node.op.tf32 and node.value.dtype == "float32"
     if exact and not _is_bias_and_relu(chain, graph):
         return None
-    return chain if all(step.operand or step.function in CUDNN_ACTIVATIONS for step in chain) else None
+    return chain if _activates(chain, CUDNN_ACTIVATIONS) else None
 
 
 def _chain(expr: Expr, node: Node, graph: Graph) -> tuple[ChainStep, ...] | None:
@@ -86,6 +90,10 @@ def _plain(load: Load, node: Node, graph: Graph) -> bool:
         and source.dtype == value.dtype
         and load.index == ex.broadcast_load(0, value.shape, rank).index
     )
+
+
+def _activates(chain: tuple[ChainStep, ...], known: Container[str]) -> bool:
+    return all(step.operand or step.function in known for step in chain)
 
 
 def _is_bias_and_relu(chain: tuple[ChainStep, ...], graph: Graph) -> bool:

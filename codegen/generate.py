@@ -55,7 +55,7 @@ def plan_spec(path: Path, dump_to: Path | None = None) -> Plan:
         )
     weights = load_weights(path.parent / spec.weights) if spec.weights is not None else {}
     check_weights(resolved, weights)
-    return make_plan(spec, weights, Roofline(), _dumper(spec, dump_to))
+    return make_plan(spec, weights, Roofline(), after=_dumper(spec, dump_to))
 
 
 def generate(path: Path, dump: Path | None = None) -> GeneratedProject:

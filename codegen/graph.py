@@ -22,7 +22,7 @@ Array: TypeAlias = "np.ndarray[Any, Any]"
 Shape: TypeAlias = tuple[int, ...]
 Layout: TypeAlias = Literal["NCHW", "NHWC", "packed", "RSCK"]
 
-LIBRARIES = ("cudnn", "cublaslt")  # the forms that are not kernels of our own
+LIBRARIES = ("cudnn", "cublaslt", "onednn")  # the forms that are not kernels of our own
 ITEM_BYTES: dict[DType, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 

@@ -11,6 +11,7 @@ from cnngen.codegen.graph import Array, Graph, Node
 from cnngen.codegen.lower import lower
 from cnngen.codegen.passes.assign_buffers import Arena, assign_buffers, is_view
 from cnngen.codegen.passes.plan_weights import PackedWeight, WeightTable, plan_weights
+from cnngen.codegen.targets import CUDA, Target
 from cnngen.spec.network import NetworkSpec
 
 
@@ -36,7 +37,9 @@ class BatchPlan:
 class Plan:
     """Everything that is decided."""
 
-    spec: NetworkSpec
+    spec: NetworkSpec  # as the user wrote it
+    target: Target
+    computed: NetworkSpec  # as the target computes it: with its types
     weights: WeightTable
     batches: tuple[BatchPlan, ...]
 
@@ -45,13 +48,15 @@ def make_plan(
     spec: NetworkSpec,
     weights: Mapping[str, Array],
     cost: Cost,
+    target: Target = CUDA,
     after: Callable[[str, Graph], None] = lambda _name, _graph: None,
 ) -> Plan:
-    """Lowers, rewrites and plans the network at each of its batch sizes."""
-    graphs = [passes.run(lower(spec, weights, batch), cost, after) for batch in spec.batch_sizes]
+    """Lowers, rewrites and plans the network for a target, at each of its batch sizes."""
+    computed = target.adapt(spec)
+    graphs = [passes.run(lower(computed, weights, batch), cost, target, after) for batch in spec.batch_sizes]
     table = plan_weights(graphs)
     batches = [
         BatchPlan(graph, assign_buffers(graph), places)
         for graph, places in zip(graphs, table.places, strict=True)
     ]
-    return Plan(spec, table, tuple(batches))
+    return Plan(spec, target, computed, table, tuple(batches))

@@ -140,7 +140,7 @@ class _View:
 
     def _lines(self, batch: BatchPlan, node: Node, title: str) -> tuple[str, ...]:
         match node.op, node.form:
-            case (Conv() as op, "cudnn"):
+            case (Conv() as op, form) if form in LIBRARIES:
                 return self._convolution(batch, node, op)
             case (MatMul() as op, _):
                 return self._matmul(batch, node, op)

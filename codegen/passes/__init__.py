@@ -14,11 +14,12 @@ from cnngen.codegen.passes.fuse_epilogues import fuse_epilogues
 from cnngen.codegen.passes.pad_channels import pad_channels
 from cnngen.codegen.passes.select_forms import select_forms
 from cnngen.codegen.passes.share_subexpressions import share_subexpressions
+from cnngen.codegen.targets import CUDA, Target
 
 Pass = Callable[[Graph], Graph]
 
 
-def pipeline(cost: Cost) -> tuple[tuple[str, Pass], ...]:
+def pipeline(cost: Cost, target: Target = CUDA) -> tuple[tuple[str, Pass], ...]:
     """Every rewrite with its name, in the order in which they run."""
     return (
         # First: what is known now must not look like work to anyone below.
@@ -29,18 +30,23 @@ def pipeline(cost: Cost) -> tuple[tuple[str, Pass], ...]:
         # After the folds, which make branches equal that were not; before anything picks forms for each copy.
         ("share_subexpressions", share_subexpressions),
         # Padding and fusion depend on what runs a step.
-        ("select_forms", select_forms),
+        ("select_forms", partial(select_forms, target=target)),
         # Before fusion, so that the padded copy merges with what writes it.
-        ("pad_channels", partial(pad_channels, cost=cost)),
+        ("pad_channels", partial(pad_channels, cost=cost, target=target)),
         ("fuse_epilogues", fuse_epilogues),
     )
 
 
-def run(graph: Graph, cost: Cost, after: Callable[[str, Graph], None] = lambda _name, _graph: None) -> Graph:
+def run(
+    graph: Graph,
+    cost: Cost,
+    target: Target = CUDA,
+    after: Callable[[str, Graph], None] = lambda _name, _graph: None,
+) -> Graph:
     """The graph after every rewrite; `after` sees each one's result (for --dump and tests)."""
     verify(graph)
     after("lower", graph)
-    for name, rewrite in pipeline(cost):
+    for name, rewrite in pipeline(cost, target):
         graph = rewrite(graph)
         verify(graph)
         after(name, graph)

@@ -15,13 +15,16 @@ from cnngen.codegen import expr as ex
 from cnngen.codegen.cost import ConvProblem, Cost
 from cnngen.codegen.expr import Coord, Expr, Float, Int, Load
 from cnngen.codegen.graph import ITEM_BYTES, Constant, Conv, Graph, Node, Pointwise, Value, unused
+from cnngen.codegen.targets import CUDA, Target
 
 
-def pad_channels(graph: Graph, cost: Cost) -> Graph:
+def pad_channels(graph: Graph, cost: Cost, target: Target = CUDA) -> Graph:
     """Each convolution by cuDNN whose input channels pay for being padded reads a padded copy of its input.
 
     `fuse_epilogues` then merges the copy with what writes the input, where that is pointwise.
     """
+    if not target.pads_channels:
+        return graph
     constants = dict(graph.constants)
     padded: dict[tuple[str, int], str] = {}
     nodes: list[Node] = []

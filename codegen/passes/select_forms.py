@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cnngen.codegen.graph import ITEM_BYTES, Constant, Conv, Graph, MatMul, Node, unused
+from cnngen.codegen.targets import CUDA, Target
 
 
-def select_forms(graph: Graph) -> Graph:
-    """CuDNN for dense convolutions, cuBLASLt for matmuls, kernels of our own for grouped convolutions."""
+def select_forms(graph: Graph, target: Target = CUDA) -> Graph:
+    """On a GPU cuDNN for dense convolutions, cuBLASLt for matmuls, kernels of our own for grouped convolutions.
+
+    On a CPU oneDNN for all of them.
+    """
     constants = dict(graph.constants)
-    nodes = [replace(node, form=_form(node, graph)) for node in graph.nodes]
+    form = _cpu_form if target.name == "cpu" else _cuda_form
+    nodes = [replace(node, form=form(node, graph)) for node in graph.nodes]
     for i, node in enumerate(nodes):
         filters = constants[node.inputs[1]] if node.form == "depthwise" else None
         if filters is not None and filters.value.layout != "RSCK":
@@ -22,7 +27,11 @@ def select_forms(graph: Graph) -> Graph:
     return graph.with_nodes(nodes, constants)
 
 
-def _form(node: Node, graph: Graph) -> str:
+def _cpu_form(node: Node, _graph: Graph) -> str:
+    return "onednn" if isinstance(node.op, Conv | MatMul) else node.form
+
+
+def _cuda_form(node: Node, graph: Graph) -> str:
     match node.op:
         case MatMul():
             return "cublaslt"
