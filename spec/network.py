@@ -11,20 +11,30 @@ from pydantic_core import PydanticCustomError
 from cnngen.spec.names import module_name
 from cnngen.spec.ops import Layer
 from cnngen.spec.ops.base import Name
-from cnngen.spec.types import DType, Model, Positive, Precision, PrecisionField, TensorLayout
+from cnngen.spec.types import (
+    ElementType,
+    Flag,
+    Model,
+    Positive,
+    Precision,
+    PrecisionField,
+    TensorLayout,
+)
 
 
 class _Tensor(Model):
     layout: TensorLayout = Field(
         default="NCHW", description="order of the user's array; NHWC needs four axes"
     )
-    dtype: DType = Field(default="float32", description="element type of the user's array")
+    dtype: ElementType = Field(default="float32", description="element type of the user's array")
 
 
 class InputSpec(_Tensor):
     """An input of the network. `shape` is [N, C, H, W] even where the layout, and so the array, is NHWC."""
 
-    shape: tuple[Positive, ...] = Field(min_length=2, description="[N, C, H, W], or [N, ...] of another rank")
+    shape: tuple[Positive, ...] = Field(
+        min_length=1, description="[N, C, H, W], or [N, ...] of another rank; a scalar is [1]"
+    )
 
     @model_validator(mode="after")
     def _nhwc_is_an_image(self) -> InputSpec:
@@ -85,6 +95,8 @@ def _batch_sizes(sizes: tuple[int, ...]) -> tuple[int, ...]:
 
 def _own_batch(data: dict[str, Any]) -> tuple[int, ...]:
     # there are no inputs here where they are wrong; the spec is refused for that
+    if not data.get("batched", True):
+        return (1,)
     return next(((tensor.shape[0],) for tensor in data.get("inputs", {}).values()), ())
 
 
@@ -98,6 +110,11 @@ class NetworkSpec(Model):
     precision: PrecisionField = Field(
         default=Precision(), description="storage type, or {storage, compute, tf32}; a layer may have its own"
     )
+    batched: Flag = Field(
+        default=True,
+        description="whether axis 0 of every input and output is the batch, whose items do not meet; "
+        "false: it is an axis like the others, and shapes are as they are",
+    )
     batch_sizes: Annotated[tuple[Positive, ...], Field(min_length=1), AfterValidator(_batch_sizes)] = Field(
         default_factory=_own_batch, description="a plan and a captured graph each; default: the inputs' own"
     )
@@ -108,3 +125,13 @@ class NetworkSpec(Model):
     outputs: tuple[OutputField, ...] = Field(
         default=(), description="layers to hand out; default: the last layer"
     )
+
+    @model_validator(mode="after")
+    def _batch_sizes_are_of_a_batch(self) -> NetworkSpec:
+        if not self.batched and self.batch_sizes != (1,):
+            raise PydanticCustomError(
+                "batched",
+                "batched: false says that there is no batch, so leave out batch_sizes, got {got}",
+                {"got": str(list(self.batch_sizes))},
+            )
+        return self

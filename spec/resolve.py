@@ -12,6 +12,12 @@ from cnngen.spec.ops.base import show
 from cnngen.spec.types import Shape
 
 
+_MIXES = (
+    "works along axis 0, the batch, whose items must not meet: take another axis, "
+    "or say batched: false where axis 0 is an axis like the others"
+)
+
+
 @dataclass(frozen=True)
 class WeightRef:
     """A tensor of the weight file."""
@@ -38,7 +44,7 @@ class ResolvedLayer:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A spec at one batch size.
+    """A spec at one batch size, which is 1 where the spec has no batch.
 
     shapes:  of every network input and every layer, by name
     outputs: of the network, in order; never empty
@@ -56,16 +62,19 @@ class Resolved:
 def resolve(spec: NetworkSpec, batch: int | None = None) -> Resolved:
     """Works out inputs, shapes and weights of every layer, with `batch` in axis 0 of each network input.
 
-    The default is the inputs' own. Raises SpecError with all problems: duplicate names, dangling inputs,
-    references to later layers, cycles, shapes that do not meet, weights used under two shapes, wrong outputs.
+    The default is the inputs' own; where the spec has no batch, shapes are the inputs' own. Raises SpecError with
+    all problems: duplicate names, dangling inputs, references to later layers, cycles, shapes that do not meet,
+    layers that mix the batch's items, weights used under two shapes, wrong outputs.
     """
     problems = _duplicates(spec) + _batches(spec)
     wired, wiring = _wire(spec)
     problems += wiring
-    own_batch = next(iter(spec.inputs.values())).shape[0]
-    n = own_batch if batch is None else batch
+    own_batch = next(iter(spec.inputs.values())).shape[0] if spec.batched else 1
+    n = own_batch if batch is None or not spec.batched else batch
 
-    shapes: dict[str, Shape] = {name: (n, *tensor.shape[1:]) for name, tensor in spec.inputs.items()}
+    shapes: dict[str, Shape] = {
+        name: (n, *tensor.shape[1:]) if spec.batched else tensor.shape for name, tensor in spec.inputs.items()
+    }
     layers: list[ResolvedLayer] = []
     weights: dict[str, WeightRef] = {}
     users: dict[str, str] = {}
@@ -75,13 +84,15 @@ def resolve(spec: NetworkSpec, batch: int | None = None) -> Resolved:
         if inputs is None or any(name not in shapes for name in inputs):
             continue
         input_shapes = tuple(shapes[name] for name in inputs)
-        rule_inputs = input_shapes or ((n,),)
+        rule_inputs = input_shapes or ((n,) if spec.batched else (),)
         try:
             shape = layer.output_shape(rule_inputs)
         except ShapeError as error:
             got = ", ".join(f"{name!r} {show(shapes[name])}" for name in inputs)
             problems.append(Problem(f"{layer.op}: {error}; input: {got}", layer=layer.name))
             continue
+        if spec.batched and layer.mixes_items(rule_inputs):
+            problems.append(Problem(f"{layer.op}: {_MIXES}", layer=layer.name))
         parameters = {
             role: WeightRef(layer.weight_name(role), size)
             for role, size in layer.parameters(rule_inputs).items()
@@ -126,10 +137,14 @@ def _duplicates(spec: NetworkSpec) -> list[Problem]:
 
 def _batches(spec: NetworkSpec) -> list[Problem]:
     sizes = {name: tensor.shape[0] for name, tensor in spec.inputs.items()}
-    if len(set(sizes.values())) == 1:
+    if not spec.batched or len(set(sizes.values())) == 1:
         return []
     got = ", ".join(f"{name!r} {size}" for name, size in sizes.items())
-    return [Problem(f"axis 0 of every input is the batch and must be the same, got {got}", field="inputs")]
+    message = (
+        f"axis 0 of every input is the batch and must be the same, got {got}; "
+        "say batched: false where it is an axis like the others"
+    )
+    return [Problem(message, field="inputs")]
 
 
 def _wire(spec: NetworkSpec) -> tuple[dict[str, tuple[str, ...] | None], list[Problem]]:
@@ -254,8 +269,8 @@ def _check_outputs(
             text = f"output {output.layer!r} is listed twice"
         elif output.layer in shapes:
             shape = shapes[output.layer]
-            if shape[0] != batch:
-                text = f"output {output.layer!r} has shape {show(shape)}: axis 0 must be the batch, {batch}"
+            if spec.batched and shape[0] != batch:
+                text = f"output {output.layer!r} has shape {show(shape)}: axis 0 must be the batch, {batch}, or say batched: false"
             elif output.layout == "NHWC" and len(shape) != 4:
                 text = f"output {output.layer!r} has shape {show(shape)}: layout NHWC needs [N, C, H, W]"
         seen.add(output.layer)

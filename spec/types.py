@@ -8,6 +8,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from pydantic_core import PydanticCustomError
 
 DType = Literal["float32", "float16", "bfloat16"]
+ElementType = Literal["float32", "float16", "bfloat16", "int32", "int64", "uint8", "bool"]
+"""What a user's array and the result of `cast` may hold; what is computed with is a `DType`."""
 TensorLayout = Literal["NCHW", "NHWC"]
 Shape = tuple[int, ...]
 
@@ -62,24 +64,36 @@ def _pair(value: object) -> object:
     return tuple(value)
 
 
-def _sides(value: object, also: str = "") -> object:
-    """1 -> (1, 1, 1, 1); [h, w] -> (h, w, h, w); [top, left, bottom, right] as it is."""
+def _sides(value: object, also: str = "", spatial: int = 2) -> object:
+    """1 -> (1, 1, 1, 1); [h, w] -> (h, w, h, w); [top, left, bottom, right] as it is; [left, right] in 1-d."""
     items = [value] if isinstance(value, int) else value
     if (
         isinstance(items, (list, tuple))
-        and len(items) in (1, 2, 4)
+        and len(items) in {1, spatial, 2 * spatial}
         and all(type(item) is int and item >= 0 for item in items)
     ):
-        return tuple(items) * (4 // len(items))
+        return tuple(items) * (2 * spatial // len(items))
+    also = f", {also}" if also else ""
+    forms = (
+        f"{also} or [left, right]"
+        if spatial == 1
+        else f", [height, width]{also} or [top, left, bottom, right]"
+    )
     raise PydanticCustomError(
-        "sides",
-        "expected a number, [height, width]{also} or [top, left, bottom, right], none negative, got {got}",
-        {"got": _show(value), "also": also},
+        "sides", "expected a number{forms}, none negative, got {got}", {"got": _show(value), "forms": forms}
     )
 
 
 def _sides_or_same(value: object) -> object:
-    return value if value in ("same", "same_lower") else _sides(value, ', "same", "same_lower"')
+    return value if value in ("same", "same_lower") else _sides(value, '"same", "same_lower"')
+
+
+def _sides1(value: object) -> object:
+    return _sides(value, spatial=1)
+
+
+def _sides1_or_same(value: object) -> object:
+    return value if value in ("same", "same_lower") else _sides(value, '"same", "same_lower"', spatial=1)
 
 
 def _show(value: object) -> str:
@@ -96,6 +110,11 @@ Size2 = Annotated[
 ]
 """(height, width), each at least 1; one number means both."""
 
+Pair0 = Annotated[
+    tuple[NonNegative, NonNegative], BeforeValidator(_pair), WithJsonSchema({"anyOf": _numbers(2, minimum=0)})
+]
+"""(height, width), each at least 0; one number means both."""
+
 Sides = Annotated[
     tuple[NonNegative, NonNegative, NonNegative, NonNegative],
     BeforeValidator(_sides),
@@ -110,3 +129,20 @@ Padding = Annotated[
 ]
 """(top, left, bottom, right), or "same": ceil(size / stride) outputs, an odd row or column of zeros at the
 end ("same_lower": at the beginning)."""
+
+Size1 = Positive
+"""A length, at least 1."""
+
+Sides1 = Annotated[
+    tuple[NonNegative, NonNegative],
+    BeforeValidator(_sides1),
+    WithJsonSchema({"anyOf": _numbers(2, minimum=0)}),
+]
+"""(left, right)."""
+
+Padding1 = Annotated[
+    tuple[NonNegative, NonNegative] | Literal["same", "same_lower"],
+    BeforeValidator(_sides1_or_same),
+    WithJsonSchema({"anyOf": [*_numbers(2, minimum=0), {"enum": ["same", "same_lower"]}]}),
+]
+"""(left, right), or as in `Padding`."""

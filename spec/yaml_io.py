@@ -78,7 +78,9 @@ def dump_spec(spec: NetworkSpec) -> str:
         fields = {"shape": list(tensor.shape), "layout": tensor.layout, "dtype": tensor.dtype}
         lines.append(f"  {_text(name)}: {_flow(fields)}")
     lines.append(f"precision: {_flow(_short_precision(spec.precision))}")
-    if spec.batch_sizes != (next(iter(spec.inputs.values())).shape[0],):
+    if not spec.batched:
+        lines.append("batched: false")
+    elif spec.batch_sizes != (next(iter(spec.inputs.values())).shape[0],):
         lines.append(f"batch_sizes: {_flow(list(spec.batch_sizes))}")
     if spec.weights is not None:
         lines.append(f"weights: {_text(spec.weights)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
@@ -66,11 +65,18 @@ class LayerBase(Model):
         return (self.min_inputs, self.max_inputs)
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-        """The output's logical shape. A layer without inputs is given `[(batch,)]`.
+        """The output's logical shape. A layer without inputs is given `[(batch,)]`, or `[()]` where nothing is batched.
 
         Raises ShapeError when the inputs do not fit.
         """
         raise NotImplementedError
+
+    def mixes_items(self, inputs: Sequence[Shape]) -> bool:  # noqa: ARG002 (for the layers that may)
+        """Whether it works along axis 0 or moves it, so that the items of a batch would meet.
+
+        `inputs` has passed `output_shape`. Such a layer is refused where axis 0 is the batch.
+        """
+        return False
 
     def parameters(self, inputs: Sequence[Shape]) -> dict[str, Shape]:  # noqa: ARG002 (for the layers with weights)
         """The weights that the layer reads: role -> shape. `inputs` has passed `output_shape`."""
@@ -98,69 +104,23 @@ def axis_of(axis: int, shape: Shape, first: int = 0) -> int:
     rank = len(shape)
     positive = axis + rank if axis < 0 else axis
     if not first <= positive < rank:
-        what = "axis 0 is the batch" if positive == 0 else f"{show(shape)} has axes {first} to {rank - 1}"
-        raise ShapeError(f"axis {axis} is not possible: {what}")
+        raise ShapeError(f"axis {axis} is not possible: {show(shape)} has axes {first} to {rank - 1}")
     return positive
 
 
-def same_padding(size: int, kernel: int, stride: int, dilation: int, lower: bool) -> tuple[int, int]:
-    """Zeros before and after for ceil(size / stride) windows; an odd one goes after (`lower`: before)."""
-    total = max(0, (math.ceil(size / stride) - 1) * stride + dilation * (kernel - 1) + 1 - size)
-    small, large = total // 2, total - total // 2
-    return (large, small) if lower else (small, large)
+def axes_of(axes: Sequence[int], shape: Shape) -> tuple[int, ...]:
+    """`axes` counted from the front, in order, or ShapeError."""
+    found = sorted(axis_of(axis, shape) for axis in axes)
+    if len(set(found)) != len(found):
+        raise ShapeError(f"axes {show(tuple(axes))} name an axis of {show(shape)} twice")
+    return tuple(found)
 
 
-Pads = tuple[int, int, int, int]
-
-
-def window_pads(
-    padding: Pads | str,
-    shape: Shape,
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    dilation: tuple[int, int],
-) -> Pads:
-    """The padding in pixels as (top, left, bottom, right), with "same" and "same_lower" worked out."""
-    if isinstance(padding, tuple):
-        return padding
-    _, _, h, w = image(shape)
-    lower = padding == "same_lower"
-    top, bottom = same_padding(h, kernel[0], stride[0], dilation[0], lower)
-    left, right = same_padding(w, kernel[1], stride[1], dilation[1], lower)
-    return (top, left, bottom, right)
-
-
-def windows(
-    size: int, kernel: int, stride: int, dilation: int, before: int, after: int, ceil: bool = False
-) -> int:
-    """How many windows fit along an axis (below 1: none); with `ceil` the last may end outside."""
-    room = size + before + after - dilation * (kernel - 1) - 1
-    if not ceil:
-        return room // stride + 1
-    count = -(-room // stride) + 1
-    return count - 1 if (count - 1) * stride >= size + before else count
-
-
-def window_shape(
-    shape: Shape,
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    dilation: tuple[int, int],
-    pads: Pads,
-    ceil: bool = False,
-) -> tuple[int, int]:
-    """Height and width after a sliding window, or ShapeError when it does not fit once."""
-    _, _, h, w = image(shape)
-    top, left, bottom, right = pads
-    out_h = windows(h, kernel[0], stride[0], dilation[0], top, bottom, ceil)
-    out_w = windows(w, kernel[1], stride[1], dilation[1], left, right, ceil)
-    if out_h < 1 or out_w < 1:
-        reach = f"{dilation[0] * (kernel[0] - 1) + 1}x{dilation[1] * (kernel[1] - 1) + 1}"
-        raise ShapeError(
-            f"a {reach} window does not fit into the padded input: {h + top + bottom}x{w + left + right}, "
-            f"{h}x{w} without padding"
-        )
-    return out_h, out_w
+def without(shape: Shape, axes: Sequence[int], *, keepdims: bool) -> Shape:
+    """The shape after `axes` (counted from the front) are reduced: of size 1, or gone; a scalar is [1]."""
+    if keepdims:
+        return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+    return tuple(size for axis, size in enumerate(shape) if axis not in axes) or (1,)
 
 
 def broadcast(a: Shape, b: Shape) -> Shape:

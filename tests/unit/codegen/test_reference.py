@@ -12,7 +12,7 @@ import pytest
 from cnngen.codegen.graph import Array
 from cnngen.codegen.ops import OPS as RULES
 from cnngen.spec.ops import OPS
-from cnngen.spec.ops.base import Pads
+from cnngen.spec.ops.window import Sizes
 
 helper = pytest.importorskip("onnx.helper")
 reference = pytest.importorskip("onnx.reference")
@@ -54,7 +54,7 @@ def window(rng: random.Random, *, pooled: bool) -> tuple[dict[str, Any], dict[st
     # ONNX's reference gives pools of auto_pad another shape than its specification.
     kind = "pads" if pooled else rng.choice(("same", "same_lower", "pads", "pads"))
     most = [k - 1 if pooled else 2 for k in kernel] * 2
-    pads: Pads = tuple(rng.randint(0, extent) for extent in most)  # type: ignore[assignment]
+    pads: Sizes = tuple(rng.randint(0, extent) for extent in most)  # type: ignore[assignment]
     fields = {"kernel": kernel, "stride": stride, "padding": kind if kind != "pads" else pads}
     attributes: dict[str, Any] = {"kernel_shape": kernel, "strides": stride}
     attributes |= (

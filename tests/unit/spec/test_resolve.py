@@ -136,13 +136,16 @@ def test_several_inputs() -> None:
         "layer 'a': the first layer has to say which input it reads: x, y"
     ]
     assert problems(spec(relu("a", input="x"), inputs=inputs | {"z": {"shape": [1, 3]}})) == [
-        "axis 0 of every input is the batch and must be the same, got 'x' 2, 'y' 2, 'z' 1"
+        "axis 0 of every input is the batch and must be the same, got 'x' 2, 'y' 2, 'z' 1; "
+        "say batched: false where it is an axis like the others"
     ]
 
 
 def test_outputs_are_batched_and_listed_once() -> None:
     fold = {"name": "fold", "op": "reshape", "shape": [-1, 8]}
-    assert problems(spec(fold)) == ["output 'fold' has shape [24, 8]: axis 0 must be the batch, 1"]
+    assert problems(spec(fold)) == [
+        "output 'fold' has shape [24, 8]: axis 0 must be the batch, 1, or say batched: false"
+    ]
     assert problems(spec(relu("a"), outputs=["a", "a"])) == ["output 'a' is listed twice"]
     flat = {"name": "flat", "op": "flatten"}
     assert problems(spec(flat, outputs=[{"layer": "flat", "layout": "NHWC"}])) == [
@@ -154,3 +157,27 @@ def test_a_layer_may_have_an_inputs_name_no_more_than_another_layers() -> None:
     assert problems(spec(relu("image", input="image")))[0] == (
         "layer 'image': layer 1 has the name of a network input; names must be unique"
     )
+
+
+def test_the_items_of_a_batch_do_not_meet() -> None:
+    layers = [{"name": "a", "op": "softmax", "axis": 0}, {"name": "b", "op": "reduce_sum", "axes": [0]}]
+    text = (
+        "works along axis 0, the batch, whose items must not meet: take another axis, "
+        "or say batched: false where axis 0 is an axis like the others"
+    )
+    assert problems(spec(*layers)) == [f"layer 'a': softmax: {text}", f"layer 'b': reduce_sum: {text}"]
+
+
+def test_without_a_batch_axis_0_is_like_the_others() -> None:
+    inputs = {"x": {"shape": [5]}, "y": {"shape": [4, 5], "dtype": "int64"}}
+    network = spec(
+        {"name": "sum", "op": "add", "inputs": ["x", "y"]},
+        {"name": "all", "op": "reduce_sum", "axes": [0, 1], "keepdims": False},
+        inputs=inputs,
+        batched=False,
+        outputs=["sum", "all"],
+    )
+    assert network.batch_sizes == (1,)
+    resolved = resolve(network, 7)
+    assert resolved.batch == 1
+    assert dict(resolved.shapes) == {"x": (5,), "y": (4, 5), "sum": (4, 5), "all": (1,)}

@@ -25,6 +25,13 @@ _padding = st.one_of(
     st.lists(st.integers(0, 2), min_size=4, max_size=4),
     st.sampled_from(["same", "same_lower"]),
 )
+_sides = _padding.filter(lambda padding: not isinstance(padding, str))
+_padding1 = st.one_of(
+    st.integers(0, 2),
+    st.lists(st.integers(0, 2), min_size=2, max_size=2),
+    st.sampled_from(["same", "same_lower"]),
+)
+_size1, _power = st.integers(1, 3), st.sampled_from([1.0, 2.0, 3.5])
 _real = st.floats(-4, 4, allow_nan=False)
 _activation = st.one_of(
     st.none(),
@@ -33,15 +40,63 @@ _activation = st.one_of(
     st.builds(lambda low, high: {"op": "clip", "min": low, "max": high}, st.floats(-4, 0), st.floats(0, 4)),
 )
 
+_POOL1D = {
+    "kernel": _size1,
+    "stride": _size1,
+    "padding": _padding1,
+    "dilation": _size1,
+    "ceil_mode": st.booleans(),
+}
+_POOL2D = {
+    "kernel": _size,
+    "stride": _size,
+    "padding": _padding,
+    "dilation": _size,
+    "ceil_mode": st.booleans(),
+}
+_REDUCTION = {"axes": st.lists(st.integers(1, 3), min_size=1, unique=True), "keepdims": st.booleans()}
+
 FIELDS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "conv2d": {
         "out_channels": st.integers(1, 3), "kernel": _size, "stride": _size, "padding": _padding,
         "dilation": _size, "bias": st.booleans(), "activation": _activation,
     },
+    "conv1d": {
+        "out_channels": st.integers(1, 3), "kernel": _size1, "stride": _size1, "padding": _padding1,
+        "dilation": _size1, "bias": st.booleans(), "activation": _activation,
+    },
+    "conv_transpose1d": {
+        "out_channels": st.integers(1, 3), "kernel": _size1, "stride": _size1, "output_padding": st.integers(0, 1),
+        "padding": _padding1.filter(lambda padding: not isinstance(padding, str)), "bias": st.booleans(),
+    },
+    "conv_transpose2d": {
+        "out_channels": st.integers(1, 3), "kernel": _size, "stride": _size, "padding": _sides,
+        "output_padding": st.integers(0, 1), "dilation": _size, "activation": _activation,
+    },
+    "matmul": {"transpose_a": st.booleans(), "transpose_b": st.booleans()},
     "linear": {"out_features": st.integers(1, 4), "bias": st.booleans(), "activation": _activation},
-    "max_pool2d": {"kernel": _size, "stride": _size, "padding": _padding, "ceil_mode": st.booleans()},
-    "avg_pool2d": {"kernel": _size, "stride": _size, "padding": _padding, "count_include_pad": st.booleans()},
-    "global_avg_pool": {"keepdims": st.booleans()},
+    **dict.fromkeys(("max_pool1d", "max_pool1d_indices"), _POOL1D),
+    **dict.fromkeys(("max_pool2d", "max_pool2d_indices"), _POOL2D),
+    "avg_pool1d": {**_POOL1D, "count_include_pad": st.booleans()},
+    "avg_pool2d": {**_POOL2D, "count_include_pad": st.booleans()},
+    "lp_pool1d": {**_POOL1D, "p": _power},
+    "lp_pool2d": {**_POOL2D, "p": _power},
+    "max_unpool1d": {"kernel": _size1, "stride": _size1},
+    "max_unpool2d": {"kernel": _size, "stride": _size, "padding": _sides},
+    **{key: {"output_size": _size1} for key in ("adaptive_avg_pool1d", "adaptive_max_pool1d")},
+    **{key: {"output_size": _size} for key in ("adaptive_avg_pool2d", "adaptive_max_pool2d")},
+    **{key: {"keepdims": st.booleans()} for key in ("global_avg_pool", "global_max_pool")},
+    "global_lp_pool": {"keepdims": st.booleans(), "p": _power},
+    "instance_norm": {"epsilon": st.floats(0, 1), "affine": st.booleans()},
+    "group_norm": {"groups": st.integers(1, 3), "affine": st.booleans()},
+    "layer_norm": {"axis": st.sampled_from([1, -1]), "affine": st.booleans(), "bias": st.booleans()},
+    "rms_norm": {"axis": st.sampled_from([1, -1]), "affine": st.booleans()},
+    "lrn": {"size": _size1, "alpha": _real, "beta": _real, "bias": _real},
+    "lp_norm": {"axis": st.sampled_from([1, -1]), "p": _power},
+    "log_softmax": {"axis": st.sampled_from([1, -1])},
+    "dfl": {"bins": st.integers(1, 3)},
+    **{op: _REDUCTION for op in OPS if op.startswith("reduce_")},
+    **{op: {"axis": st.integers(1, 3), "keepdims": st.booleans()} for op in ("argmax", "argmin")},
     "batch_norm": {"epsilon": st.floats(0, 1), "affine": st.booleans()},
     **{op: {} for op in PLAIN_ACTIVATIONS},
     "leaky_relu": {"slope": _real},
@@ -82,7 +137,9 @@ def specs(draw: st.DrawFn) -> NetworkSpec:
         layer |= {field: draw(values) for field, values in FIELDS[op].items() if draw(st.integers(0, 3))}
         layer |= {field: draw(values) for field, values in FIELDS[op].items() if _required(op, field)}
         known = [names[0], *(layer["name"] for layer in layers)]
-        if op == "concat":
+        if op == "matmul" or op.startswith("max_unpool"):
+            layer["inputs"] = draw(st.lists(st.sampled_from(known), min_size=2, max_size=2))
+        elif op == "concat":
             layer["inputs"] = draw(st.lists(st.sampled_from(known), min_size=2, max_size=3))
         elif op != "zeros" and draw(st.booleans()):
             layer["input"] = draw(st.sampled_from(known))

@@ -11,6 +11,7 @@ from textwrap import dedent
 import pytest
 
 from cnngen.spec import SpecError, dump_spec, load_spec, parse_spec
+from cnngen.spec.ops import OPS
 from cnngen.spec.yaml_nodes import is_plain, parse
 
 TINY = """\
@@ -91,10 +92,8 @@ def test_what_needs_quotes(text: str, plain: bool) -> None:
           "s.yaml:5:44: layer 'a': unknown field 'kernal' (did you mean 'kernel'?); allowed: name, op, input, inputs, "
           "out_channels, kernel, stride, padding, dilation, groups, weight, bias, activation, precision"]),
         ("{name: a, op: max_pool, kernel: 2}",
-         ["s.yaml:5:19: layer 'a': unknown op 'max_pool' (did you mean 'max_pool2d'?); allowed: conv2d, linear, "
-          "max_pool2d, avg_pool2d, global_avg_pool, batch_norm, relu, relu6, leaky_relu, clip, sigmoid, tanh, elu, "
-          "gelu, softplus, silu, hard_sigmoid, hard_swish, mish, prelu, identity, add, sub, mul, div, concat, upsample, "
-          "pad, flatten, reshape, transpose, softmax, zeros"]),
+         ["s.yaml:5:19: layer 'a': unknown op 'max_pool' (did you mean 'max_pool2d'?); allowed: "
+          + ", ".join(OPS)]),
         ("{name: a}", ["s.yaml:5:5: layer 'a': field 'op' is missing"]),
         ("conv", ["s.yaml:5:5: expected a mapping, got 'conv'"]),
         ("{name: a, op: conv2d, out_channels: '4', kernel: 3}",
@@ -133,7 +132,7 @@ def test_the_networks_problems_all_at_once() -> None:
         name: my-net
         inputs:
           x: {shape: [1, 3, "8", 8], layout: HWC}
-          1: {shape: [1]}
+          1: {shape: []}
         precision: fp16
         batch_sizes: [8, 8]
         weights: ../../etc/weights.safetensors
@@ -147,13 +146,13 @@ def test_the_networks_problems_all_at_once() -> None:
         "must come first; 'my_net' would do",
         "s.yaml:3:21: inputs.x.shape[2]: expected a whole number, got '8'",
         "s.yaml:3:38: inputs.x.layout: expected 'NCHW' or 'NHWC', got 'HWC' (did you mean 'NHWC'?)",
-        "s.yaml:4:14: inputs.z.shape: needs at least 2 entries, got [1]",
+        "s.yaml:4:14: inputs.z.shape: needs at least 1 entry, got []",
         "s.yaml:5:12: precision: expected 'float32', 'float16' or 'bfloat16', got 'fp16'",
         "s.yaml:6:14: batch_sizes: each batch size may stand once, got [8, 8]",
         "s.yaml:7:10: weights: expected a .safetensors, .manifest or .txt file in the spec's folder or below it, "
         "got '../../etc/weights.safetensors'",
-        "s.yaml:8:1: unknown field 'layer' (did you mean 'layers'?); allowed: name, inputs, precision, batch_sizes, "
-        "weights, layers, outputs",
+        "s.yaml:8:1: unknown field 'layer' (did you mean 'layers'?); allowed: name, inputs, precision, batched, "
+        "batch_sizes, weights, layers, outputs",
         "s.yaml:9:9: layers: needs at least 1 entry, got []",
         "s.yaml:10:14: outputs[1]: expected a layer's name or {layer: ..., layout: ..., dtype: ...}, got 3",
     ]  # fmt: skip
