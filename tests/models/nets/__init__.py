@@ -1,0 +1,1 @@
+"""Networks as torch modules whose state_dicts have their publishers' names."""
