@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from itertools import groupby
 from typing import Any
 
 from cnngen.spec.network import InputSpec, NetworkSpec, OutputSpec
@@ -42,10 +43,8 @@ def layer_reference() -> str:
         parts += [f"### {title}\n", _doc(model), _table(model)]
     parts += ["## Fields of every layer\n", _table(LayerBase)]
     parts += ["## Ops\n"]
-    for op, layer in OPS.items():
-        if op not in functions:
-            own = [field for field in layer.field_order() if field not in LayerBase.model_fields]
-            parts += [f"### {op}\n", _doc(layer), *([_table(layer, own)] if own else [])]
+    for fields, ops in groupby((op for op in OPS if op not in functions), lambda op: _own_table(OPS[op])):
+        parts += [*_described(list(ops)), *([fields] if fields else [])]
     parts += [
         "## Activations\n",
         "Layers of their own, and values of `activation:` in conv2d and linear: `relu`, or a mapping.\n",
@@ -56,6 +55,20 @@ def layer_reference() -> str:
     ]
     parts.append("\n".join(["| op | function | fields |", "|---|---|---|", *rows]) + "\n")
     return "\n".join(parts)
+
+
+def _own_table(layer: type[LayerBase]) -> str:
+    own = [field for field in layer.field_order() if field not in LayerBase.model_fields]
+    return _table(layer, own) if own else ""
+
+
+def _described(ops: list[str]) -> list[str]:
+    """The heading of ops whose fields are the same, and what each does."""
+    if len(ops) == 1:
+        return [f"### {ops[0]}\n", _doc(OPS[ops[0]])]
+    rows = [f"| `{op}` | {_escape(_summary(OPS[op]))} |" for op in ops]
+    heading = ", ".join(ops if len(ops) < 9 else [*ops[:3], "...", ops[-1]])
+    return [f"### {heading}\n", "\n".join(["| op | meaning |", "|---|---|", *rows]) + "\n"]
 
 
 def _summary(model: type[Model]) -> str:
@@ -124,11 +137,12 @@ def _type(schema: Schema) -> str:
         length = schema.get("minItems", 0)
         if length == schema.get("maxItems"):
             return {2: "[a, b]", 4: "[a, b, c, d]"}[length]
-        item = "layer" if "oneOf" in schema["items"] else _type(schema["items"]).partition(" ")[0]
-        return f"list of {item}s"
+        items = schema.get("items", {})
+        item = "layer" if "oneOf" in items else _type(items)
+        return f"list of {item}" if item.startswith("[") else f"list of {item.partition(' ')[0]}s"
     if schema.get("type") == "object":
         return "mapping"
-    text = kind.get(str(schema.get("type")), str(schema.get("type", "")))
+    text = kind.get(str(schema.get("type")), str(schema.get("type", "value")))
     return f"{text} ≥ {schema['minimum']}" if schema.get("minimum") is not None else text
 
 

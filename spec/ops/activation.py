@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from cnngen.spec.errors import ShapeError
-from cnngen.spec.ops.base import LayerBase, show
+from cnngen.spec.ops.base import LayerBase
 from cnngen.spec.types import Model, Real, Shape
 
 
@@ -85,9 +84,10 @@ class Gelu(Activation):
 
 
 class Softplus(Activation):
-    """log(1 + exp(x))."""
+    """log(1 + exp(beta * x)) / beta."""
 
     op: Literal["softplus"] = "softplus"
+    beta: Real = Field(default=1.0, gt=0, description="sharpness")
 
 
 class Silu(Activation):
@@ -116,6 +116,49 @@ class Mish(Activation):
     op: Literal["mish"] = "mish"
 
 
+class Selu(Activation):
+    """gamma * (x where x >= 0, else alpha * (exp(x) - 1))."""
+
+    op: Literal["selu"] = "selu"
+    alpha: Real = Field(default=1.6732632423543772, description="limit of the negative branch, negated")
+    gamma: Real = Field(default=1.0507009873554805, description="factor of the whole")
+
+
+class Celu(Activation):
+    """x where x >= 0, else alpha * (exp(x / alpha) - 1)."""
+
+    op: Literal["celu"] = "celu"
+    alpha: Real = Field(default=1.0, gt=0, description="limit of the negative branch, negated")
+
+
+class Softsign(Activation):
+    """x / (1 + |x|)."""
+
+    op: Literal["softsign"] = "softsign"
+
+
+class ThresholdedRelu(Activation):
+    """x where x > alpha, else 0."""
+
+    op: Literal["thresholded_relu"] = "thresholded_relu"
+    alpha: Real = Field(default=1.0, description="the threshold")
+
+
+class Shrink(Activation):
+    """x + bias where x < -lambd, x - bias where x > lambd, else 0."""
+
+    op: Literal["shrink"] = "shrink"
+    bias: Real = Field(default=0.0, description="how far what remains is moved towards 0")
+    lambd: Real = Field(default=0.5, description="what is not larger in magnitude becomes 0")
+
+
+class Swish(Activation):
+    """x * sigmoid(alpha * x)."""
+
+    op: Literal["swish"] = "swish"
+    alpha: Real = Field(default=1.0, description="factor inside the sigmoid")
+
+
 ACTIVATIONS: tuple[type[Activation], ...] = (
     Relu,
     Relu6,
@@ -130,6 +173,12 @@ ACTIVATIONS: tuple[type[Activation], ...] = (
     HardSigmoid,
     HardSwish,
     Mish,
+    Selu,
+    Celu,
+    Softsign,
+    ThresholdedRelu,
+    Shrink,
+    Swish,
 )
 
 AnyActivation = Annotated[
@@ -145,7 +194,13 @@ AnyActivation = Annotated[
     | Silu
     | HardSigmoid
     | HardSwish
-    | Mish,
+    | Mish
+    | Selu
+    | Celu
+    | Softsign
+    | ThresholdedRelu
+    | Shrink
+    | Swish,
     Field(discriminator="op"),
 ]
 ActivationName = Literal[
@@ -161,6 +216,12 @@ ActivationName = Literal[
     "hard_sigmoid",
     "hard_swish",
     "mish",
+    "selu",
+    "celu",
+    "softsign",
+    "thresholded_relu",
+    "shrink",
+    "swish",
 ]
 """The activations whose fields all have defaults."""
 
@@ -216,7 +277,7 @@ class GeluLayer(Gelu, ElementwiseLayer):
 
 
 class SoftplusLayer(Softplus, ElementwiseLayer):
-    """log(1 + exp(x))."""
+    """log(1 + exp(beta * x)) / beta."""
 
 
 class SiluLayer(Silu, ElementwiseLayer):
@@ -235,26 +296,48 @@ class MishLayer(Mish, ElementwiseLayer):
     """x * tanh(softplus(x))."""
 
 
-class PRelu(ElementwiseLayer):
-    """x where x >= 0, else weight * x; weight: [C], one slope a channel, or [1] (`shared: true`)."""
-
-    op: Literal["prelu"] = "prelu"
-    shared: bool = Field(
-        default=False, strict=True, description="one slope for all channels: the weight is [1]"
-    )
-
-    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-        """The input's."""
-        if not self.shared and len(inputs[0]) < 2:
-            raise ShapeError(f"needs channels in axis 1, got {show(inputs[0])}")
-        return inputs[0]
-
-    def parameters(self, inputs: Sequence[Shape]) -> dict[str, Shape]:
-        """The slopes, [C] or [1]."""
-        return {"weight": (1,) if self.shared else (inputs[0][1],)}
+class SeluLayer(Selu, ElementwiseLayer):
+    """gamma * (x where x >= 0, else alpha * (exp(x) - 1))."""
 
 
-class Identity(ElementwiseLayer):
-    """The input as it is: a second name for it."""
+class CeluLayer(Celu, ElementwiseLayer):
+    """x where x >= 0, else alpha * (exp(x / alpha) - 1)."""
 
-    op: Literal["identity"] = "identity"
+
+class SoftsignLayer(Softsign, ElementwiseLayer):
+    """x / (1 + |x|)."""
+
+
+class ThresholdedReluLayer(ThresholdedRelu, ElementwiseLayer):
+    """x where x > alpha, else 0."""
+
+
+class ShrinkLayer(Shrink, ElementwiseLayer):
+    """x + bias where x < -lambd, x - bias where x > lambd, else 0."""
+
+
+class SwishLayer(Swish, ElementwiseLayer):
+    """x * sigmoid(alpha * x)."""
+
+
+AnyActivationLayer = (
+    ReluLayer
+    | Relu6Layer
+    | LeakyReluLayer
+    | ClipLayer
+    | SigmoidLayer
+    | TanhLayer
+    | EluLayer
+    | GeluLayer
+    | SoftplusLayer
+    | SiluLayer
+    | HardSigmoidLayer
+    | HardSwishLayer
+    | MishLayer
+    | SeluLayer
+    | CeluLayer
+    | SoftsignLayer
+    | ThresholdedReluLayer
+    | ShrinkLayer
+    | SwishLayer
+)

@@ -1,4 +1,4 @@
-"""Layers that move data and compute nothing."""
+"""Layers that move data and compute nothing: joined, padded, under another shape or in another order."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from cnngen.spec.errors import ShapeError
-from cnngen.spec.ops.base import LayerBase, axis_of, image, show
+from cnngen.spec.ops.base import LayerBase, axis_of, broadcast, image, show
 from cnngen.spec.types import Integer, Positive, Real, Shape, Sides
 
 
@@ -24,7 +25,7 @@ class Concat(LayerBase):
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """The first input's, with the axis summed."""
         first = inputs[0]
-        axis = axis_of(self.axis, first, first=1)
+        axis = axis_of(self.axis, first)
         for other in inputs[1:]:
             if len(other) != len(first):
                 raise ShapeError(f"cannot join {show(first)} and {show(other)}: they differ in rank")
@@ -36,19 +37,69 @@ class Concat(LayerBase):
                     )
         return (*first[:axis], sum(shape[axis] for shape in inputs), *first[axis + 1 :])
 
+    def mixes_items(self, inputs: Sequence[Shape]) -> bool:
+        """Where axis 0 is the one that is joined."""
+        return axis_of(self.axis, inputs[0]) == 0
+
 
 class Pad(LayerBase):
-    """A constant border around height and width."""
+    """A border, around height and width (`padding`) or along any axis (`pads`)."""
 
     op: Literal["pad"] = "pad"
-    padding: Sides = Field(description="pixels: a number, [height, width] or [top, left, bottom, right]")
-    value: Real = Field(default=0.0, description="of the border")
+    padding: Sides | None = Field(
+        default=None, description="pixels: a number, [height, width] or [top, left, bottom, right]"
+    )
+    pads: tuple[tuple[Integer, Integer], ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="instead, for any rank: [before, after] of every axis; negative: so many are cut off first",
+    )
+    mode: Literal["constant", "reflect", "edge", "wrap"] = Field(
+        default="constant",
+        description="what the border shows: `value`, the mirror image without the edge itself, the edge, or the "
+        "other end",
+    )
+    value: Real = Field(default=0.0, description="of a constant border")
+
+    @model_validator(mode="after")
+    def _one_spelling_of_pads(self) -> Pad:
+        if (self.padding is None) == (self.pads is None):
+            raise PydanticCustomError("pad", "give padding or pads, one of them")
+        if self.value and self.mode != "constant":
+            raise PydanticCustomError("pad", "value needs mode: constant")
+        return self
+
+    def both_sides(self, shape: Shape) -> tuple[tuple[int, int], ...]:
+        """(before, after) of every axis of an input, or ShapeError."""
+        if self.padding is not None:
+            image(shape)
+            top, left, bottom, right = self.padding
+            return ((0, 0), (0, 0), (top, bottom), (left, right))
+        pads = self.pads or ()
+        if len(pads) != len(shape):
+            raise ShapeError(f"pads has {len(pads)} entries, [before, after] for each axis of {show(shape)}")
+        return pads
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-        """[N, C, top + H + bottom, left + W + right]."""
-        n, c, h, w = image(inputs[0])
-        top, left, bottom, right = self.padding
-        return (n, c, top + h + bottom, left + w + right)
+        """Every axis with what is added before and after."""
+        result = []
+        for axis, (extent, (before, after)) in enumerate(
+            zip(inputs[0], self.both_sides(inputs[0]), strict=True)
+        ):
+            left = extent + min(before, 0) + min(after, 0)
+            if left < 1:
+                raise ShapeError(f"pads {[before, after]} leave nothing of axis {axis}, which has {extent}")
+            most = {"reflect": left - 1, "wrap": left}.get(self.mode)
+            if most is not None and max(before, after) > most:
+                raise ShapeError(
+                    f"pads {[before, after]} of axis {axis}: mode {self.mode} allows at most {most} here"
+                )
+            result.append(left + max(before, 0) + max(after, 0))
+        return tuple(result)
+
+    def mixes_items(self, inputs: Sequence[Shape]) -> bool:
+        """Where axis 0 is padded."""
+        return self.both_sides(inputs[0])[0] != (0, 0)
 
 
 class Flatten(LayerBase):
@@ -59,8 +110,12 @@ class Flatten(LayerBase):
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
         """[..., product of the merged axes]."""
-        axis = axis_of(self.axis, inputs[0], first=1)
+        axis = axis_of(self.axis, inputs[0])
         return (*inputs[0][:axis], math.prod(inputs[0][axis:]))
+
+    def mixes_items(self, inputs: Sequence[Shape]) -> bool:
+        """Where axis 0 is among the merged ones."""
+        return axis_of(self.axis, inputs[0]) == 0
 
 
 class Reshape(LayerBase):
@@ -108,14 +163,39 @@ class Transpose(LayerBase):
         return tuple(inputs[0][axis] for axis in self.axes)
 
 
-class Zeros(LayerBase):
-    """A constant that is known to be zero; takes no input."""
+class Expand(LayerBase):
+    """The input repeated along axes of size 1, by numpy's broadcast."""
 
-    op: Literal["zeros"] = "zeros"
-    min_inputs: ClassVar[int] = 0
-    max_inputs: ClassVar[int | None] = 0
-    shape: tuple[Positive, ...] = Field(min_length=1, description="without the batch, e.g. [64, 8, 8]")
+    op: Literal["expand"] = "expand"
+    shape: tuple[Positive, ...] = Field(
+        min_length=1, description="what the input is broadcast to; 1: as the input has it"
+    )
 
     def output_shape(self, inputs: Sequence[Shape]) -> Shape:
-        """[N, *shape]."""
-        return (inputs[0][0], *self.shape)
+        """The broadcast of the input's and `shape`."""
+        return broadcast(inputs[0], self.shape)
+
+    def mixes_items(self, inputs: Sequence[Shape]) -> bool:
+        """Where the result's axis 0 is not the input's."""
+        rank = len(inputs[0])
+        return len(self.shape) > rank or (len(self.shape) == rank and self.shape[0] != 1)
+
+
+class Tile(LayerBase):
+    """The input several times, one after the other, along each axis."""
+
+    op: Literal["tile"] = "tile"
+    repeats: tuple[Positive, ...] = Field(min_length=1, description="how often, for every axis")
+
+    def output_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """Every axis times its repeats."""
+        if len(self.repeats) != len(inputs[0]):
+            raise ShapeError(f"repeats {show(self.repeats)} is not one number an axis of {show(inputs[0])}")
+        return tuple(a * b for a, b in zip(inputs[0], self.repeats, strict=True))
+
+    def mixes_items(self, inputs: Sequence[Shape]) -> bool:  # noqa: ARG002
+        """Where axis 0 is repeated."""
+        return self.repeats[0] != 1
+
+
+AnyMovement = Concat | Pad | Flatten | Reshape | Transpose | Expand | Tile
