@@ -9,69 +9,39 @@ from typing import Annotated
 
 from pydantic import Field
 
-from cnngen.spec.ops.activation import (
-    ACTIVATIONS,
-    Activation,
-    ClipLayer,
-    EluLayer,
-    GeluLayer,
-    HardSigmoidLayer,
-    HardSwishLayer,
-    Identity,
-    LeakyReluLayer,
-    MishLayer,
-    PRelu,
-    Relu6Layer,
-    ReluLayer,
-    SigmoidLayer,
-    SiluLayer,
-    SoftplusLayer,
-    TanhLayer,
-)
-from cnngen.spec.ops.arithmetic import Add, Arithmetic, Div, Mul, Sub
+from cnngen.spec.ops.activation import ACTIVATIONS, Activation, AnyActivationLayer
+from cnngen.spec.ops.arithmetic import Add, AnyArithmetic, Binary, Div, Mul, Sub
 from cnngen.spec.ops.base import LayerBase
-from cnngen.spec.ops.conv import Conv2d, WeightedLayer
-from cnngen.spec.ops.linear import Linear
-from cnngen.spec.ops.movement import Concat, Flatten, Pad, Reshape, Transpose, Zeros
-from cnngen.spec.ops.norm import BatchNorm
-from cnngen.spec.ops.pool import AvgPool2d, GlobalAvgPool, MaxPool2d
-from cnngen.spec.ops.resize import Upsample
-from cnngen.spec.ops.softmax import Softmax
+from cnngen.spec.ops.blocks import AnyBlock
+from cnngen.spec.ops.constants import AnyKnown, Zeros
+from cnngen.spec.ops.conv import AnyConvolution, Conv2d, WeightedLayer
+from cnngen.spec.ops.indexing import AnyIndexing
+from cnngen.spec.ops.linear import AnyProduct, Linear
+from cnngen.spec.ops.logic import AnyLogic
+from cnngen.spec.ops.movement import AnyMovement, Concat, Flatten, Pad, Reshape, Transpose
+from cnngen.spec.ops.norm import AnyNorm, BatchNorm
+from cnngen.spec.ops.pool import AnyPool, AvgPool2d, GlobalAvgPool, MaxPool2d
+from cnngen.spec.ops.reduce import AnyReduction
+from cnngen.spec.ops.resize import AnyResize, Upsample
+from cnngen.spec.ops.softmax import AnySoftmax, Softmax
+from cnngen.spec.ops.unary import AnyUnary, Identity, PRelu
 
 AnyLayer = (
-    Conv2d
-    | Linear
-    | MaxPool2d
-    | AvgPool2d
-    | GlobalAvgPool
-    | BatchNorm
-    | ReluLayer
-    | Relu6Layer
-    | LeakyReluLayer
-    | ClipLayer
-    | SigmoidLayer
-    | TanhLayer
-    | EluLayer
-    | GeluLayer
-    | SoftplusLayer
-    | SiluLayer
-    | HardSigmoidLayer
-    | HardSwishLayer
-    | MishLayer
-    | PRelu
-    | Identity
-    | Add
-    | Sub
-    | Mul
-    | Div
-    | Concat
-    | Upsample
-    | Pad
-    | Flatten
-    | Reshape
-    | Transpose
-    | Softmax
-    | Zeros
+    AnyConvolution
+    | AnyProduct
+    | AnyPool
+    | AnyNorm
+    | AnyActivationLayer
+    | AnyUnary
+    | AnyArithmetic
+    | AnyLogic
+    | AnyMovement
+    | AnyBlock
+    | AnyIndexing
+    | AnyResize
+    | AnySoftmax
+    | AnyReduction
+    | AnyKnown
 )
 Layer = Annotated[AnyLayer, Field(discriminator="op")]
 
@@ -84,38 +54,25 @@ __all__ = [
     "Activation",
     "Add",
     "AnyLayer",
-    "Arithmetic",
     "AvgPool2d",
     "BatchNorm",
-    "ClipLayer",
+    "Binary",
     "Concat",
     "Conv2d",
     "Div",
-    "EluLayer",
     "Flatten",
-    "GeluLayer",
     "GlobalAvgPool",
-    "HardSigmoidLayer",
-    "HardSwishLayer",
     "Identity",
     "Layer",
     "LayerBase",
-    "LeakyReluLayer",
     "Linear",
     "MaxPool2d",
-    "MishLayer",
     "Mul",
     "PRelu",
     "Pad",
-    "Relu6Layer",
-    "ReluLayer",
     "Reshape",
-    "SigmoidLayer",
-    "SiluLayer",
     "Softmax",
-    "SoftplusLayer",
     "Sub",
-    "TanhLayer",
     "Transpose",
     "Upsample",
     "WeightedLayer",
