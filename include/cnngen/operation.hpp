@@ -1,5 +1,5 @@
-// What generated code asks of cuDNN and cuBLASLt: a convolution or a matrix product, and what follows it element by
-// element.
+// What generated code asks of a library (cuDNN, cuBLASLt, oneDNN): a convolution or a matrix product, and what follows
+// it element by element.
 #pragma once
 
 #include <variant>
@@ -86,6 +86,18 @@ struct Matmul {
     std::int64_t channels = 0;
 };
 
+// y = epilogue(x w), matrix by matrix: x is B x M x K, w is B x K x N, y is B x M x N. Either may be an activation.
+struct BatchMatmul {
+    Layers layers = {};
+    Tensor x = {};
+    Tensor w = {};
+    Tensor y = {};
+    Epilogue epilogue = {};
+    bool tf32 = false;
+    const char* engine = "";
+    std::int64_t channels = 0;
+};
+
 // Everything but addresses and names: two operations of one signature share a plan.
 template <class Operation>
 std::string operands_signature(const Operation& op) {
@@ -107,7 +119,9 @@ inline std::string signature(const Convolution& c) {
 
 inline std::string signature(const Matmul& m) { return "matmul " + operands_signature(m); }
 
-using Operation = std::variant<Convolution, Matmul>;
+inline std::string signature(const BatchMatmul& m) { return "batch_matmul " + operands_signature(m); }
+
+using Operation = std::variant<Convolution, Matmul, BatchMatmul>;
 
 inline std::string signature(const Operation& op) {
     return std::visit([](const auto& o) { return signature(o); }, op);
@@ -126,7 +140,8 @@ inline std::string_view engine_of(const Operation& op) {
 }
 
 inline const char* kind_of(const Operation& op) {
-    return std::holds_alternative<Convolution>(op) ? "convolution" : "matmul";
+    constexpr const char* kinds[] = {"convolution", "matmul", "matmul"};
+    return kinds[op.index()];
 }
 
 // Addresses of x, w, y and the epilogue's operands.

@@ -10,20 +10,29 @@
 
 namespace cnngen {
 
-enum class DType : std::uint8_t { float32, float16, bfloat16 };
+// The first three are what networks store and compute in; the others are of inputs, outputs, indices and conditions.
+enum class DType : std::uint8_t { float32, float16, bfloat16, int32, int64, uint8, boolean };
 
-constexpr std::size_t bytes_of(DType dtype) { return dtype == DType::float32 ? 4 : 2; }
+constexpr std::size_t bytes_of(DType dtype) {
+    switch (dtype) {
+        case DType::int64:
+            return 8;
+        case DType::float32:
+        case DType::int32:
+            return 4;
+        case DType::float16:
+        case DType::bfloat16:
+            return 2;
+        case DType::uint8:
+        case DType::boolean:
+            return 1;
+    }
+    return 0;
+}
 
 constexpr const char* name_of(DType dtype) {
-    switch (dtype) {
-        case DType::float32:
-            return "float32";
-        case DType::float16:
-            return "float16";
-        case DType::bfloat16:
-            return "bfloat16";
-    }
-    return "unknown";
+    constexpr const char* names[] = {"float32", "float16", "bfloat16", "int32", "int64", "uint8", "bool"};
+    return names[static_cast<std::size_t>(dtype)];
 }
 
 // Dimensions are logical: N, C, H, W for activations and K, C, R, S for filters, whatever lies next to what in memory.
@@ -62,6 +71,11 @@ constexpr Tensor filter(void* data, DType dtype, std::int64_t k, std::int64_t c,
 // Row-major matrix; `pitch` is the row length of the buffer where the matrix is a slice of longer rows.
 constexpr Tensor rows(void* data, DType dtype, std::int64_t m, std::int64_t n, std::int64_t pitch = 0) {
     return {data, dtype, 2, {m, n}, {pitch ? pitch : n, 1}};
+}
+
+// Row-major matrices, one after the other.
+constexpr Tensor matrices(void* data, DType dtype, std::int64_t count, std::int64_t m, std::int64_t n) {
+    return {data, dtype, 3, {count, m, n}, {m * n, n, 1}};
 }
 
 constexpr Tensor vector(void* data, DType dtype, std::int64_t n) { return {data, dtype, 1, {n}, {1}}; }

@@ -21,7 +21,7 @@ struct WeightLayout {
     std::string_view fingerprint;  // of the tensors' names, offsets and shapes
 };
 
-// Reads the payload to `into` (layout.bytes), checking size, layout and checksum on the way.
+// Reads the payload, checking size, layout and checksum on the way.
 class WeightFile {
    public:
     // Opens and checks everything but the checksum.
@@ -54,16 +54,20 @@ class WeightFile {
         checksum_ = metadata(header, "crc32").value_or("none");
     }
 
+    // The next bytes of the payload.
     void read(std::span<std::byte> into) {
         constexpr std::size_t chunk = 1 << 20;  // checksummed while it is in the cache
-        std::uint32_t crc = 0;
         for (std::size_t at = 0; at < into.size(); at += chunk) {
             const std::span<std::byte> part = into.subspan(at, std::min(chunk, into.size() - at));
             if (std::fread(part.data(), 1, part.size(), file_.get()) != part.size()) fail("cannot be read to its end");
-            crc = crc32(part, crc);
+            crc_ = crc32(part, crc_);
         }
+    }
+
+    // Once all is read: throws where the checksum does not fit.
+    void finish() const {
         char got[9];
-        std::snprintf(got, sizeof got, "%08x", crc);
+        std::snprintf(got, sizeof got, "%08x", crc_);
         if (checksum_ != got) fail(text("is altered: its checksum is ", got, ", expected ", checksum_));
     }
 
@@ -91,6 +95,7 @@ class WeightFile {
     WeightLayout layout_;
     std::unique_ptr<std::FILE, Close> file_;
     std::string checksum_;
+    std::uint32_t crc_ = 0;
 };
 
 }  // namespace cnngen

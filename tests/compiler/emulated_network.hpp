@@ -68,17 +68,17 @@ inline std::size_t extent(const Tensor& t) {
 }
 
 // A vector has a number for each channel: axis 1 of an image, the last of a matrix.
-inline float operand_at(const Tensor& operand, const Index& index) {
-    return element(operand, operand.rank == 1 ? place(operand, {index[1]}) : place(operand, index));
+inline float operand_at(const Tensor& operand, const Tensor& y, const Index& index) {
+    return element(operand, operand.rank == 1 ? place(operand, {index[y.rank == 3 ? 2 : 1]}) : place(operand, index));
 }
 
-inline float apply(const cnngen::Pointwise& p, float x, const Index& index) {
+inline float apply(const cnngen::Pointwise& p, float x, const Tensor& y, const Index& index) {
     namespace fn = cnngen::fn;
     switch (p.function) {
         case cnngen::Function::add:
-            return x + operand_at(p.operand, index);
+            return x + operand_at(p.operand, y, index);
         case cnngen::Function::mul:
-            return x * operand_at(p.operand, index);
+            return x * operand_at(p.operand, y, index);
         case cnngen::Function::relu:
             return x < p.a ? p.a + p.slope * (x - p.a) : (x > p.b ? p.b : x);
         case cnngen::Function::sigmoid:
@@ -105,7 +105,7 @@ inline float apply(const cnngen::Pointwise& p, float x, const Index& index) {
 
 inline void finish(const Tensor& y, const cnngen::Epilogue& epilogue, const Index& index, double sum) {
     float value = static_cast<float>(sum);
-    for (const cnngen::Pointwise& p : epilogue) value = apply(p, value, index);
+    for (const cnngen::Pointwise& p : epilogue) value = apply(p, value, y, index);
     store(y, place(y, index), value);
 }
 
@@ -155,6 +155,26 @@ inline void execute(const cnngen::Matmul& m) {
                 sum += double{element(m.x, place(m.x, {i[0], j}))} * element(m.w, place(m.w, {i[1], j}));
             }
             finish(m.y, m.epilogue, i, sum);
+        }
+    }
+}
+
+inline void execute(const cnngen::BatchMatmul& m) {
+    const std::int64_t inner = m.x.dims[2];
+    if (m.w.dims[1] != inner || m.y.dims[1] != m.x.dims[1] || m.y.dims[2] != m.w.dims[2] ||
+        m.x.dims[0] != m.y.dims[0] || m.w.dims[0] != m.y.dims[0]) {
+        fail("a matrix product's shapes do not meet");
+    }
+    for (Index i = {}; i[0] < m.y.dims[0]; ++i[0]) {
+        for (i[1] = 0; i[1] < m.y.dims[1]; ++i[1]) {
+            for (i[2] = 0; i[2] < m.y.dims[2]; ++i[2]) {
+                double sum = 0;
+                for (std::int64_t j = 0; j < inner; ++j) {
+                    sum +=
+                        double{element(m.x, place(m.x, {i[0], i[1], j}))} * element(m.w, place(m.w, {i[0], j, i[2]}));
+                }
+                finish(m.y, m.epilogue, i, sum);
+            }
         }
     }
 }

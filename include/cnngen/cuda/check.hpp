@@ -7,7 +7,7 @@
 
 #include "cnngen/error.hpp"
 
-namespace cnngen {
+namespace cnngen::inline cuda {
 
 [[noreturn]] inline void fail(cudaError_t status, const std::string& doing) {
     cudaGetLastError();  // a later, unrelated call must not report this one again
@@ -31,4 +31,4 @@ void check(Status status, const Parts&... doing) {
         fail(status, join({Piece(doing)...}));
 }
 
-}  // namespace cnngen
+}  // namespace cnngen::inline cuda

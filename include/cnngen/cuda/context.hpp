@@ -4,7 +4,7 @@
 
 #include "cnngen/cuda/network.hpp"
 
-namespace cnngen {
+namespace cnngen::inline cuda {
 
 // Bytes on the GPU, but for page-locked host memory.
 struct Memory {
@@ -64,7 +64,7 @@ class Context {
                    cudaStream_t stream) {
         const std::lock_guard lock(mutex_);
         const DeviceGuard guard(network_.device());
-        const std::size_t batch_index = batch_index_for(n);
+        const std::size_t batch_index = model().batch_index_for(n);
         locate(inputs, outputs);
         finish();  // host staging may still be in use
         follow(stream);
@@ -93,7 +93,7 @@ class Context {
     std::vector<LayerTime> profile(std::span<const void* const> inputs, std::int64_t n) {
         const std::lock_guard lock(mutex_);
         const DeviceGuard guard(network_.device());
-        Profile mode(executor_, network_.steps(batch_index_for(n)));
+        Profile mode(executor_, network_.steps(model().batch_index_for(n)));
         walk_on(inputs, n, mode);
         return std::move(mode.times);
     }
@@ -102,14 +102,10 @@ class Context {
     std::vector<TracedLayer> trace(std::span<const void* const> inputs, std::int64_t n) {
         const std::lock_guard lock(mutex_);
         const DeviceGuard guard(network_.device());
-        Trace mode(executor_, network_.steps(batch_index_for(n)));
+        Trace mode(executor_, network_.steps(model().batch_index_for(n)));
         walk_on(inputs, n, mode);
-        const std::int64_t planned = model().batch_sizes[batch_index_for(n)];
-        for (TracedLayer& layer : mode.layers) {  // rows beyond n were never given
-            if (layer.shape[0] != planned) continue;
-            layer.data.resize(layer.data.size() / static_cast<std::size_t>(planned) * static_cast<std::size_t>(n));
-            layer.shape[0] = n;
-        }
+        const std::int64_t planned = model().batch_sizes[model().batch_index_for(n)];
+        for (TracedLayer& layer : mode.layers) keep_items(layer, planned, n);
         return std::move(mode.layers);
     }
 
@@ -179,17 +175,6 @@ class Context {
         return buffers;
     }
 
-    // The smallest planned batch size that holds n.
-    std::size_t batch_index_for(std::int64_t n) const {
-        const auto& sizes = model().batch_sizes;
-        const auto found = std::ranges::lower_bound(sizes, n);
-        if (n >= 1 && found != sizes.end()) return static_cast<std::size_t>(found - sizes.begin());
-        std::string list;
-        for (std::int64_t size : sizes) list += text(list.empty() ? "" : ", ", size);
-        throw ArgumentError(text("a batch of ", n, ": '", model().name, "' was built for batch sizes ", list,
-                                 " and runs 1 to ", sizes.back()));
-    }
-
     Place place_of(const void* address, const char* what, const Port& port) const {
         if (!address) throw ArgumentError(text(what, " '", port.name, "' has no memory (null)"));
         cudaPointerAttributes attributes{};
@@ -211,8 +196,7 @@ class Context {
 
     // Finds out where the caller's memory lies. Every mistake is found here, before anything is enqueued.
     void locate(std::span<const void* const> inputs, std::span<void* const> outputs) {
-        check_count(inputs.size(), model().inputs.size(), "inputs");
-        check_count(outputs.size(), model().outputs.size(), "outputs");
+        model().check_counts(inputs.size(), outputs.size());
         input_places_.clear();
         output_places_.clear();
         for (std::size_t i = 0; i < inputs.size(); ++i) {
@@ -265,12 +249,6 @@ class Context {
         }
     }
 
-    void check_count(std::size_t got, std::size_t expected, const char* what) const {
-        if (got != expected) {
-            throw ArgumentError(text("'", model().name, "' has ", expected, " ", what, ", ", got, " were given"));
-        }
-    }
-
     // Orders `stream` after the last pass, which used the same activations.
     void follow(cudaStream_t stream) {
         if (stream == last_stream_) return;
@@ -302,7 +280,7 @@ class Context {
 
     // One pass step by step, on these inputs.
     void walk_on(std::span<const void* const> inputs, std::int64_t n, StepVisitor& mode) {
-        const std::size_t i = batch_index_for(n);
+        const std::size_t i = model().batch_index_for(n);
         locate(inputs, captured_[i].staging.outputs);
         finish();
         follow(stream_.get());
@@ -334,4 +312,4 @@ class Context {
     Timings startup_;
 };
 
-}  // namespace cnngen
+}  // namespace cnngen::inline cuda

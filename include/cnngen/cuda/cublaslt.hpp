@@ -16,10 +16,9 @@ constexpr cudaDataType_t data_type(DType dtype) {
             return CUDA_R_16F;
         case DType::bfloat16:
             return CUDA_R_16BF;
-        case DType::float32:
-            break;
+        default:
+            return CUDA_R_32F;
     }
-    return CUDA_R_32F;
 }
 
 // The epilogue in cuBLASLt's terms.

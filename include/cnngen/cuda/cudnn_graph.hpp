@@ -95,10 +95,9 @@ constexpr cudnnDataType_t data_type(DType dtype) {
             return CUDNN_DATA_HALF;
         case DType::bfloat16:
             return CUDNN_DATA_BFLOAT16;
-        case DType::float32:
-            break;
+        default:
+            return CUDNN_DATA_FLOAT;
     }
-    return CUDNN_DATA_FLOAT;
 }
 
 struct Scalar {
@@ -136,9 +135,16 @@ class GraphBuilder {
         Tensor w = m.w;
         std::swap(w.dims[0], w.dims[1]);
         std::swap(w.strides[0], w.strides[1]);
-        Descriptor& a = tensor(uid_x, batched(m.x));
-        Descriptor& b = tensor(uid_w, batched(w));
-        Descriptor& sum = m.epilogue.empty() ? tensor(uid_y, batched(m.y)) : intermediate(batched(m.y));
+        return product(batched(m.x), batched(w), batched(m.y), m.epilogue);
+    }
+
+    Graph build(const BatchMatmul& m) { return product(m.x, m.w, m.y, m.epilogue); }
+
+   private:
+    Graph product(const Tensor& x, const Tensor& w, const Tensor& y, const Epilogue& steps) {
+        Descriptor& a = tensor(uid_x, x);
+        Descriptor& b = tensor(uid_w, w);
+        Descriptor& sum = steps.empty() ? tensor(uid_y, y) : intermediate(y);
         Descriptor& how = add(CUDNN_BACKEND_MATMUL_DESCRIPTOR);
         how.set(CUDNN_ATTR_MATMUL_COMP_TYPE, CUDNN_DATA_FLOAT).finalize();
         operation(CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR)
@@ -147,11 +153,10 @@ class GraphBuilder {
             .set(CUDNN_ATTR_OPERATION_MATMUL_CDESC, sum)
             .set(CUDNN_ATTR_OPERATION_MATMUL_DESC, how)
             .finalize();
-        epilogue(m.epilogue, sum, batched(m.y));
+        epilogue(steps, sum, y);
         return finish();
     }
 
-   private:
     Descriptor& add(cudnnBackendDescriptorType_t type) { return parts_.emplace_back(type); }
 
     Descriptor& operation(cudnnBackendDescriptorType_t type) {

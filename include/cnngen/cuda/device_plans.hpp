@@ -3,7 +3,7 @@
 
 #include "cnngen/cuda/network.hpp"
 
-namespace cnngen {
+namespace cnngen::inline cuda {
 
 struct DevicePlan {
     std::string layer;
@@ -62,4 +62,4 @@ inline std::vector<DevicePlan> plan_for_device(const Model& model, std::string_v
     return report;
 }
 
-}  // namespace cnngen
+}  // namespace cnngen::inline cuda

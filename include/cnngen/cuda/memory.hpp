@@ -5,7 +5,7 @@
 
 #include "cnngen/cuda/check.hpp"
 
-namespace cnngen {
+namespace cnngen::inline cuda {
 
 // Sole owner of a handle that Destroy gives back.
 template <class T, auto Destroy>
@@ -129,4 +129,4 @@ inline CublasLtHandle make_cublaslt() {
     return handle;
 }
 
-}  // namespace cnngen
+}  // namespace cnngen::inline cuda

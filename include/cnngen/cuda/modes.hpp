@@ -9,8 +9,9 @@
 
 #include "cnngen/cuda/pass.hpp"
 #include "cnngen/cuda/plan.hpp"
+#include "cnngen/results.hpp"
 
-namespace cnngen {
+namespace cnngen::inline cuda {
 
 // A range named after the layer in Nsight's timeline, where NVTX is installed.
 class LayerRange {
@@ -156,11 +157,6 @@ class Launch final : public StepVisitor {
     std::size_t next_ = 0;
 };
 
-struct LayerTime {
-    std::string layer;
-    double microseconds;
-};
-
 // Times each step alone: the median of several replays of a graph of `repeats` launches. Its data stays in the GPU's
 // cache where it fits, which flatters small layers a little.
 class Profile final : public StepVisitor {
@@ -207,15 +203,6 @@ class Profile final : public StepVisitor {
     Event end_ = make_event(cudaEventDefault);
 };
 
-// What a layer computed, on the host, packed.
-struct TracedLayer {
-    std::string layer;
-    std::vector<std::int64_t> shape;  // logical: N, C, H, W
-    DType dtype;
-    std::string layout;  // of the data: "NHWC", "NCHW", or "" where there are rows only
-    std::vector<std::byte> data;
-};
-
 // Runs the steps and copies the result of each.
 class Trace final : public StepVisitor {
    public:
@@ -259,4 +246,4 @@ class Trace final : public StepVisitor {
     std::size_t next_ = 0;
 };
 
-}  // namespace cnngen
+}  // namespace cnngen::inline cuda

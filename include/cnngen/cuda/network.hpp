@@ -1,15 +1,13 @@
 // A network on a GPU: its weights and its plans. Contexts, which run it, are in context.hpp.
 #pragma once
 
-#include <dlfcn.h>
-
-#include <chrono>
-
 #include "cnngen/cuda/model.hpp"
 #include "cnngen/cuda/modes.hpp"
+#include "cnngen/results.hpp"
+#include "cnngen/weight_path.hpp"
 #include "cnngen/weights.hpp"
 
-namespace cnngen {
+namespace cnngen::inline cuda {
 
 struct Options {
     int device = 0;
@@ -17,22 +15,6 @@ struct Options {
         {};  // path; empty: Model::weight_file beside the program or library, or in the current folder
     std::size_t workspace_limit = std::size_t{256} << 20;
     std::string plan_cache = default_plan_cache();  // folder for built plans; empty: none
-};
-
-// Milliseconds by part, in order.
-using Timings = std::vector<std::pair<std::string, double>>;
-
-class Stopwatch {
-   public:
-    // Adds the time since the last lap under `part`.
-    void lap(Timings& timings, const char* part) {
-        const auto now = std::chrono::steady_clock::now();
-        timings.emplace_back(part, std::chrono::duration<double, std::milli>(now - last_).count());
-        last_ = now;
-    }
-
-   private:
-    std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
 // 13000 is "13.0".
@@ -83,7 +65,7 @@ inline void check_installation(const Model& model, int device) {
 // Throws where the current GPU is of an architecture that the binary has no code for.
 inline void check_architecture(const Model& model, const cudaDeviceProp& gpu) {
     cudaFuncAttributes attributes{};
-    const cudaError_t status = cudaFuncGetAttributes(&attributes, model.kernel);
+    const cudaError_t status = cudaFuncGetAttributes(&attributes, model.code.kernel);
     if (status == cudaSuccess) return;
     if (status != cudaErrorNoKernelImageForDevice && status != cudaErrorInvalidDeviceFunction &&
         status != cudaErrorInvalidKernelImage && status != cudaErrorUnsupportedPtxVersion) {
@@ -91,27 +73,9 @@ inline void check_architecture(const Model& model, const cudaDeviceProp& gpu) {
     }
     cudaGetLastError();
     std::string list;
-    for (int architecture : model.architectures) list += text(list.empty() ? "" : ", ", architecture / 10);
+    for (int architecture : model.code.architectures) list += text(list.empty() ? "" : ", ", architecture / 10);
     throw Error(text("'", model.name, "' was built for the architectures ", list, ", but ", gpu.name, " is of ",
                      gpu.major, gpu.minor, ": build it again with --arch ", gpu.major, gpu.minor));
-}
-
-// The weight file's path: as given, or where it is found. Throws with every place that was looked at.
-inline std::string find_weights(const Model& model, const std::string& given) {
-    if (!given.empty()) return given;
-    std::vector<std::filesystem::path> places;
-    Dl_info binary{};
-    if (dladdr(reinterpret_cast<const void*>(model.forward), &binary) && binary.dli_fname) {
-        places.push_back(std::filesystem::path(binary.dli_fname).parent_path() / model.weight_file);
-    }
-    places.push_back(std::filesystem::path(model.weight_file));
-    std::string looked;
-    for (const auto& place : places) {
-        std::error_code ignored;
-        if (std::filesystem::exists(place, ignored)) return place.string();
-        looked += text(looked.empty() ? "'" : " and '", place.string(), "'");
-    }
-    throw Error(text("the weight file of '", model.name, "' was not found; looked for ", looked));
 }
 
 // Folder of the serialized plans of this cuDNN and GPU.
@@ -182,6 +146,7 @@ class Network {
             weights = allocate_device(model.weight_bytes, "weights");
             const PinnedBuffer host = allocate_pinned(model.weight_bytes, "weights");
             file.read({static_cast<std::byte*>(host.get()), model.weight_bytes});
+            file.finish();
             check(cudaMemcpy(weights.get(), host.get(), model.weight_bytes, cudaMemcpyHostToDevice),
                   "copying the weights to the GPU");
         }
@@ -216,4 +181,4 @@ class Network {
     std::shared_ptr<const State> state_;
 };
 
-}  // namespace cnngen
+}  // namespace cnngen::inline cuda

@@ -1,56 +1,14 @@
-// One pass through a network. Generated code walks its layers in order on a Pass; what a step does (be planned, run,
-// be timed, be copied to the host) is the visitor's matter, so that one straight-line forward serves all.
+// A pass on a GPU: kernels have a grid.
 #pragma once
 
 #include <cuda_runtime_api.h>
 
-#include <span>
-#include <tuple>
+#include "cnngen/pass.hpp"
 
-#include "cnngen/operation.hpp"
-
-namespace cnngen {
-
-// Byte offsets of a buffer in the arena, one a planned batch size.
-template <std::size_t N>
-struct Offsets {
-    std::size_t values[N];
-};
-template <class... T>
-Offsets(T...) -> Offsets<sizeof...(T)>;
-
-// A tensor in the weight slab.
-struct Weight {
-    std::size_t offset;
-    std::size_t bytes;
-};
-
-// The tensor that follows another one: each starts at a multiple of 256 bytes.
-constexpr Weight after(const Weight& before, std::size_t bytes) {
-    return {(before.offset + before.bytes + 255) / 256 * 256, bytes};
-}
-
-// A network input or output as a kernel argument: its place in a captured graph is remembered, so that the graph can
-// be pointed at the caller's memory.
-template <class T>
-struct Input {
-    const T* data;
-    int index;
-};
-template <class T>
-struct Output {
-    T* data;
-    int index;
-};
+namespace cnngen::inline cuda {
 
 // A kernel about to be launched.
 struct KernelCall {
-    struct Argument {
-        const void* value;
-        std::size_t bytes;
-        int input = -1;   // index of the network input that it holds
-        int output = -1;  // likewise
-    };
     const Layers& layers;
     Tensor y;
     const void* function;
@@ -59,110 +17,23 @@ struct KernelCall {
     std::span<const Argument> arguments;
 };
 
-class StepVisitor {
+using StepVisitor = BasicVisitor<KernelCall>;
+
+class Pass : public BasicPass<KernelCall> {
    public:
-    virtual ~StepVisitor() = default;
-    virtual void visit(const Operation& operation) = 0;
-    virtual void visit(const KernelCall& call) = 0;
-};
-
-// Where a pass finds its data.
-struct Buffers {
-    void* arena = nullptr;
-    void* weights = nullptr;
-    std::vector<void*> inputs;
-    std::vector<void*> outputs;
-};
-
-class Pass {
-   public:
-    Pass(StepVisitor& visitor, const Buffers& buffers, std::int64_t batch, std::size_t batch_index)
-        : visitor_(visitor), buffers_(buffers), batch_(batch), batch_index_(batch_index) {}
-
-    std::int64_t batch() const { return batch_; }
-
-    // An activation in the arena.
-    template <class T = void, std::size_t N>
-    T* at(const Offsets<N>& offsets) const {
-        return address<T>(buffers_.arena, offsets.values[batch_index_]);
-    }
-
-    // What differs between the planned batch sizes, one value each.
-    template <class T, class... Same>
-    T each(T first, Same... others) const {
-        const T values[] = {first, others...};
-        return values[batch_index_];
-    }
-
-    // A weight in the slab.
-    template <class T = void>
-    T* weight(const Weight& weight) const {
-        return address<T>(buffers_.weights, weight.offset);
-    }
-
-    template <class T>
-    Input<T> input(int index) const {
-        return {static_cast<const T*>(buffers_.inputs[static_cast<std::size_t>(index)]), index};
-    }
-    template <class T>
-    Output<T> output(int index) const {
-        return {static_cast<T*>(buffers_.outputs[static_cast<std::size_t>(index)]), index};
-    }
-
-    void convolution(const Convolution& convolution) { visitor_.visit(convolution); }
-    void matmul(const Matmul& matmul) { visitor_.visit(matmul); }
+    using BasicPass::BasicPass;
 
     // Launches kernel(arguments...), which makes y. Arguments are converted to the kernel's parameter types.
     template <class... Parameters, class... Arguments>
     void launch(const Layers& layers, const Tensor& y, void (*kernel)(Parameters...), dim3 grid, dim3 block,
                 const Arguments&... arguments) {
-        static_assert(sizeof...(Parameters) == sizeof...(Arguments), "the kernel takes another number of arguments");
-        const std::tuple<Parameters...> values{convert<Parameters>(arguments)...};
-        const auto list = std::apply(
-            [&](const auto&... value) {
-                return std::array<KernelCall::Argument, sizeof...(Parameters)>{argument(value, arguments)...};
+        with_arguments(
+            kernel,
+            [&](std::span<const Argument> list) {
+                visit({layers, y, reinterpret_cast<const void*>(kernel), grid, block, list});
             },
-            values);
-        visitor_.visit({layers, y, reinterpret_cast<const void*>(kernel), grid, block, list});
+            arguments...);
     }
-
-   private:
-    // Without arena or weights (planning) the offset itself stands for the address.
-    template <class T>
-    static T* address(void* base, std::size_t offset) {
-        return reinterpret_cast<T*>(reinterpret_cast<std::uintptr_t>(base) + offset);
-    }
-
-    template <class To, class From>
-    static To convert(const From& from) {
-        return static_cast<To>(from);
-    }
-    template <class To, class T>
-    static To convert(const Input<T>& from) {
-        return from.data;
-    }
-    template <class To, class T>
-    static To convert(const Output<T>& from) {
-        return from.data;
-    }
-
-    template <class Value, class Given>
-    static KernelCall::Argument argument(const Value& value, const Given&) {
-        return {&value, sizeof value};
-    }
-    template <class Value, class T>
-    static KernelCall::Argument argument(const Value& value, const Input<T>& given) {
-        return {&value, sizeof value, given.index, -1};
-    }
-    template <class Value, class T>
-    static KernelCall::Argument argument(const Value& value, const Output<T>& given) {
-        return {&value, sizeof value, -1, given.index};
-    }
-
-    StepVisitor& visitor_;
-    const Buffers& buffers_;
-    std::int64_t batch_;
-    std::size_t batch_index_;
 };
 
 // Blocks of `threads` that cover `items`.
@@ -170,4 +41,4 @@ constexpr unsigned blocks(std::int64_t items, int threads) {
     return static_cast<unsigned>((items + threads - 1) / threads);
 }
 
-}  // namespace cnngen
+}  // namespace cnngen::inline cuda

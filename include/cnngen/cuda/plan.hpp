@@ -11,7 +11,7 @@
 #include "cnngen/cuda/cudnn.hpp"
 #include "cnngen/cuda/plan_folder.hpp"
 
-namespace cnngen {
+namespace cnngen::inline cuda {
 
 inline cudnn::Limits limits_of(const Operation& op, std::size_t workspace) {
     return std::visit(
@@ -187,4 +187,4 @@ class Planner {
     std::size_t built_ = 0;
 };
 
-}  // namespace cnngen
+}  // namespace cnngen::inline cuda

@@ -11,7 +11,7 @@
 
 #include "cnngen/error.hpp"
 
-namespace cnngen {
+namespace cnngen::inline cuda {
 
 // Serialized cuDNN plans in a folder, one file a signature. An entry that cannot be read is as good as none, and a
 // folder that cannot be written is no error: the plans are only built again.
@@ -85,4 +85,4 @@ inline std::string default_plan_cache() {
     return base.empty() ? "" : base + "/cnngen/plans";
 }
 
-}  // namespace cnngen
+}  // namespace cnngen::inline cuda

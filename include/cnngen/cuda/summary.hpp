@@ -3,25 +3,7 @@
 
 #include "cnngen/cuda/context.hpp"
 
-namespace cnngen {
-
-inline std::string port_text(const Port& port) {
-    std::string shape = "N";
-    for (std::int64_t extent : port.shape) shape += text(" x ", extent);
-    return text(port.name, ": ", name_of(port.dtype), " ", port.layout, *port.layout ? " " : "", shape);
-}
-
-// The text, filled up with spaces to a column's width.
-inline std::string column(std::string cell, std::size_t width) {
-    cell.resize(std::max(cell.size() + 1, width), ' ');
-    return cell;
-}
-
-inline std::string milliseconds_text(double milliseconds) {
-    char out[32];
-    std::snprintf(out, sizeof out, "%.1f ms", milliseconds);
-    return out;
-}
+namespace cnngen::inline cuda {
 
 // Device, versions, precision, memory, start-up and each step at each batch size with its engine and workspace.
 inline std::string summary(const Context& context) {
@@ -35,16 +17,14 @@ inline std::string summary(const Context& context) {
     out += text("libraries   CUDA ", cuda_version_text(CUDART_VERSION), ", driver for CUDA ", cuda_version_text(driver),
                 ", cuDNN ", cudnn_version_text(cudnnGetVersion()), ", cuBLASLt ", cublasLtGetVersion(), "\n");
     out += text("precision   ", model.precision, "\n");
-    for (const Port& port : model.inputs) out += text("input       ", port_text(port), "\n");
-    for (const Port& port : model.outputs) out += text("output      ", port_text(port), "\n");
+    for (const Port& port : model.inputs) out += text("input       ", port_text(port, model.batched), "\n");
+    for (const Port& port : model.outputs) out += text("output      ", port_text(port, model.batched), "\n");
     const Memory memory = context.memory();
     out +=
         text("memory      weights ", size_text(memory.weights), ", activations ", size_text(memory.arena),
              ", workspace ", size_text(memory.workspace), ", page-locked on the host ", size_text(memory.pinned), "\n");
     out += "start-up   ";
-    for (const Timings* timings : {&network.startup(), &context.startup()}) {
-        for (const auto& [part, milliseconds] : *timings) out += text(" ", part, " ", milliseconds_text(milliseconds));
-    }
+    out += timings_text(network.startup()) + timings_text(context.startup());
     out += text(" (", network.planner().built(), " of ", network.planner().size(), " plans built anew)\n");
     for (std::size_t i = 0; i < model.batch_sizes.size(); ++i) {
         out += text("batch ", model.batch_sizes[i], "\n");
@@ -58,4 +38,4 @@ inline std::string summary(const Context& context) {
     return out;
 }
 
-}  // namespace cnngen
+}  // namespace cnngen::inline cuda

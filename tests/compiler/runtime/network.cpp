@@ -42,13 +42,13 @@ const Model& model() {
         "float32 storage",
         {{"a", DType::float32, "", {3}, {1024, 1024}}, {"b", DType::float32, "NHWC", {2, 2, 2}, {1280, 1280}}},
         {{"scaled", DType::float32, "", {3}, {1536, 1536}}, {"plus", DType::float32, "NHWC", {2, 2, 2}, {1792, 1792}}},
+        true,
         {1, 4},
         {2048, 2048},
         512,
         "fakenet.weights.safetensors",
         "00000000000000aa",
-        {800, 900},
-        reinterpret_cast<const void*>(k_load),
+        {{800, 900}, reinterpret_cast<const void*>(k_load)},
         forward};
     return m;
 }
