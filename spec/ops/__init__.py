@@ -23,6 +23,7 @@ from cnngen.spec.ops.norm import AnyNorm, BatchNorm
 from cnngen.spec.ops.pool import AnyPool, AvgPool2d, GlobalAvgPool, MaxPool2d
 from cnngen.spec.ops.reduce import AnyReduction
 from cnngen.spec.ops.resize import AnyResize, Upsample
+from cnngen.spec.ops.sampling import GridSample
 from cnngen.spec.ops.softmax import AnySoftmax, Softmax
 from cnngen.spec.ops.unary import AnyUnary, Identity, PRelu
 
@@ -39,6 +40,7 @@ AnyLayer = (
     | AnyBlock
     | AnyIndexing
     | AnyResize
+    | GridSample
     | AnySoftmax
     | AnyReduction
     | AnyKnown
@@ -62,6 +64,7 @@ __all__ = [
     "Div",
     "Flatten",
     "GlobalAvgPool",
+    "GridSample",
     "Identity",
     "Layer",
     "LayerBase",
