@@ -2,131 +2,47 @@
 
 `y[n, c, h, w] = expr` is evaluated for every output coordinate. A `Load` reads an input at an index that is itself
 an expression of the coordinates, so that activations, residuals, broadcasts, concats, pads, upsampling, transposes
-and casts are all the same thing, and two neighbours fuse by substitution. Coordinates are logical (N, C, H, W for
-rank 4), whatever the layout in memory.
+and casts are all the same thing, and two neighbours fuse by substitution. An index may be loaded too (a table, the
+places of a grid): `to_int` of a load. Coordinates are logical (N, C, H, W for rank 4), whatever the layout in memory.
 
-Expressions are either integers (indices, sizes), booleans (conditions of `select`) or floats (data); `FUNCTIONS` says
-which each call takes and gives. Interpreter: `evaluate`. C++: `cnngen.codegen.emit.cpp`.
+What expressions are made of: `cnngen.codegen.terms`. Interpreter: `evaluate`. C++: `cnngen.codegen.emit.cpp`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from cnngen.codegen.functions import FUNCTIONS
+from cnngen.codegen.terms import (
+    ACC,
+    FALSE,
+    TRUE,
+    Acc,
+    Call,
+    Coord,
+    Expr,
+    Float,
+    Int,
+    Kind,
+    Load,
+    call,
+    holds,
+    kind,
+    select,
+    truth,
+)
+
+__all__ = [
+    "ACC", "FALSE", "TRUE", "Acc", "Call", "Coord", "Expr", "Float", "Int", "Kind", "Load", "at", "broadcast_load",
+    "call", "children", "coords", "describe", "evaluate", "holds", "kind", "loads", "renumber", "repeated", "rewrite",
+    "select", "truth", "walk", "within",
+]  # fmt: skip
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
-Kind: TypeAlias = Literal["int", "bool", "float"]
-
-
-@dataclass(frozen=True, slots=True)
-class Coord:
-    """The output's coordinate along a logical axis."""
-
-    axis: int
-
-
-@dataclass(frozen=True, slots=True)
-class Int:
-    """A constant index."""
-
-    value: int
-
-
-@dataclass(frozen=True, slots=True)
-class Float:
-    """A constant number."""
-
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class Acc:
-    """The result of the step's own op at this coordinate, before the epilogue."""
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """`inputs[source]` at a logical index, one expression an axis of that input."""
-
-    source: int
-    index: tuple[Expr, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A function of `FUNCTIONS` over its arguments; made by `call`."""
-
-    function: str
-    args: tuple[Expr, ...]
-
-
-Expr: TypeAlias = Coord | Int | Float | Acc | Load | Call
-
-ACC = Acc()
-
-
-def kind(expr: Expr) -> Kind:
-    """Whether an expression is an integer, a condition or data."""
-    match expr:
-        case Coord() | Int():
-            return "int"
-        case Float() | Acc() | Load():
-            return "float"
-        case Call("select", (_, then, _)):
-            return kind(then)
-        case Call(function, _):
-            return FUNCTIONS[function].result
-
-
-def call(function: str, *args: Expr) -> Expr:  # noqa: C901 - a case a rule
-    """A call, simplified where its arguments are known; the only way to make a `Call`."""
-    if args and all(isinstance(a, Int | Float) for a in args):
-        value = FUNCTIONS[function].numpy(*(a.value for a in args if isinstance(a, Int | Float)))
-        match FUNCTIONS[function].result:
-            case "int":
-                return Int(int(value))
-            case "bool":
-                return TRUE if value else FALSE
-            case "float":
-                return Float(float(value))
-    match function, args:
-        case ("iadd", (a, Int(0))) | ("iadd", (Int(0), a)):
-            return a
-        case ("iadd", (Call("iadd", (a, Int(p))), Int(q))):
-            return call("iadd", a, Int(p + q))
-        case ("isub", (a, Int(p))):
-            return call("iadd", a, Int(-p))
-        case ("imul", (a, Int(1))) | ("imul", (Int(1), a)) | ("idiv", (a, Int(1))):
-            return a
-        case ("imul", (_, Int(0))) | ("imul", (Int(0), _)) | ("imod", (_, Int(1))):
-            return Int(0)
-        case ("and", (a, Call("true", ()))) | ("and", (Call("true", ()), a)):
-            return a
-        case ("and", (Call("false", ()), _)) | ("and", (_, Call("false", ()))):
-            return FALSE
-        case ("add", (a, Float(0.0))) | ("add", (Float(0.0), a)) | ("sub", (a, Float(0.0))):
-            return a
-        case ("mul", (a, Float(1.0))) | ("mul", (Float(1.0), a)) | ("div", (a, Float(1.0))):
-            return a
-        case ("select", (Call("true", ()), a, _)) | ("select", (Call("false", ()), _, a)):
-            return a
-        case ("select", (_, a, b)) if a == b:
-            return a
-    return Call(function, tuple(args))
-
-
-def select(condition: Expr, then: Expr, otherwise: Expr) -> Expr:
-    """`then` where the condition holds; only the branch taken is evaluated, so it may guard a `Load`."""
-    return call("select", condition, then, otherwise)
-
-
-TRUE, FALSE = Call("true", ()), Call("false", ())
 
 
 def within(index: Expr, low: int, high: int, extent: int) -> Expr:
@@ -256,7 +172,10 @@ def evaluate(expr: Expr, shape: Sequence[int], inputs: Sequence[Array], acc: Arr
             case Call(function, args):
                 return FUNCTIONS[function].numpy(*(value(a) for a in args))
 
-    return np.broadcast_to(value(expr), tuple(shape))
+    with np.errstate(
+        all="ignore"
+    ):  # also the branch that is not taken is computed, and infinities are values
+        return np.broadcast_to(value(expr), tuple(shape))
 
 
 def repeated(expr: Expr) -> list[Expr]:
