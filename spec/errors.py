@@ -49,7 +49,17 @@ class WeightError(CnngenError):
 
 
 class ImportModelError(CnngenError):
-    """A model of another framework cannot be expressed as a spec."""
+    """A model of another framework cannot be expressed as a spec.
+
+    needs_constant: the model's inputs that are read where only a constant can be; given as such, they are no
+    reason to refuse it
+    """
+
+    def __init__(
+        self, problems: str | Problem | Iterable[Problem], needs_constant: Iterable[str] = ()
+    ) -> None:
+        super().__init__(problems)
+        self.needs_constant = frozenset(needs_constant)
 
 
 class ShapeError(ValueError):

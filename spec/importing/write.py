@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pydantic import ValidationError
 
 from cnngen.spec.errors import ImportModelError, Problem, SpecError
-from cnngen.spec.importing.draft import Draft, Imported
+from cnngen.spec.importing.draft import FLOATS, Draft, Imported
 from cnngen.spec.manifest import ELEMENT_TYPES, Array
 from cnngen.spec.names import module_name, sanitize
 from cnngen.spec.network import NetworkSpec
+from cnngen.spec.ops import OPS, WeightedLayer
 from cnngen.spec.resolve import resolve
+
+_KNOWN = ("constant", "fill", "zeros")  # layers without inputs
+_TENSOR_FIELDS = {"parameter": "parameter", "indices": "indices_parameter"}  # role -> the field that names it
 
 
 def write(
-    imported: Imported, name: str, batch_sizes: Sequence[int] | None = None, where: str | None = None
+    imported: Imported,
+    name: str,
+    batch_sizes: Sequence[int] | None = None,
+    where: str | None = None,
+    batched: bool | None = None,
 ) -> tuple[NetworkSpec, dict[str, Array]]:
     """The spec and the weights of a model whose layers are final.
 
@@ -26,38 +34,23 @@ def write(
         name: of the network.
         batch_sizes: default: the model's own batch.
         where: what problems are told of: the model's file.
+        batched: whether axis 0 is the batch; None: where that is possible.
 
     Raises:
         ImportModelError: the layers contradict each other, or a name or size is not possible.
     """
     for draft in imported.layers:
         draft.name = imported.names.free(draft.name)
-    layers, weights = _layers(imported)
-    outputs = [_output(draft, draft in imported.nhwc) for draft in imported.outputs]
-    dtypes = {array.dtype.name for array in weights.values()}
-    spec_data = {
-        "name": name,
-        "inputs": {draft.name: _input(draft, draft in imported.nhwc) for draft in imported.inputs},
-        "precision": dtypes.pop() if len(dtypes) == 1 else "float32",
-        "weights": "weights.safetensors",
-        "layers": layers,
-        "outputs": [] if outputs == [layers[-1]["name"]] else outputs,
-    }
-    if batch_sizes is not None:
-        spec_data["batch_sizes"] = list(batch_sizes)
-    try:
-        spec = NetworkSpec.model_validate(spec_data)
-        for batch in spec.batch_sizes:
-            resolve(spec, batch)
-    except ValidationError as error:
-        raise ImportModelError(
-            Problem(f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}", where=where)
-            for detail in error.errors()
-            if detail["type"] != "default_factory_not_called"
-        ) from None
-    except SpecError as error:
-        raise ImportModelError(replace(problem, where=where) for problem in error.problems) from None
-    return spec, weights
+    writer = _Writer(imported, name, batch_sizes, where)
+    if batched is None:
+        batched = batch_sizes is not None
+        if _has_batch(imported):
+            try:
+                return writer.spec(batched=True)
+            except ImportModelError:
+                if batch_sizes is not None:
+                    raise
+    return writer.spec(batched=batched)
 
 
 def network_name(text: str) -> str:
@@ -67,6 +60,70 @@ def network_name(text: str) -> str:
         return module_name(text)
     except ValueError:
         return module_name(f"{text.rstrip('_')}_net")
+
+
+def _has_batch(imported: Imported) -> bool:
+    """Whether axis 0 can be the batch, as far as inputs, outputs and constants say."""
+    ends = [*imported.inputs, *imported.outputs]
+    batch = imported.inputs[0].shape[0]
+    same = all(len(draft.shape) > 1 and draft.shape[0] == batch for draft in ends)
+    return same and all(_per_item(draft, batch) for draft in imported.layers if draft.op in _KNOWN)
+
+
+def _per_item(known: Draft, batch: int) -> bool:
+    """Whether a layer without inputs is the same for every item."""
+    if len(known.shape) < 2 or known.shape[0] not in (1, batch):
+        return False
+    arrays = [parameter.array for parameter in known.parameters.values()]
+    return all(np.array_equal(item, array[0]) for array in arrays for item in array[1:])
+
+
+@dataclass(frozen=True)
+class _Writer:
+    imported: Imported
+    name: str
+    batch_sizes: Sequence[int] | None
+    where: str | None
+
+    def spec(self, batched: bool) -> tuple[NetworkSpec, dict[str, Array]]:
+        """The spec with or without a batch, resolved at each of its batch sizes."""
+        imported = self.imported
+        precision = _precision(imported)
+        layers, weights = _layers(imported, batched, precision)
+        outputs = [_output(draft, draft in imported.nhwc) for draft in imported.outputs]
+        spec_data: dict[str, object] = {
+            "name": self.name,
+            "inputs": {draft.name: _input(draft, draft in imported.nhwc) for draft in imported.inputs},
+            "precision": precision,
+            "weights": "weights.safetensors",
+            "layers": layers,
+            "outputs": [] if outputs == [layers[-1]["name"]] else outputs,
+        }
+        if not batched:
+            spec_data["batched"] = False
+        if self.batch_sizes is not None:
+            spec_data["batch_sizes"] = list(self.batch_sizes)
+        try:
+            spec = NetworkSpec.model_validate(spec_data)
+            for batch in spec.batch_sizes:
+                resolve(spec, batch)
+        except ValidationError as error:
+            raise ImportModelError(
+                Problem(f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}", where=self.where)
+                for detail in error.errors()
+                if detail["type"] != "default_factory_not_called"
+            ) from None
+        except SpecError as error:
+            raise ImportModelError(replace(problem, where=self.where) for problem in error.problems) from None
+        return spec, weights
+
+
+def _precision(imported: Imported) -> str:
+    """The one type of all weights, or of all inputs where there are none; else float32."""
+    arrays = [parameter.array for draft in imported.layers for parameter in draft.parameters.values()]
+    types = {array.dtype.name for array in arrays if array.dtype.name in FLOATS}
+    types = types or {draft.dtype for draft in imported.inputs if draft.dtype in FLOATS}
+    return types.pop() if len(types) == 1 else "float32"
 
 
 def _input(draft: Draft, nhwc: bool) -> dict[str, object]:
@@ -80,7 +137,9 @@ def _output(draft: Draft, nhwc: bool) -> str | dict[str, object]:
     return {"layer": draft.name, **fields} if fields else draft.name
 
 
-def _layers(imported: Imported) -> tuple[list[dict[str, object]], dict[str, Array]]:
+def _layers(
+    imported: Imported, batched: bool, precision: str
+) -> tuple[list[dict[str, object]], dict[str, Array]]:
     """The layers as a spec states them, and the weights; a tensor that two layers read is stored once."""
     layers: list[dict[str, object]] = []
     weights: dict[str, Array] = {}
@@ -93,15 +152,23 @@ def _layers(imported: Imported) -> tuple[list[dict[str, object]], dict[str, Arra
             layer["input"] = sources[0]
         elif len(sources) > 1:
             layer["inputs"] = sources
+        if batched and draft.op in _KNOWN:
+            layer["shape"] = list(draft.shape[1:])
+        if draft.dtype not in FLOATS and precision != "float32":
+            layer["precision"] = "float32"  # numbers up to 2^24 stay exact
         for role, parameter in draft.parameters.items():
             array = _storable(parameter.array)
+            if batched and draft.op in _KNOWN:
+                array = array[0]
             tensor = own = f"{draft.name}.{'constant' if role == 'parameter' else role}"
-            if role == "parameter" or draft.op in ("conv2d", "linear"):  # these can name their tensors
+            if role in _TENSOR_FIELDS or issubclass(
+                OPS[draft.op], WeightedLayer
+            ):  # these can name their tensors
                 first = stored.setdefault((parameter.origin or own, role), own)
                 if first == own or np.array_equal(weights[first], array):
                     tensor = first
-            if tensor != f"{draft.name}.{role}":
-                layer[role] = tensor
+            if tensor != f"{draft.name}.{role}" or role in _TENSOR_FIELDS:
+                layer[_TENSOR_FIELDS.get(role, role)] = tensor
             weights[tensor] = array
         layers.append(layer)
         before = draft.name

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cnngen.spec.importing.patterns import simplify
 from cnngen.spec.importing.write import network_name, write
@@ -18,27 +19,37 @@ from cnngen.spec.network import NetworkSpec
 from cnngen.spec.onnx.load import load_model
 from cnngen.spec.onnx.walk import walk
 
+if TYPE_CHECKING:
+    import onnx
+
 __all__ = ["import_onnx"]
 
 
 def import_onnx(
-    path: str | PathLike[str],
+    model: str | PathLike[str] | onnx.ModelProto,
     name: str | None = None,
     batch_sizes: Sequence[int] | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    constants: Mapping[str, Array] | None = None,
+    batched: bool | None = None,
 ) -> tuple[NetworkSpec, dict[str, Array]]:
-    """The spec and the weights of an ONNX model (opset 9 and newer).
+    """The spec and the weights of an ONNX model (opset 6 and newer).
 
     Args:
-        path: the .onnx file.
-        name: of the network; default: made from the file's name.
+        model: the .onnx file, or the model itself.
+        name: of the network; default: made from the file's name, or the graph's.
         batch_sizes: default: the model's own batch, 1 where it is dynamic.
         shapes: the shape of each input that has dynamic axes beyond the batch.
+        constants: inputs that are to be constants, such as shapes and axes, and their values.
+        batched: whether axis 0 is the batch; default: where every layer takes it so.
 
     Raises:
         ImportModelError: the file cannot be read, an axis has no size, or nodes cannot be expressed: all of
-            them, each with its name and the reason.
+            them, each with its name and the reason. Its `needs_constant` names the inputs that would have to
+            be constants.
     """
-    file = Path(path)
-    imported = simplify(walk(load_model(file, shapes or {})))
-    return write(imported, name or network_name(file.stem), batch_sizes, str(file))
+    source = Path(model) if isinstance(model, (str, PathLike)) else model
+    stem = source.stem if isinstance(source, Path) else source.graph.name
+    loaded = load_model(source, shapes or {}, constants or {})
+    imported = simplify(walk(loaded))
+    return write(imported, name or network_name(stem), batch_sizes, loaded.where, batched)

@@ -1,8 +1,9 @@
-"""Reads an ONNX file and makes its input shapes concrete."""
+"""Reads an ONNX model and makes its input shapes concrete."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,63 +14,106 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
 
 from cnngen.spec.errors import ImportModelError, Problem, listing, nearest
+from cnngen.spec.importing.builder import LARGEST
 from cnngen.spec.manifest import Array
+from cnngen.spec.onnx.functions import inline_functions
 from cnngen.spec.types import Shape
 
-OLDEST_OPSET = 9
-_FLOATS: dict[int, str] = {
+OLDEST_OPSET = 6
+ONNX_DOMAINS = ("", "ai.onnx")
+ELEMENTS: dict[int, str] = {
     onnx.TensorProto.FLOAT: "float32",
     onnx.TensorProto.FLOAT16: "float16",
     onnx.TensorProto.BFLOAT16: "bfloat16",
+    onnx.TensorProto.INT32: "int32",
+    onnx.TensorProto.INT64: "int64",
+    onnx.TensorProto.UINT8: "uint8",
+    onnx.TensorProto.BOOL: "bool",
 }
+"""The element types of tensors, by ONNX's code."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input of the network; `scalar`: the model gives it no axes."""
+
+    shape: Shape
+    dtype: str
+    scalar: bool = False
 
 
 @dataclass(frozen=True)
 class Model:
     """An ONNX model ready to be walked.
 
-    inputs:    shape and element type of each, concrete
-    constants: the initializers
+    where:     the file, where there is one
+    constants: initializers, and inputs that were given a value
     opset:     of ONNX's own domain
     """
 
-    file: Path
+    where: str | None
     nodes: tuple[onnx.NodeProto, ...]
-    inputs: Mapping[str, tuple[Shape, str]]
+    inputs: Mapping[str, Input]
     constants: Mapping[str, Array]
     outputs: tuple[str, ...]
     opset: int
 
+    def read(self) -> frozenset[str]:
+        """Every name that a node, or the user, reads."""
+        return frozenset(self.outputs).union(*(names_read(node) for node in self.nodes))
 
-def load_model(file: Path, shapes: Mapping[str, Sequence[int]]) -> Model:
-    """Reads a file with its external data; `shapes` gives dynamic inputs their size."""
-    model = _read(file)
+
+def load_model(
+    source: Path | onnx.ModelProto, shapes: Mapping[str, Sequence[int]], constants: Mapping[str, Array]
+) -> Model:
+    """Reads a model with its external data.
+
+    Args:
+        source: the file, or the model itself.
+        shapes: the sizes of dynamic inputs.
+        constants: inputs that are to be constants, and their values.
+    """
+    where = str(source) if isinstance(source, Path) else None
+    model = _read(source) if isinstance(source, Path) else source
     newest = onnx.defs.onnx_opset_version()  # where every node is of another domain, and will be refused
-    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), newest)
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ONNX_DOMAINS), newest)
     if not model.graph.node or not model.opset_import:
-        raise ImportModelError(Problem("not an ONNX model: it holds no nodes", where=str(file)))
+        raise ImportModelError(Problem("not an ONNX model: it holds no nodes", where=where))
     if opset < OLDEST_OPSET:
         text = (
             f"its opset is {opset}, {OLDEST_OPSET} and newer are read: convert it with onnx.version_converter"
         )
-        raise ImportModelError(Problem(text, where=str(file)))
+        raise ImportModelError(Problem(text, where=where))
     if not _is_text(model.graph):
-        raise ImportModelError(Problem("the file is damaged: a name in it is no text", where=str(file)))
+        raise ImportModelError(Problem("the file is damaged: a name in it is no text", where=where))
     if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
+        model = inline_functions(model, where)
     try:
-        constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    except (ValueError, TypeError, KeyError, RuntimeError) as error:
-        raise ImportModelError(Problem(f"a weight is damaged: {error}", where=str(file))) from None
-    inputs = [value for value in model.graph.input if value.name not in constants]
+        known = {tensor.name: tensor_array(tensor) for tensor in model.graph.initializer}
+    except _DAMAGE as error:
+        raise ImportModelError(Problem(f"a weight is damaged: {error}", where=where)) from None
+    inputs = [value for value in model.graph.input if value.name not in known]
+    names = [value.name for value in inputs]
+    unknown = [name for name in (*shapes, *constants) if name not in names]
+    known |= {name: np.asarray(array) for name, array in constants.items()}
     return Model(
-        file,
+        where,
         tuple(_needed(model.graph)),
-        _concrete(file, inputs, shapes),
-        constants,
+        _concrete(where, [value for value in inputs if value.name not in known], shapes, names, unknown),
+        known,
         tuple(value.name for value in model.graph.output),
         opset,
     )
+
+
+_DAMAGE = (ValueError, TypeError, KeyError, RuntimeError, AttributeError)
+
+
+def tensor_array(tensor: onnx.TensorProto) -> Array:
+    """A tensor of the model as an array; ValueError where its elements do not fill its shape."""
+    if math.prod(max(int(size), 0) for size in tensor.dims) > LARGEST:
+        raise ValueError(f"{tensor.name!r} of {list(tensor.dims)} is too large")
+    return np.asarray(numpy_helper.to_array(tensor))
 
 
 def _read(file: Path) -> onnx.ModelProto:
@@ -88,6 +132,24 @@ def _read(file: Path) -> onnx.ModelProto:
         ) from None
 
 
+def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs that a node holds: branches, bodies."""
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def names_read(node: onnx.NodeProto) -> set[str]:
+    """What a node reads, its subgraphs included."""
+    names = {name for name in node.input if name}
+    for graph in subgraphs(node):
+        names.update(output.name for output in graph.output)
+        for inner in graph.node:
+            names |= names_read(inner)
+    return names
+
+
 def _is_text(graph: onnx.GraphProto) -> bool:
     """Whether all names are texts; protobuf leaves bytes where they are no UTF-8."""
     nodes = [
@@ -96,7 +158,8 @@ def _is_text(graph: onnx.GraphProto) -> bool:
         for name in (node.op_type, node.domain, node.name, *node.input, *node.output)
     ]
     values = [value.name for value in (*graph.input, *graph.output, *graph.initializer)]
-    return all(isinstance(name, str) for name in nodes + values)
+    inner = (graph for node in graph.node for graph in subgraphs(node))
+    return all(isinstance(name, str) for name in nodes + values) and all(map(_is_text, inner))
 
 
 def _needed(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
@@ -105,36 +168,42 @@ def _needed(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     kept = []
     for node in reversed(graph.node):
         if wanted.intersection(node.output):
-            wanted.update(node.input)
+            wanted |= names_read(node)
             kept.append(node)
     return kept[::-1]
 
 
 def _concrete(
-    file: Path, inputs: Sequence[onnx.ValueInfoProto], shapes: Mapping[str, Sequence[int]]
-) -> dict[str, tuple[Shape, str]]:
-    names = [value.name for value in inputs]
+    where: str | None,
+    inputs: Sequence[onnx.ValueInfoProto],
+    shapes: Mapping[str, Sequence[int]],
+    names: Sequence[str],
+    unknown: Sequence[str],
+) -> dict[str, Input]:
     problems = [
         f"there is no input {name!r}{nearest(name, names)}; the inputs are {listing(names)}"
-        for name in shapes
-        if name not in names
+        for name in unknown
     ]
-    result: dict[str, tuple[Shape, str]] = {}
+    result: dict[str, Input] = {}
     for value in inputs:
         kind = value.type.tensor_type
-        dtype = _FLOATS.get(kind.elem_type)
+        dtype = ELEMENTS.get(kind.elem_type)
         if not value.type.HasField("tensor_type") or dtype is None:
-            what = onnx.TensorProto.DataType.Name(kind.elem_type).lower() if kind.elem_type else "no tensor"
-            problems.append(f"input {value.name!r} is {what}; allowed: {', '.join(_FLOATS.values())}")
+            known = kind.elem_type in onnx.TensorProto.DataType.values()
+            what = onnx.TensorProto.DataType.Name(kind.elem_type).lower() if kind.elem_type and known else ""
+            problems.append(
+                f"input {value.name!r} is {what or 'no tensor'}; allowed: {', '.join(ELEMENTS.values())}"
+            )
             continue
         try:
-            result[value.name] = (_shape(value, shapes.get(value.name)), dtype)
+            shape = _shape(value, shapes.get(value.name))
+            result[value.name] = Input(shape or (1,), dtype, not shape)
         except ValueError as error:
             problems.append(str(error))
     if not inputs:
         problems.append("the model has no inputs")
     if problems:
-        raise ImportModelError([Problem(text, where=str(file)) for text in problems])
+        raise ImportModelError([Problem(text, where=where) for text in problems])
     return result
 
 
@@ -147,7 +216,7 @@ def _shape(value: onnx.ValueInfoProto, given: Sequence[int] | None) -> Shape:
             len(given) == len(dims)
             and all(isinstance(dim, str) or dim == size for dim, size in zip(dims, given, strict=True))
         )
-        if not fits or any(size < 1 for size in given):
+        if not fits or any(size < 1 for size in given) or math.prod(given) > LARGEST:
             raise ValueError(f"input {value.name!r} is {told}, the given shape {list(given)} does not fit")
         return tuple(given)
     if dims and isinstance(dims[0], str):
@@ -158,11 +227,15 @@ def _shape(value: onnx.ValueInfoProto, given: Sequence[int] | None) -> Shape:
             f"input {value.name!r} is {told}: say the size of its dynamic axes, "
             f"shapes={{{value.name!r}: [{example.replace('x', ', ')}]}} or --shape {value.name}={example}"
         )
-    if len(dims) < 2 or 0 in dims:
-        raise ValueError(f"input {value.name!r} is {told}; at least [batch, size] is needed, none of them 0")
-    return tuple(int(dim) for dim in dims)
+    sizes = tuple(int(dim) for dim in dims)
+    if min(sizes, default=1) < 1 or math.prod(sizes) > LARGEST:
+        raise ValueError(f"input {value.name!r} is {told}; no size may be 0, nor all of them too large")
+    return sizes
 
 
 def element_name(code: int) -> str:
     """ONNX's element type by numpy's name."""
-    return _FLOATS.get(code) or str(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(code)).name)
+    try:
+        return ELEMENTS.get(code) or str(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(code)).name)
+    except (KeyError, ValueError, TypeError):
+        return f"type {code}"
