@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cnngen.codegen.graph import ITEM_BYTES, Conv, Shape, Value
-from cnngen.spec.types import DType
+from cnngen.spec.types import ElementType
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class ConvProblem:
     y: Shape
     kernel: tuple[int, int]
     op: Conv
-    dtype: DType
+    dtype: ElementType
 
 
 class Cost(Protocol):

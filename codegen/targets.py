@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cnngen.spec.network import NetworkSpec
-from cnngen.spec.types import DType, Precision
+from cnngen.spec.types import DType, ElementType, Precision
 
 TargetName = Literal["cuda", "cpu"]
 
@@ -21,6 +21,7 @@ class Target:
 
     name: TargetName
     libraries: str  # what runs convolutions and matmuls, in words
+    elements: Mapping[ElementType, str]  # the C++ type of each element type
     storage: Mapping[DType, DType]  # what is stored in place of a type that the device does not compute with
     pads_channels: bool  # whether convolutions read full groups of channels faster, zeros included
 
@@ -40,6 +41,25 @@ class Target:
         return spec.model_copy(update={"precision": self.precision(spec.precision), "layers": tuple(layers)})
 
 
-CUDA = Target("cuda", "cuDNN and cuBLASLt", storage={}, pads_channels=True)
-CPU = Target("cpu", "oneDNN", storage={"float16": "float32"}, pads_channels=False)
+_WHOLE: Mapping[ElementType, str] = {
+    "int32": "int",
+    "int64": "std::int64_t",
+    "uint8": "std::uint8_t",
+    "bool": "bool",
+}
+
+CUDA = Target(
+    "cuda",
+    "cuDNN and cuBLASLt",
+    {"float32": "float", "float16": "__half", "bfloat16": "__nv_bfloat16", **_WHOLE},
+    storage={},
+    pads_channels=True,
+)
+CPU = Target(
+    "cpu",
+    "oneDNN",
+    {"float32": "float", "float16": "cnngen::float16", "bfloat16": "cnngen::bfloat16", **_WHOLE},
+    storage={"float16": "float32"},
+    pads_channels=False,
+)
 TARGETS: Mapping[TargetName, Target] = {target.name: target for target in (CUDA, CPU)}

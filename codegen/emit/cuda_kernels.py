@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cnngen.codegen import tiles
-from cnngen.codegen.emit.cpp import CPP_TYPES, Source, coordinate_names, pointwise_body
+from cnngen.codegen.emit.cpp import Source, coordinate_names
+from cnngen.codegen.emit.cuda_pointwise import pointwise_body
 from cnngen.codegen.emit.kernels import (
     Kernel,
     Launch,
@@ -17,9 +18,11 @@ from cnngen.codegen.emit.kernels import (
     sources_of,
 )
 from cnngen.codegen.expr import ACC
-from cnngen.codegen.graph import ITEM_BYTES, Conv, GlobalPool, Graph, Node, Pointwise, Pool, Softmax, Value
+from cnngen.codegen.graph import ITEM_BYTES, Conv, Graph, Node, Pointwise, Pool, Reduce, Softmax, Value
+from cnngen.codegen.targets import CUDA
 
 POINTWISE_THREADS = 256
+ELEMENTS = CUDA.elements
 LARGEST_INT = 2**31
 
 
@@ -34,15 +37,15 @@ def kernel_of(node: Node, graph: Graph, largest_batch: int, tile_batch: int) -> 
             return _grouped(node, op, graph, tile_batch)
         case (Pool() as op, _):
             return _pool(node, op, graph, tile_batch)
-        case (GlobalPool(), _):
-            return _global_pool(node, graph, tile_batch)
+        case (Reduce(), _):
+            return _reduce(node, graph, tile_batch)
         case (Softmax() as op, _):
             return _softmax(node, op, graph)
     return None
 
 
 def _parameters(sources: Sequence[Source], value: Value, *, restrict: bool) -> tuple[Parameter, ...]:
-    return parameters_of(sources, value, CPP_TYPES, " __restrict__" if restrict else "")
+    return parameters_of(sources, value, ELEMENTS, " __restrict__" if restrict else "")
 
 
 def _pointwise(node: Node, graph: Graph, largest_batch: int) -> Launch:
@@ -56,7 +59,7 @@ def _pointwise(node: Node, graph: Graph, largest_batch: int) -> Launch:
     large = any(v.elements // graph.batch * largest_batch >= LARGEST_INT for v in involved)
     lines = _position_lines(value, items, lanes, body.uses, "std::int64_t" if large else "int")
     lines += body.before
-    result_type = CPP_TYPES[value.dtype]
+    result_type = ELEMENTS[value.dtype]
     if lanes == 1:
         lines += [*body.inside, f"y[i] = cnngen::from_float<{result_type}>({body.result});"]
     else:
@@ -172,7 +175,7 @@ def _depthwise(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
         _tile_line(tile),
         *_epilogue_lines(node, sources, tile.v),
         _call(
-            f"depthwise<{CPP_TYPES[x.dtype]}, tile, shape>",
+            f"depthwise<{ELEMENTS[x.dtype]}, tile, shape>",
             ["batch", sources[0].parameter, sources[1].parameter, "y"],
             node,
         ),
@@ -187,7 +190,7 @@ def _pool(node: Node, op: Pool, graph: Graph, batch: int) -> Launch:
     x, sources = graph.values[node.inputs[0]], sources_of(node, graph)
     out = (node.value.shape[2], node.value.shape[3])
     tile = tiles.window_tile(batch, x.shape[1], op.kernel, out, ITEM_BYTES[x.dtype])
-    template = f"{CPP_TYPES[x.dtype]}, tile, shape"
+    template = f"{ELEMENTS[x.dtype]}, tile, shape"
     function = f"max_pool<{template}>"
     if op.kind == "avg":
         function = f"avg_pool<{template}, /*count_include_pad=*/{str(op.count_include_pad).lower()}>"
@@ -229,7 +232,7 @@ def _grouped(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
         _tile_line(tile),
         *_epilogue_lines(node, sources, tile.v),
         _call(
-            f"grouped_conv<{CPP_TYPES[x.dtype]}, tile, shape>",
+            f"grouped_conv<{ELEMENTS[x.dtype]}, tile, shape>",
             ["batch", sources[0].parameter, sources[1].parameter, "y"],
             node,
         ),
@@ -240,7 +243,7 @@ def _grouped(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
     return Launch(kernel, tiles.window_items(tile, w.shape[0], out))
 
 
-def _global_pool(node: Node, graph: Graph, batch: int) -> Launch:
+def _reduce(node: Node, graph: Graph, batch: int) -> Launch:
     x, sources = graph.values[node.inputs[0]], sources_of(node, graph)
     _, c, h, w = x.shape
     tile = tiles.reduce_tile(batch, c, h * w, ITEM_BYTES[x.dtype])
@@ -249,7 +252,7 @@ def _global_pool(node: Node, graph: Graph, batch: int) -> Launch:
         f"constexpr cnngen::ReduceTile tile = {aggregate(vars(tile))};",
         *_epilogue_lines(node, sources, tile.v),
         _call(
-            f"reduce<{CPP_TYPES[x.dtype]}, tile, shape, cnngen::Reduction::mean>",
+            f"reduce<{ELEMENTS[x.dtype]}, tile, shape, cnngen::Reduction::mean>",
             ["batch", sources[0].parameter, "y"],
             node,
         ),
@@ -266,7 +269,7 @@ def _softmax(node: Node, op: Softmax, graph: Graph) -> Launch:
     outer = product(x, x.axes[1:place])
     inner = product(x, x.axes[place + 1 :])
     length = x.shape[op.axis]
-    element = CPP_TYPES[x.dtype]
+    element = ELEMENTS[x.dtype]
     rows = "batch" if outer == 1 else f"batch * {outer}"
     if inner == 1:
         tile = tiles.softmax_tile(length, ITEM_BYTES[x.dtype])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cnngen.codegen.emit.cpp import Source, kernel_names
 from cnngen.codegen.graph import Graph, Node, Value
+from cnngen.spec.types import ElementType
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def sources_of(node: Node, graph: Graph) -> list[Source]:
 
 
 def parameters_of(
-    sources: Sequence[Source], value: Value, types: Mapping[str, str], mark: str = ""
+    sources: Sequence[Source], value: Value, types: Mapping[ElementType, str], mark: str = ""
 ) -> tuple[Parameter, ...]:
     """`int batch`, a pointer an input, and `y`; `types`: the target's spelling of each element type."""
     pointers = {

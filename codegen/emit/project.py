@@ -10,15 +10,17 @@ from dataclasses import dataclass
 import clang_format
 
 from cnngen import __version__
-from cnngen.codegen.emit.cpp import CPP_TYPES, quoted
+from cnngen.codegen.emit.cpp import quoted
 from cnngen.codegen.emit.render import TEMPLATES, render
 from cnngen.codegen.emit.steps import network_view
 from cnngen.codegen.graph import Value
 from cnngen.codegen.passes.plan_weights import layout_fingerprint
 from cnngen.codegen.plan import Plan
+from cnngen.codegen.targets import CUDA
 from cnngen.spec.names import CppIdentifier, identifiers
 from cnngen.spec.network import NetworkSpec
 from cnngen.spec.resolve import resolve
+from cnngen.spec.types import ElementType
 
 CPP_SUFFIXES = (".cu", ".cuh", ".cpp", ".hpp")
 RESERVED_ARGUMENTS = (
@@ -41,14 +43,14 @@ class PortView:
 
     name: str
     identifier: CppIdentifier
-    dtype: str
+    dtype: ElementType
     layout: str  # of an image: NCHW or NHWC
     shape: tuple[int, ...]
     staging: tuple[int, ...]
 
     @property
     def element(self) -> str:
-        return CPP_TYPES[self.dtype]
+        return CUDA.elements[self.dtype]
 
     @property
     def port(self) -> str:

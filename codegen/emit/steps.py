@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cnngen.codegen.emit.cpp import CPP_TYPES, float_text, quoted
+from cnngen.codegen.emit.cpp import float_text, quoted
 from cnngen.codegen.emit.cuda_kernels import kernel_of
 from cnngen.codegen.emit.kernels import Kernel
 from cnngen.codegen.emit.views import (
@@ -238,7 +238,7 @@ class _View:
     def _pointer(self, batch: BatchPlan, name: str) -> str:
         """A kernel's argument."""
         graph, value = batch.graph, batch.graph.values[name]
-        element = CPP_TYPES[value.dtype]
+        element = self.plan.target.elements[value.dtype]
         inputs = [v.name for v in graph.inputs]
         if name in inputs:
             return f"pass.input<{element}>({inputs.index(name)})"
@@ -251,7 +251,7 @@ class _View:
     def _address(self, batch: BatchPlan, name: str) -> str:
         graph = batch.graph
         if name in graph.outputs:
-            element = CPP_TYPES[graph.values[name].dtype]
+            element = self.plan.target.elements[graph.values[name].dtype]
             return f"pass.output<{element}>({graph.outputs.index(name)}).data"
         return f"pass.at({self._place(batch, name)})"
 

@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from cnngen.codegen import expr as ex
 from cnngen.codegen.emit.cpp import kernel_names
 from cnngen.codegen.expr import ACC
-from cnngen.codegen.graph import Conv, GlobalPool, Graph, MatMul, Node, Pointwise, Pool, Softmax, Value
+from cnngen.codegen.graph import (
+    ArgReduce,
+    BatchMatMul,
+    Conv,
+    Graph,
+    MatMul,
+    Node,
+    Pointwise,
+    Pool,
+    Reduce,
+    Softmax,
+    Value,
+)
 
 LONGEST_EXPRESSION = 90  # in a comment
+POOLS: Mapping[str, str] = {
+    "max": "maximum",
+    "avg": "mean",
+    "sum": "sum",
+    "argmax": "place of the maximum",
+}
+REDUCTIONS: Mapping[str, str] = {
+    "sum": "sum",
+    "mean": "mean",
+    "max": "maximum",
+    "min": "minimum",
+    "prod": "product",
+    "sum_squares": "sum of squares",
+    "variance": "variance",
+}
 
 
 def comment(graph: Graph, node: Node) -> str:
@@ -63,6 +92,12 @@ def describe(graph: Graph, node: Node) -> str:
     return ", ".join([what, *dict.fromkeys(words)])
 
 
+def _axes_words(axes: Sequence[int], value: Value) -> str:
+    """`height and width`."""
+    images = ("the batch", "channels", "height", "width")
+    return " and ".join(images[axis] if len(value.shape) == 4 else f"axis {axis}" for axis in axes)
+
+
 def _op_words(graph: Graph, node: Node) -> str:
     match node.op:
         case Conv() as op:
@@ -79,12 +114,16 @@ def _op_words(graph: Graph, node: Node) -> str:
         case MatMul():
             return "linear"
         case Pool() as op:
-            name = "maximum" if op.kind == "max" else "mean"
-            return f"{name} over {op.kernel[0]}x{op.kernel[1]}, stride {op.stride[0]}"
-        case GlobalPool():
-            return "mean over height and width"
-        case Softmax():
-            return "softmax"
+            return f"{POOLS[op.kind]} over {op.kernel[0]}x{op.kernel[1]}, stride {op.stride[0]}"
+        case BatchMatMul():
+            return "product of matrices"
+        case Reduce(kind, axes):
+            return f"{REDUCTIONS[kind]} over {_axes_words(axes, node.value)}"
+        case ArgReduce() as op:
+            which = "largest" if op.kind == "max" else "smallest"
+            return f"place of the {which} over {_axes_words((op.axis,), node.value)}"
+        case Softmax(_, log):
+            return "logarithm of a softmax" if log else "softmax"
     text = ex.describe(node.epilogue, kernel_names(node.inputs, graph.constants))
     if len(text) <= LONGEST_EXPRESSION:
         return text

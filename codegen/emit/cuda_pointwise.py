@@ -1,0 +1,193 @@
+"""Pointwise expressions as CUDA C++: one thread computes V neighbours of the output's innermost axis.
+
+What does not differ between those V lanes is computed once, before the loop over the lanes: indices, and loads. A
+load that runs along the innermost axis of its input is one vector access; one that all lanes share is one scalar;
+any other stays in the loop, one element a lane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from cnngen.codegen import expr as ex
+from cnngen.codegen.emit.cpp import ATOM, PRECEDENCE, Printer, Source, along, post_order, without_unit_axes
+from cnngen.codegen.expr import Acc, Call, Coord, Expr, Int, Load
+from cnngen.codegen.graph import Value
+
+
+@dataclass(frozen=True)
+class Body:
+    """Statements before the loop over the lanes, inside it, and the value of a lane."""
+
+    before: tuple[str, ...]
+    inside: tuple[str, ...]
+    result: str
+    uses: frozenset[int]  # the coordinates that the text names
+
+
+def pointwise_body(
+    epilogue: Expr, value: Value, sources: Sequence[Source], lanes: int, acc: str = ""
+) -> Body:
+    """The text that computes `epilogue` for `lanes` neighbours along `value`'s innermost axis.
+
+    `acc`: the array that holds the op's own result, a number a lane.
+    """
+    return _Printer(epilogue, value, sources, lanes, acc).body()
+
+
+class _Printer(Printer):
+    def __init__(self, epilogue: Expr, value: Value, sources: Sequence[Source], lanes: int, acc: str) -> None:
+        super().__init__(value, sources)
+        self.lanes, self.acc = lanes, acc
+        self.inner = value.inner_axis
+        self.expr = without_unit_axes(epilogue, value)
+        self.used: set[int] = set()
+        self.first_lane = False  # whether the text at hand is of the first lane, and stands for all of them
+
+    def body(self) -> Body:
+        guards = self._guards()
+        before: list[str] = []
+        repeated = ex.repeated(self.expr)
+        shared = [node for node in repeated if not self._varies(node) and not ex.loads(node)]
+        before.extend(self.definition(node) for node in shared)
+        for load in self._loads_in_order():
+            before.extend(self._hoisted(load, guards[load]))
+        # A load may stand behind a condition: what is made of it comes after the loads, which know that.
+        inside = [
+            self.definition(node)
+            for node in repeated
+            if node not in self.bound and not self._has_lane_load(node)
+        ]
+        result = self.text(self.expr)
+        return Body(tuple(before), tuple(inside), result, frozenset(self.used))
+
+    # --- what is known of an expression ------------------------------------------------------------------------
+
+    def _varies(self, expr: Expr) -> bool:
+        """Whether it may differ between the lanes."""
+        return self.lanes > 1 and any(e == Coord(self.inner) or isinstance(e, Acc) for e in ex.walk(expr))
+
+    def _has_lane_load(self, expr: Expr) -> bool:
+        return any(isinstance(e, Load) and e not in self.bound for e in ex.walk(expr))
+
+    def _guards(self) -> dict[Load, list[Expr] | None]:
+        """For each load the conditions under which it is reached; None where there are several ways to it."""
+        found: dict[Load, list[Expr] | None] = {}
+
+        def visit(node: Expr, path: list[Expr]) -> None:
+            if isinstance(node, Load):
+                found[node] = path if found.get(node, path) == path else None
+            match node:
+                case Call("select", (condition, then, otherwise)):
+                    visit(condition, path)
+                    visit(then, [*path, condition])
+                    visit(otherwise, [*path, Call("not", (condition,))])
+                case _:
+                    for child in ex.children(node):
+                        visit(child, path)
+
+        visit(self.expr, [])
+        return found
+
+    def _same_for_all_lanes(self, condition: Expr) -> bool:
+        match condition:
+            case Call("not", (inner,)):
+                return self._same_for_all_lanes(inner)
+            case Call("and", (a, b)):
+                return self._same_for_all_lanes(a) and self._same_for_all_lanes(b)
+            case Call("lt" | "ge", (index, Int(bound))):
+                step = along(index, self.inner)
+                return (step is not None and (bound - step) % self.lanes == 0) or not self._varies(condition)
+        return not self._varies(condition)
+
+    # --- loads ---------------------------------------------------------------------------------------------------
+
+    def _loads_in_order(self) -> list[Load]:
+        return [node for node in post_order(self.expr) if isinstance(node, Load)]
+
+    def _hoisted(self, load: Load, guard: list[Expr] | None) -> list[str]:
+        """The statements that load for all lanes at once; none where each lane has to load for itself."""
+        width = self._width(load)
+        conditions = guard or []
+        uniform = all(self._same_for_all_lanes(condition) for condition in conditions)
+        if width == 0 or (guard is None and not self.in_bounds(load)):
+            return []
+        if conditions and not uniform:
+            if not self.in_bounds(load):
+                return []
+            conditions = []
+        source = self.sources[load.source]
+        with self._on_first_lane():
+            test = " && ".join(self._uniform_text(condition) for condition in conditions)
+            offset = self.offset(load)
+        name = f"v{self.counters['v']}"
+        self.counters["v"] += 1
+        address = f"{source.parameter} + {offset}" if offset != "0" else source.parameter
+        if width == 1:
+            element = f"cnngen::to_float({source.parameter}[{offset}])"
+            self.bound[load] = name
+            return [f"const float {name} = {f'{test} ? {element} : 0.0f' if test else element};"]
+        reader = "load_readonly" if source.constant else "load"
+        access = f"cnngen::to_float(cnngen::{reader}<{self.lanes}>({address}), {name});"
+        self.bound[load] = f"{name}[lane]"
+        if test:
+            return [f"float {name}[{self.lanes}] = {{}};", f"if ({test}) {access}"]
+        return [f"float {name}[{self.lanes}];", access]
+
+    def _width(self, load: Load) -> int:
+        """V for a vector access, 1 where all lanes read one element, 0 where each reads its own."""
+        if self.lanes == 1 or not any(self._varies(index) for index in load.index):
+            return 1
+        value = self.sources[load.source].value
+        inner = value.inner_axis
+        if any(self._varies(index) for axis, index in enumerate(load.index) if axis != inner):
+            return 0
+        step = along(load.index[inner], self.inner)
+        aligned = step is not None and step % self.lanes == 0 and value.shape[inner] % self.lanes == 0
+        return self.lanes if aligned else 0
+
+    # --- text ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _on_first_lane(self) -> Iterator[None]:
+        before, self.first_lane = self.first_lane, True
+        yield
+        self.first_lane = before
+
+    def _uniform_text(self, condition: Expr) -> str:
+        if isinstance(condition, Call) and condition.function == "not":
+            match condition.args[0]:
+                case Call("lt", (a, b)):
+                    return self.text(Call("ge", (a, b)))
+                case Call("ge", (a, b)):
+                    return self.text(Call("lt", (a, b)))
+            return f"!({self.text(condition.args[0])})"
+        return self.text(condition)
+
+    def text(self, expr: Expr) -> str:
+        if self.first_lane and self.value.shape[self.inner] == self.lanes:
+            expr = ex.rewrite(expr, lambda e: Int(0) if e == Coord(self.inner) else None)
+        return super().text(expr)
+
+    def condition(self, condition: Expr) -> tuple[str, int]:
+        if self.first_lane or not self._same_for_all_lanes(condition):
+            return self.print(condition)
+        with self._on_first_lane():
+            return self.print(condition)
+
+    def coordinate(self, axis: int) -> tuple[str, int]:
+        if axis != self.inner or self.lanes == 1 or self.first_lane:
+            self.used.add(axis)
+            return self.names[axis], ATOM
+        if self.value.shape[axis] == self.lanes:
+            return "lane", ATOM
+        self.used.add(axis)
+        return f"{self.names[axis]} + lane", PRECEDENCE["+"]
+
+    def load(self, load: Load) -> tuple[str, int]:
+        return f"cnngen::to_float({self.sources[load.source].parameter}[{self.offset(load)}])", ATOM
+
+    def result(self) -> str:
+        return f"{self.acc}[lane]" if self.lanes > 1 else f"{self.acc}[0]"
