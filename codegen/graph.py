@@ -16,39 +16,72 @@ import numpy as np
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import ACC, Expr
-from cnngen.spec.types import DType
+from cnngen.spec.types import ElementType
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 Shape: TypeAlias = tuple[int, ...]
-Layout: TypeAlias = Literal["NCHW", "NHWC", "packed", "RSCK"]
+Layout: TypeAlias = Literal["NCHW", "NHWC", "NLC", "packed", "RSCK"]
+
+ReduceKind: TypeAlias = Literal["sum", "mean", "max", "min", "prod", "sum_squares", "variance"]
 
 LIBRARIES = ("cudnn", "cublaslt", "onednn")  # the forms that are not kernels of our own
-ITEM_BYTES: dict[DType, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
+ITEM_BYTES: dict[ElementType, int] = {
+    "float32": 4,
+    "float16": 2,
+    "bfloat16": 2,
+    "int32": 4,
+    "int64": 8,
+    "uint8": 1,
+    "bool": 1,
+}
+FLOATS: tuple[ElementType, ...] = ("float32", "float16", "bfloat16")
+ORDERS: dict[Layout, tuple[int, ...]] = {"NHWC": (0, 2, 3, 1), "NLC": (0, 2, 1), "RSCK": (2, 3, 1, 0)}
 
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor in device memory."""
+    """A tensor in device memory.
+
+    Its type is a float, or int32, uint8 or bool (a byte, 0 or 1); int64 only where the caller's memory is. A load of
+    any of them is a float, exact for whole numbers up to 2^24. What is stored as a whole number or a bool is one
+    already: an expression says so itself, since passes may read it where it was made.
+    """
 
     name: str
     shape: Shape
-    dtype: DType
-    layout: (
-        Layout  # "packed": row-major in its logical order, for every rank but 4; "RSCK": a depthwise filter
-    )
+    dtype: ElementType
+    layout: Layout  # "packed", "NCHW": row-major in logical order; "NHWC", "NLC": channels innermost; "RSCK": a filter
     padding: int = 0  # how many of the channels, at the end, are zeros that pad_channels added
 
     @property
     def axes(self) -> tuple[int, ...]:
         """The logical axes in memory order, outermost first."""
-        orders = {"NHWC": (0, 2, 3, 1), "RSCK": (2, 3, 1, 0)}
-        return orders.get(self.layout, tuple(range(len(self.shape))))
+        return ORDERS.get(self.layout, tuple(range(len(self.shape))))
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """The distance of neighbours along each logical axis, in elements."""
+        found, stride = [0] * len(self.shape), 1
+        for axis in reversed(self.axes):
+            found[axis] = stride
+            stride *= self.shape[axis]
+        return tuple(found)
+
+    @property
+    def runs(self) -> tuple[tuple[int, int], ...]:
+        """(elements, distance of neighbours) of the longest runs in logical order: how logical order lies in memory."""
+        found: list[tuple[int, int]] = []
+        for size, stride in zip(self.shape, self.strides, strict=True):
+            if size > 1 and found and found[-1][1] == size * stride:
+                found[-1] = (found[-1][0] * size, stride)
+            elif size > 1:
+                found.append((size, stride))
+        return tuple(found)
 
     @property
     def is_row_major(self) -> bool:
         """Whether the elements lie in memory in logical order."""
-        real = [axis for axis in self.axes if self.shape[axis] > 1]
-        return real == sorted(real)
+        return len(self.runs) <= 1 and all(stride == 1 for _, stride in self.runs)
 
     @property
     def inner_axis(self) -> int:
@@ -58,8 +91,11 @@ class Value:
 
     def lies_like(self, other: Value) -> bool:
         """Whether both have the same shape, and their elements the same order in memory."""
-        same = self.layout == other.layout or (self.is_row_major and other.is_row_major)
-        return same and self.shape == other.shape
+        return self.shape == other.shape and (self.layout == other.layout or self.is_view_of(other))
+
+    def is_view_of(self, other: Value) -> bool:
+        """Whether the elements of both, each in logical order, have the same order in memory."""
+        return self.runs == other.runs
 
     @property
     def elements(self) -> int:
@@ -104,10 +140,20 @@ class MatMul:
 
 
 @dataclass(frozen=True)
-class Pool:
-    """Windowed maximum or mean of x (N, C, H, W); what the window covers beyond the padding counts for nothing."""
+class BatchMatMul:
+    """a (B, M, K) times b (B, K, N), each of B by its own; both are row-major."""
 
-    kind: Literal["max", "avg"]
+    tf32: bool = False
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Windows over x (N, C, H, W); what they cover beyond the padding counts for nothing.
+
+    argmax: h * W + w of the window's first largest element, h first.
+    """
+
+    kind: Literal["max", "avg", "sum", "argmax"]
     kernel: tuple[int, int]
     stride: tuple[int, int]
     padding: tuple[int, int, int, int]
@@ -116,15 +162,34 @@ class Pool:
 
 
 @dataclass(frozen=True)
-class GlobalPool:
-    """Mean of x (N, C, H, W) over H and W, to (N, C, 1, 1)."""
+class Reduce:
+    """x reduced along logical axes, which stay with size 1; the other axes lie in memory as x's do.
+
+    variance: the mean of the squared distances from the mean.
+    """
+
+    kind: ReduceKind
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ArgReduce:
+    """Where along a logical axis the largest or smallest element of x is, the first or last of equals.
+
+    The axis stays with size 1; the other axes lie in memory as x's do.
+    """
+
+    kind: Literal["max", "min"]
+    axis: int
+    last: bool = False
 
 
 @dataclass(frozen=True)
 class Softmax:
-    """Softmax of x along one logical axis."""
+    """Softmax of x along one logical axis, or its logarithm."""
 
     axis: int
+    log: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,7 +199,7 @@ class Affine:
 
 @dataclass(frozen=True)
 class Reshape:
-    """The same elements in logical (row-major) order under another shape."""
+    """The same elements in logical (row-major) order under another shape, which lie in memory as they are."""
 
 
 @dataclass(frozen=True)
@@ -142,14 +207,18 @@ class Pointwise:
     """Nothing but an epilogue over the inputs; it never reads `ACC`."""
 
 
-Op: TypeAlias = Conv | MatMul | Pool | GlobalPool | Softmax | Affine | Reshape | Pointwise
+Op: TypeAlias = (
+    Conv | MatMul | BatchMatMul | Pool | Reduce | ArgReduce | Softmax | Affine | Reshape | Pointwise
+)
 
 # How many leading inputs an op itself takes; the rest are its epilogue's.
 OPERANDS: dict[type[Op], int] = {
     Conv: 2,
     MatMul: 2,
+    BatchMatMul: 2,
     Pool: 1,
-    GlobalPool: 1,
+    Reduce: 1,
+    ArgReduce: 1,
     Softmax: 1,
     Affine: 3,
     Reshape: 1,
@@ -315,50 +384,3 @@ def _op_text(op: Op) -> str:
         if getattr(op, name) != default.__dataclass_fields__[name].default
     ]
     return default.__name__.lower() + (f"<{', '.join(shown)}>" if shown else "")
-
-
-def verify(graph: Graph) -> None:
-    """Raises ValueError where the graph contradicts itself: run after every pass."""
-    known = {value.name for value in graph.inputs} | set(graph.constants)
-    for node in graph.nodes:
-        contradiction = (
-            _order_problem(node, known) or _form_problem(node, graph) or _epilogue_problem(node, graph)
-        )
-        if contradiction:
-            raise ValueError(f"{graph.name}: node {node.name!r}: {contradiction}")
-        known.add(node.name)
-    absent = [name for name in graph.outputs if name not in known]
-    if absent:
-        raise ValueError(f"{graph.name}: outputs {', '.join(absent)} are never written")
-
-
-def _order_problem(node: Node, known: Container[str]) -> str | None:
-    missing = [name for name in node.inputs if name not in known]
-    if missing:
-        return f"reads {', '.join(missing)}, which nothing has written before it"
-    return "writes a value that exists already" if node.name in known else None
-
-
-def _form_problem(node: Node, graph: Graph) -> str | None:
-    if len(node.inputs) < OPERANDS[type(node.op)]:
-        return "lacks operands"
-    borrowed = any(value.name in node.inputs for value in graph.inputs)
-    if node.form in LIBRARIES and (borrowed or node.name in graph.outputs):
-        return "only kernels of our own may touch the caller's memory"
-    if isinstance(node.op, Conv | Pool | GlobalPool):
-        images = (graph.values[node.inputs[0]], node.value)
-        if not all(image.lies_like(replace(image, layout="NHWC")) for image in images):
-            return "convolutions and pools read and write channels-last"
-    return None
-
-
-def _epilogue_problem(node: Node, graph: Graph) -> str | None:
-    reads_result = any(isinstance(e, ex.Acc) for e in ex.walk(node.epilogue))
-    if reads_result == isinstance(node.op, Pointwise):
-        return "the epilogue must read the op's result, and a pointwise step has none"
-    for load in ex.loads(node.epilogue):
-        if load.source >= len(node.inputs):
-            return f"the epilogue loads input {load.source} of {len(node.inputs)}"
-        if len(load.index) != len(graph.values[node.inputs[load.source]].shape):
-            return f"{node.inputs[load.source]} is read with a wrong number of indices"
-    return None

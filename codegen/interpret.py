@@ -6,24 +6,28 @@ It defines what each primitive form means. Passes may not change what it compute
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import ACC
 from cnngen.codegen.graph import (
+    FLOATS,
     Affine,
+    ArgReduce,
     Array,
+    BatchMatMul,
     Conv,
-    GlobalPool,
     Graph,
     MatMul,
     Node,
     Pointwise,
     Pool,
+    Reduce,
     Reshape,
     Softmax,
+    Value,
 )
 
 
@@ -48,9 +52,16 @@ def outputs(graph: Graph, inputs: Mapping[str, Array], precision: type = np.floa
 def run_node(node: Node, inputs: list[Array]) -> Array:
     """What a node writes, in logical order."""
     acc = None if isinstance(node.op, Pointwise) else run_op(node, inputs)
-    if node.epilogue == ACC and acc is not None:
-        return acc
-    return ex.evaluate(node.epilogue, node.value.shape, inputs, acc)
+    if node.epilogue != ACC or acc is None:
+        acc = ex.evaluate(node.epilogue, node.value.shape, inputs, acc)
+    return stored(acc, node.value)
+
+
+def stored(array: Array, value: Value) -> Array:
+    """What a store to the value's type keeps: the whole part, or whether it is not 0; of floats all."""
+    if value.dtype in FLOATS:
+        return array
+    return np.asarray(array != 0, array.dtype) if value.dtype == "bool" else np.trunc(array)
 
 
 def run_op(node: Node, inputs: list[Array]) -> Array:
@@ -61,13 +72,18 @@ def run_op(node: Node, inputs: list[Array]) -> Array:
             return convolve(inputs[0], inputs[1], op, shape)
         case MatMul():
             return np.asarray(inputs[0] @ inputs[1].T)
+        case BatchMatMul():
+            return np.asarray(inputs[0] @ inputs[1])
         case Pool() as op:
             return pool(inputs[0], op, shape)
-        case GlobalPool():
-            return np.asarray(inputs[0].mean(axis=(2, 3), keepdims=True)).reshape(shape)
-        case Softmax(axis):
-            shifted = np.exp(inputs[0] - inputs[0].max(axis=axis, keepdims=True))
-            return np.asarray(shifted / shifted.sum(axis=axis, keepdims=True))
+        case Reduce(kind, axes):
+            return REDUCTIONS[kind](inputs[0], axis=axes, keepdims=True)
+        case ArgReduce() as op:
+            return arg_reduce(inputs[0], op)
+        case Softmax(axis, log):
+            shifted = inputs[0] - inputs[0].max(axis=axis, keepdims=True)
+            total = np.exp(shifted).sum(axis=axis, keepdims=True)
+            return np.asarray(shifted - np.log(total) if log else np.exp(shifted) / total)
         case Affine():
             x, scale, shift = inputs[:3]
             channels = (1, -1) + (1,) * (x.ndim - 2)
@@ -100,9 +116,29 @@ def convolve(x: Array, w: Array, op: Conv, shape: tuple[int, ...]) -> Array:
     return y
 
 
+REDUCTIONS: dict[str, Callable[..., Array]] = {
+    "sum": np.sum,
+    "mean": np.mean,
+    "max": np.max,
+    "min": np.min,
+    "prod": np.prod,
+    "sum_squares": lambda x, **axes: np.sum(x * x, **axes),
+    "variance": np.var,
+}
+
+
+def arg_reduce(x: Array, op: ArgReduce) -> Array:
+    """Where the largest or smallest element along an axis is."""
+    find = np.argmax if op.kind == "max" else np.argmin
+    if not op.last:
+        return find(x, axis=op.axis, keepdims=True).astype(x.dtype)
+    place = find(np.flip(x, op.axis), axis=op.axis, keepdims=True)
+    return (x.shape[op.axis] - 1 - place).astype(x.dtype)
+
+
 def pool(x: Array, op: Pool, shape: tuple[int, ...]) -> Array:
-    """Windowed maximum or mean. x (N, C, H, W) -> (N, C, OH, OW)."""
-    (_, _, h, w), (_, _, oh, ow) = x.shape, shape
+    """Windowed maximum, its place, sum or mean. x (N, C, H, W) -> (N, C, OH, OW)."""
+    (n, c, h, w), (_, _, oh, ow) = x.shape, shape
     top, left, bottom, right = op.padding
     y = np.empty(shape, x.dtype)
     for i in range(oh):
@@ -112,10 +148,17 @@ def pool(x: Array, op: Pool, shape: tuple[int, ...]) -> Array:
             inside_rows = rows[(rows >= 0) & (rows < h)]
             inside_columns = columns[(columns >= 0) & (columns < w)]
             window = x[:, :, inside_rows][:, :, :, inside_columns]
-            if op.kind == "max":
-                y[:, :, i, j] = window.max(axis=(2, 3), initial=-np.inf)  # taps may straddle a small input
-                continue
-            padded = int((rows < h + bottom).sum() * (columns < w + right).sum())
-            count = padded if op.count_include_pad else inside_rows.size * inside_columns.size
-            y[:, :, i, j] = window.sum(axis=(2, 3)) / count
+            match op.kind:
+                case "max":  # taps may straddle a small input
+                    y[:, :, i, j] = window.max(axis=(2, 3), initial=-np.inf)
+                case "argmax":
+                    places = (inside_rows[:, None] * w + inside_columns).reshape(-1)
+                    best = window.reshape(n, c, -1).argmax(axis=2) if places.size else None
+                    y[:, :, i, j] = 0 if best is None else places[best]
+                case "sum":
+                    y[:, :, i, j] = window.sum(axis=(2, 3))
+                case "avg":
+                    padded = int((rows < h + bottom).sum() * (columns < w + right).sum())
+                    inside = inside_rows.size * inside_columns.size
+                    y[:, :, i, j] = window.sum(axis=(2, 3)) / (padded if op.count_include_pad else inside)
     return y

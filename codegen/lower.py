@@ -8,13 +8,15 @@ neighbours where it can.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import ACC, Expr, Int, Load
 from cnngen.codegen.graph import (
+    FLOATS,
     Array,
     Constant,
     Graph,
@@ -22,6 +24,8 @@ from cnngen.codegen.graph import (
     Node,
     Op,
     Pointwise,
+    Reduce,
+    ReduceKind,
     Reshape,
     Shape,
     Value,
@@ -30,7 +34,7 @@ from cnngen.codegen.graph import (
 from cnngen.codegen.ops import OPS
 from cnngen.spec.network import NetworkSpec
 from cnngen.spec.resolve import ResolvedLayer, resolve
-from cnngen.spec.types import DType, Precision
+from cnngen.spec.types import ElementType, Precision
 
 INPUT, OUTPUT = "@input", "@output"  # what tells a network's input or output from the layer's own value
 
@@ -38,48 +42,65 @@ INPUT, OUTPUT = "@input", "@output"  # what tells a network's input or output fr
 def lower(spec: NetworkSpec, weights: Mapping[str, Array], batch: int) -> Graph:
     """The graph of `spec` at `batch`; `weights` are checked already (`check_weights`)."""
     resolved = resolve(spec, batch)
-    lowering = Lowering(resolved.shapes, weights)
+    lowering = Lowering(resolved.shapes, weights, batched=spec.batched)
     inputs = []
     for name, declared in spec.inputs.items():
-        shape = (batch, *declared.shape[1:])
-        value = Value(
-            lowering.fresh(name + INPUT),
-            shape,
-            declared.dtype,
-            declared.layout if len(shape) == 4 else "packed",
-        )
+        shape = resolved.shapes[name]
+        layout: Layout = declared.layout if len(shape) == 4 else "packed"
+        value = Value(lowering.fresh(name + INPUT), shape, declared.dtype, layout)
         inputs.append(value)
         lowering.begin(name, spec.precision)
         lowering.values[value.name] = value
-        lowering.emit(Pointwise(), [value.name], shape, ex.broadcast_load(0, shape, len(shape)), name=name)
+        lowering.emit(
+            Pointwise(),
+            [value.name],
+            shape,
+            lowering.here(value),
+            name=name,
+            dtype=lowering.inside(declared.dtype),
+        )
     for layer in resolved.layers:
         lowering.lower(layer, layer.layer.precision or spec.precision)
     outputs = []
     for output in resolved.outputs:
-        shape = lowering.values[output.layer].shape
+        value = lowering.values[output.layer]
         lowering.begin(output.layer, spec.precision)
-        layout: Layout = output.layout if len(shape) == 4 else "packed"
-        load = ex.broadcast_load(0, shape, len(shape))
+        layout = output.layout if len(value.shape) == 4 else "packed"
         name = lowering.fresh(output.layer + OUTPUT)
         outputs.append(
             lowering.emit(
-                Pointwise(), [output.layer], shape, load, name=name, dtype=output.dtype, layout=layout
+                Pointwise(),
+                [output.layer],
+                value.shape,
+                lowering.here(value),
+                name=name,
+                dtype=output.dtype,
+                layout=layout,
             )
         )
     graph = Graph(spec.name, batch, tuple(inputs), tuple(lowering.nodes), tuple(outputs), lowering.constants)
     return graph.with_nodes(graph.nodes)
 
 
+def layouts(rank: int) -> tuple[Layout, ...]:
+    """How an activation may lie in memory, first how it does where nothing speaks for another."""
+    return {3: ("packed", "NLC"), 4: ("NHWC", "NCHW")}.get(rank, ("packed",))
+
+
 class Lowering:
     """What an op's lowering emits nodes through; the state is the layer being lowered and the graph so far.
 
     `names`: of all layers and network inputs; no other value takes one of them.
+    `batched`: whether axis 0 of every activation is the batch, and so never broadcast.
     """
 
-    def __init__(self, names: Mapping[str, Shape], weights: Mapping[str, Array]) -> None:
+    def __init__(
+        self, names: Mapping[str, Shape], weights: Mapping[str, Array], *, batched: bool = True
+    ) -> None:
         self.names = names
         self.weights = weights
-        self.shared: dict[tuple[str, DType], str] = {}  # weight and type -> its constant
+        self.batched = batched
+        self.shared: dict[tuple[str, ElementType], str] = {}  # weight and type -> its constant
         self.values: dict[str, Value] = {}
         self.nodes: list[Node] = []
         self.constants: dict[str, Constant] = {}
@@ -125,59 +146,82 @@ class Lowering:
         epilogue: Expr = ACC,
         *,
         name: str | None = None,
-        dtype: DType | None = None,
+        dtype: ElementType | None = None,
         layout: Layout | None = None,
     ) -> str:
         """Adds a node of the current layer; returns the name of its value."""
         if name is None:
             name = self.fresh(f"{self.layer}.{type(op).__name__.lower()}")
-        layout = layout or ("NHWC" if len(shape) == 4 else "packed")
+        layout = layout or layouts(len(shape))[0]
         self.values[name] = Value(name, shape, dtype or self.precision.storage, layout)
         self.nodes.append(Node(self.values[name], op, tuple(inputs), (self.layer,), epilogue))
         return name
 
-    def map(self, inputs: list[str], shape: Shape, epilogue: Expr) -> str:
-        """Adds a pointwise node."""
-        return self.emit(Pointwise(), inputs, shape, epilogue)
+    def map(self, inputs: list[str], shape: Shape, epilogue: Expr, dtype: ElementType | None = None) -> str:
+        """Adds a pointwise node; it lies in memory like its first input of the same shape."""
+        same = [self.values[name] for name in inputs if self.values[name].shape == shape]
+        layout = same[0].layout if same else None
+        return self.emit(Pointwise(), inputs, shape, epilogue, dtype=dtype, layout=layout)
+
+    def reduce(
+        self, kind: ReduceKind, name: str, axes: Iterable[int], dtype: ElementType | None = None
+    ) -> str:
+        """The value reduced along logical axes, which stay with size 1."""
+        value, axes = self.values[name], tuple(axes)
+        shape = tuple(1 if axis in axes else size for axis, size in enumerate(value.shape))
+        return self.emit(Reduce(kind, axes), [name], shape, dtype=dtype, layout=value.layout)
+
+    def inside(self, dtype: ElementType) -> ElementType:
+        """The type in which a network's input of that type is kept: a whole number stays one."""
+        return self.precision.storage if dtype in FLOATS else "int32" if dtype == "int64" else dtype
+
+    def here(self, value: Value, source: int = 0) -> Load:
+        """A load of a value of the output's own shape, at the output's coordinate."""
+        return ex.broadcast_load(source, value.shape, len(value.shape), batched=self.batched)
 
     def identity_load(self, source: int, name: str, rank: int) -> Load:
-        return ex.broadcast_load(source, self.shape(name), rank, batched=name not in self.constants)
+        """A load at the output's coordinate, under numpy's broadcasting to `rank` axes."""
+        batched = self.batched and name not in self.constants
+        return ex.broadcast_load(source, self.shape(name), rank, batched=batched)
 
-    def cast(self, name: str, dtype: DType | None = None) -> str:
+    def cast(self, name: str) -> str:
+        """A float in the current layer's storage type; whole numbers and bools as they are."""
+        return self.floats(name) if self.values[name].dtype in FLOATS else name
+
+    def floats(self, name: str) -> str:
         """The value in the current layer's storage type."""
-        dtype = dtype or self.precision.storage
-        value = self.values[name]
-        if value.dtype == dtype:
-            return name
-        load = ex.broadcast_load(0, value.shape, len(value.shape))
-        return self.emit(Pointwise(), [name], value.shape, load, dtype=dtype, layout=value.layout)
+        return self._copy(name, self.precision.storage, self.values[name].layout)
 
     def row_major(self, name: str) -> str:
         """The value with its elements in memory in logical order."""
         value = self.values[name]
-        if value.is_row_major:
-            return name
-        load = ex.broadcast_load(0, value.shape, len(value.shape))
-        return self.emit(Pointwise(), [name], value.shape, load, layout="NCHW")
+        layout: Layout = "NCHW" if len(value.shape) == 4 else "packed"
+        return name if value.is_row_major else self._copy(name, value.dtype, layout)
 
     def channels_last(self, name: str) -> str:
-        """The image with its channels innermost in memory, as convolutions and pools read it."""
+        """The value [N, C, L] or [N, C, H, W] with its channels innermost in memory, as convolutions read it."""
         value = self.values[name]
-        if value.layout == "NHWC":
+        layout: Layout = "NHWC" if len(value.shape) == 4 else "NLC"
+        if value.layout != layout and value.lies_like(replace(value, layout=layout)):
+            return self.emit(Reshape(), [name], value.shape, dtype=value.dtype, layout=layout)
+        return self._copy(name, value.dtype, layout)
+
+    def _copy(self, name: str, dtype: ElementType, layout: Layout) -> str:
+        value = self.values[name]
+        if (value.dtype, value.layout) == (dtype, layout):
             return name
-        load = ex.broadcast_load(0, value.shape, len(value.shape))
-        return self.emit(Pointwise(), [name], value.shape, load)
+        return self.emit(Pointwise(), [name], value.shape, self.here(value), dtype=dtype, layout=layout)
 
     def reshape(self, name: str, shape: Shape) -> str:
         """The same elements in logical order under another shape: a view where memory agrees, else a copy."""
         source = self.values[name]
         if source.shape == shape:
             return name
-        target = Value("", shape, source.dtype, "NHWC" if len(shape) == 4 else "packed")
-        if source.is_row_major and target.is_row_major:
-            return self.emit(Reshape(), [name], shape)
+        for layout in layouts(len(shape)):
+            if Value("", shape, source.dtype, layout).is_view_of(source):
+                return self.emit(Reshape(), [name], shape, dtype=source.dtype, layout=layout)
         # The batch axis stays out of the arithmetic where it is kept, so that every batch size has the same expression.
-        kept = 1 if shape[0] == source.shape[0] else 0
+        kept = 1 if self.batched and shape[0] == source.shape[0] else 0
         linear: Expr = Int(0)
         for axis, extent in enumerate(shape[kept:], kept):
             place: Expr = Int(0) if extent == 1 else ex.Coord(axis)
@@ -188,9 +232,9 @@ class Lowering:
             stride //= extent
             place = ex.call("idiv", linear, Int(stride))
             index.append(place if axis == kept else ex.call("imod", place, Int(extent)))
-        return self.map([name], shape, Load(0, tuple(index)))
+        return self.emit(Pointwise(), [name], shape, Load(0, tuple(index)), dtype=source.dtype)
 
-    def parameter(self, role: str, *, dtype: DType | None = None) -> str:
+    def parameter(self, role: str, *, dtype: ElementType | None = None) -> str:
         """A weight of the current layer as a constant in the graph, one for all layers that share it."""
         name, dtype = self.parameters[role], dtype or self.precision.storage
         if (name, dtype) not in self.shared:
@@ -201,11 +245,11 @@ class Lowering:
         """A weight of the current layer as float32."""
         return np.asarray(self.weights[self.parameters[role]], np.float32)
 
-    def constant(self, name: str, array: Array, dtype: DType | None = None) -> str:
-        """A new constant; a filter (rank 4) is stored K, R, S, C."""
+    def constant(self, name: str, array: Array, dtype: ElementType | None = None) -> str:
+        """A new constant, whatever its type given as float32; a filter (rank 4) is stored K, R, S, C."""
         dtype = dtype or self.precision.storage
         array = np.asarray(array, np.float32)
-        layout: Layout = "NHWC" if array.ndim == 4 else "packed"
+        layout: Layout = layouts(array.ndim)[0]
         name = self.fresh(name)
         self.values[name] = Value(name, array.shape, dtype, layout)
         self.constants[name] = Constant(self.values[name], array)

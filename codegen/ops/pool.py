@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnngen.codegen.graph import Array, GlobalPool, Pool, Shape
+from cnngen.codegen.graph import Array, Pool, Shape
 from cnngen.codegen.interpret import pool
 from cnngen.codegen.ops.registry import OpRules
 from cnngen.spec.ops import AvgPool2d, GlobalAvgPool, MaxPool2d
@@ -35,12 +35,11 @@ def lower_pool(low: Lowering, layer: MaxPool2d | AvgPool2d, inputs: list[str], s
 def reference_global(
     layer: GlobalAvgPool, inputs: Sequence[Array], weights: Mapping[str, Array], shape: Shape
 ) -> Array:
-    return np.asarray(inputs[0].mean(axis=(2, 3))).reshape(shape)
+    return np.asarray(inputs[0].mean(axis=tuple(range(2, inputs[0].ndim)))).reshape(shape)
 
 
 def lower_global(low: Lowering, layer: GlobalAvgPool, inputs: list[str], shape: Shape) -> str:
-    mean = low.emit(GlobalPool(), [low.channels_last(inputs[0])], (*low.shape(inputs[0])[:2], 1, 1))
-    return low.reshape(mean, shape)
+    return low.reshape(low.reduce("mean", inputs[0], range(2, len(low.shape(inputs[0])))), shape)
 
 
 RULES = {

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from cnngen.codegen.cost import Cost
-from cnngen.codegen.graph import Graph, verify
+from cnngen.codegen.graph import Graph
 from cnngen.codegen.passes.fold_batch_norm import fold_batch_norm
 from cnngen.codegen.passes.fold_constants import fold_constants
 from cnngen.codegen.passes.fuse_bias_only import fuse_bias_only
@@ -15,6 +15,7 @@ from cnngen.codegen.passes.pad_channels import pad_channels
 from cnngen.codegen.passes.select_forms import select_forms
 from cnngen.codegen.passes.share_subexpressions import share_subexpressions
 from cnngen.codegen.targets import CUDA, Target
+from cnngen.codegen.verify import verify
 
 Pass = Callable[[Graph], Graph]
 

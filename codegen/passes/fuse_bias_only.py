@@ -10,13 +10,14 @@ from cnngen.codegen.expr import Acc, Expr, Float
 from cnngen.codegen.graph import (
     OPERANDS,
     Affine,
+    BatchMatMul,
     Conv,
-    GlobalPool,
     Graph,
     MatMul,
     Node,
     Pointwise,
     Pool,
+    Reduce,
     Reshape,
     tidy,
     with_numbers,
@@ -39,9 +40,9 @@ def fuse_bias_only(graph: Graph) -> Graph:
 
 def _gives_zero(node: Node, zeros: Container[str]) -> bool:
     match node.op:
-        case Conv() | MatMul():
+        case Conv() | MatMul() | BatchMatMul():
             return node.inputs[0] in zeros or node.inputs[1] in zeros
-        case Pool() | GlobalPool() | Reshape():
+        case Pool(kind="max" | "avg" | "sum") | Reduce() | Reshape():
             return node.inputs[0] in zeros
         case Affine():
             return node.inputs[0] in zeros and node.inputs[2] in zeros

@@ -11,17 +11,21 @@ from cnngen.codegen.expr import Coord, Expr, Load
 from cnngen.codegen.graph import (
     LIBRARIES,
     Affine,
+    ArgReduce,
+    BatchMatMul,
     Conv,
-    GlobalPool,
     Graph,
     MatMul,
     Node,
     Pointwise,
     Pool,
+    Reduce,
     Softmax,
     add_inputs,
     tidy,
 )
+
+HAVE_EPILOGUE = Conv | MatMul | BatchMatMul | Pool | Reduce | ArgReduce | Softmax
 
 
 def fuse_epilogues(graph: Graph) -> Graph:
@@ -67,7 +71,7 @@ def _absorb_readers(graph: Graph) -> Graph:
 
 def _absorbed(graph: Graph, writer: Node | None, reader: Node) -> Node | None:
     """The writer with its reader as further epilogue, where its form can do that."""
-    if writer is None or not isinstance(writer.op, Conv | MatMul | Pool | GlobalPool | Softmax):
+    if writer is None or not isinstance(writer.op, HAVE_EPILOGUE):
         return None
     if not isinstance(reader.op, Pointwise) or not _only_reader(graph, writer, reader):
         return None

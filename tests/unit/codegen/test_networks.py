@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from cnngen.codegen import passes
 from cnngen.codegen.cost import Roofline
 from cnngen.codegen.emit.steps import layer_names
-from cnngen.codegen.graph import Array, Graph, Value, dump, verify
+from cnngen.codegen.graph import Array, Graph, Value, dump
 from cnngen.codegen.interpret import interpret, outputs, run_node
 from cnngen.codegen.interpret_plan import interpret_plan
 from cnngen.codegen.lower import lower
@@ -19,6 +19,7 @@ from cnngen.codegen.ops import OPS
 from cnngen.codegen.passes.assign_buffers import is_view
 from cnngen.codegen.plan import make_plan
 from cnngen.codegen.storage import NUMPY_TYPES
+from cnngen.codegen.verify import verify
 from cnngen.spec import resolve
 from cnngen.spec.types import DType
 

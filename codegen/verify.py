@@ -1,0 +1,96 @@
+"""What has to hold of a graph, after lowering and after every pass."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from dataclasses import replace
+
+from cnngen.codegen import expr as ex
+from cnngen.codegen.graph import (
+    LIBRARIES,
+    OPERANDS,
+    ArgReduce,
+    BatchMatMul,
+    Conv,
+    Graph,
+    MatMul,
+    Node,
+    Pointwise,
+    Pool,
+    Reduce,
+    Reshape,
+    Softmax,
+    Value,
+)
+
+
+def verify(graph: Graph) -> None:
+    """Raises ValueError where the graph contradicts itself: run after every pass."""
+    known = {value.name for value in graph.inputs} | set(graph.constants)
+    for node in graph.nodes:
+        contradiction = (
+            _order_problem(node, known) or _form_problem(node, graph) or _epilogue_problem(node, graph)
+        )
+        if contradiction:
+            raise ValueError(f"{graph.name}: node {node.name!r}: {contradiction}")
+        known.add(node.name)
+    absent = [name for name in graph.outputs if name not in known]
+    if absent:
+        raise ValueError(f"{graph.name}: outputs {', '.join(absent)} are never written")
+
+
+def _order_problem(node: Node, known: Container[str]) -> str | None:
+    missing = [name for name in node.inputs if name not in known]
+    if missing:
+        return f"reads {', '.join(missing)}, which nothing has written before it"
+    return "writes a value that exists already" if node.name in known else None
+
+
+def _form_problem(node: Node, graph: Graph) -> str | None:
+    if len(node.inputs) < OPERANDS[type(node.op)]:
+        return "lacks operands"
+    borrowed = any(value.name in node.inputs for value in graph.inputs)
+    if node.form in LIBRARIES and (borrowed or node.name in graph.outputs):
+        return "only kernels of our own may touch the caller's memory"
+    return _layout_problem(node, [graph.values[name] for name in node.operands])
+
+
+def _layout_problem(node: Node, operands: Sequence[Value]) -> str | None:
+    match node.op:
+        case Conv() | Pool():
+            images = (operands[0], node.value)
+            if not all(image.lies_like(replace(image, layout="NHWC")) for image in images):
+                return "convolutions and pools read and write channels-last"
+        case MatMul() | BatchMatMul():
+            if not all(value.is_row_major for value in (*operands, node.value)):
+                return "matrices are row-major"
+        case Reduce(_, axes):
+            return _reduction_problem(operands[0], node.value, axes)
+        case ArgReduce(_, axis):
+            return _reduction_problem(operands[0], node.value, (axis,))
+        case Softmax() if not operands[0].lies_like(node.value):
+            return "a softmax lies in memory as its input does"
+        case Reshape() if not node.value.is_view_of(operands[0]):
+            return "a reshape needs its elements in the order in which they lie in memory"
+    return None
+
+
+def _reduction_problem(x: Value, y: Value, axes: tuple[int, ...]) -> str | None:
+    kept = tuple(1 if axis in axes else size for axis, size in enumerate(x.shape))
+    if y.shape != kept:
+        return f"reduces {list(x.shape)} along {list(axes)} to {list(y.shape)}"
+    if not y.lies_like(replace(x, shape=kept)):
+        return "the axes that a reduction keeps lie in memory as its input's do"
+    return None
+
+
+def _epilogue_problem(node: Node, graph: Graph) -> str | None:
+    reads_result = any(isinstance(e, ex.Acc) for e in ex.walk(node.epilogue))
+    if reads_result == isinstance(node.op, Pointwise):
+        return "the epilogue must read the op's result, and a pointwise step has none"
+    for load in ex.loads(node.epilogue):
+        if load.source >= len(node.inputs):
+            return f"the epilogue loads input {load.source} of {len(node.inputs)}"
+        if len(load.index) != len(graph.values[node.inputs[load.source]].shape):
+            return f"{node.inputs[load.source]} is read with a wrong number of indices"
+    return None
