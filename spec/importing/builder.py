@@ -59,7 +59,7 @@ class Builder:
         target = target or (1,)
         if target == source.shape:
             return source
-        if len(target) == 2 and target[0] == source.shape[0]:
+        if len(source.shape) > 2 and len(target) == 2 and target[0] == source.shape[0]:
             return self.draft("flatten", [source])
         free = [0 if target[0] == source.shape[0] else -1, *target[1:]]
         return self.draft("reshape", [source], {"shape": free})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from cnngen.spec.errors import ImportModelError, Problem
 from cnngen.spec.importing.draft import Draft, Imported, users
 from cnngen.spec.ops import ACTIVATIONS
 
@@ -14,7 +13,7 @@ _TO_NHWC, _TO_NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
 
 
 def simplify(imported: Imported) -> Imported:
-    """All rewrites, in order. Raises ImportModelError for what no rewrite has found a place for."""
+    """All rewrites, in order."""
     for rewrite in (
         _merge_reshapes,  # first: shape noise stands between the layers of the others
         _cancel_transposes,
@@ -25,11 +24,6 @@ def simplify(imported: Imported) -> Imported:
         _fold_layouts,
     ):
         imported = rewrite(imported).without_dead()
-    left = [layer for layer in imported.layers if layer.op == "erf"]
-    if left:
-        raise ImportModelError(
-            [Problem(f"node {layer.node!r} (Erf): only as part of a GELU is it supported") for layer in left]
-        )
     return imported
 
 

@@ -65,7 +65,8 @@ def _gathered(_: onnx.NodeProto, arrays: Sequence[Array]) -> float:
 
 
 def _multiplied(_: onnx.NodeProto, arrays: Sequence[Array]) -> float:
-    return float(arrays[0].size) * arrays[1].size / max(arrays[1].shape[:1] or (1,))
+    rows = arrays[1].shape[0] if arrays[1].ndim else 1
+    return float(arrays[0].size) * arrays[1].size / max(rows, 1)
 
 
 def _sum_of_inputs(_: onnx.NodeProto, arrays: Sequence[Array]) -> float:

@@ -185,6 +185,7 @@ def _concrete(
         for name in unknown
     ]
     result: dict[str, Input] = {}
+    empty: set[str] = set()
     for value in inputs:
         kind = value.type.tensor_type
         dtype = ELEMENTS.get(kind.elem_type)
@@ -200,11 +201,16 @@ def _concrete(
             result[value.name] = Input(shape or (1,), dtype, not shape)
         except ValueError as error:
             problems.append(str(error))
+            empty |= {value.name} if any(_is_zero(dim) for dim in kind.shape.dim) else set()
     if not inputs:
         problems.append("the model has no inputs")
     if problems:
-        raise ImportModelError([Problem(text, where=where) for text in problems])
+        raise ImportModelError([Problem(text, where=where) for text in problems], empty)
     return result
+
+
+def _is_zero(dim: onnx.TensorShapeProto.Dimension) -> bool:
+    return bool(dim.HasField("dim_value") and dim.dim_value == 0)
 
 
 def _shape(value: onnx.ValueInfoProto, given: Sequence[int] | None) -> Shape:

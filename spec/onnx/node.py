@@ -72,7 +72,7 @@ class Node:
         """The input at a position as a tensor of floats."""
         tensor = self.tensor(index)
         if tensor.dtype not in FLOATS:
-            raise RefusalError(f"it computes with {tensor.dtype}; only floats are supported here")
+            raise not_floats(tensor)
         return tensor
 
     def constant(self, index: int, what: str) -> Array | None:
@@ -165,6 +165,12 @@ def inputs_of(draft: Draft) -> frozenset[Draft]:
         seen.update(new)
         stack += new
     return frozenset(found)
+
+
+def not_floats(draft: Draft) -> RefusalError:
+    """Why a tensor of another type cannot be computed with; integers are often shapes, which may be constants."""
+    needs = [source for source in inputs_of(draft) if source.dtype not in FLOATS]
+    return RefusalError(f"it computes with {draft.dtype}; only floats are supported here", needs)
 
 
 def axis_within(axis: int, rank: int) -> int:
