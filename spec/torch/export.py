@@ -1,0 +1,138 @@
+"""Traces a module with torch.export: a graph of ATen operators without side effects, and its constants by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch.export.graph_signature import InputKind, OutputKind
+
+from cnngen.spec.errors import ImportModelError, Problem
+
+OLDEST = (2, 6)
+_KEPT_WHOLE = frozenset({"batch_norm", "_native_batch_norm_legit_no_training"})
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor known at import; `origin`: its name in the module's state_dict."""
+
+    data: torch.Tensor
+    origin: str | None = None
+
+
+@dataclass(frozen=True)
+class Program:
+    """A traced module.
+
+    inputs:  the placeholders that the user's tensors are given to, in order
+    known:   what the other placeholders stand for: parameters, buffers, constants, numbers
+    outputs: what the module returns, flattened
+    """
+
+    graph: torch.fx.Graph
+    inputs: tuple[torch.fx.Node, ...]
+    known: Mapping[torch.fx.Node, object]
+    outputs: tuple[object, ...]
+
+
+def export(
+    module: Callable[..., object],
+    arguments: Sequence[object],
+    keywords: Mapping[str, object],
+    named: Iterable[str],
+) -> Program:
+    """Traces `module(*arguments, **keywords)` at inference and decomposes what is not among the `named` operators.
+
+    Raises ImportModelError where torch cannot trace it.
+    """
+    version = tuple(int(part) for part in torch.__version__.split(".")[:2])
+    if version < OLDEST:
+        raise ImportModelError(
+            f"torch {torch.__version__} is too old: {'.'.join(map(str, OLDEST))} is needed"
+        )
+    if not isinstance(module, torch.nn.Module):
+        module = _Function(module)
+    try:
+        with _inference(module), torch.no_grad():
+            program = torch.export.export(module, tuple(arguments), dict(keywords))
+            program = program.run_decompositions(_decompositions(frozenset(named) | _KEPT_WHOLE))
+    except Exception as error:  # noqa: BLE001 (whatever the module's own code raises)
+        raise ImportModelError(Problem(f"torch.export cannot trace the module: {_reason(error)}")) from error
+    return _program(program)
+
+
+class _Function(torch.nn.Module):
+    """A plain function as a module."""
+
+    def __init__(self, function: Callable[..., object]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *arguments: object, **keywords: object) -> object:
+        return self.function(*arguments, **keywords)
+
+
+@contextmanager
+def _inference(module: torch.nn.Module) -> Iterator[None]:
+    """The module in eval mode, and afterwards as it was."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def _decompositions(named: frozenset[str]) -> dict[torch._ops.OperatorBase, Callable[..., object]]:
+    """Torch's own decompositions of every operator but the named."""
+    table = torch.export.default_decompositions()
+    return {op: rule for op, rule in table.items() if operator_name(op) not in named}
+
+
+def operator_name(target: object) -> str:
+    """`conv2d` for aten.conv2d.default; other libraries' operators keep theirs: `torchvision::nms`."""
+    if not isinstance(target, torch._ops.OpOverload):
+        return getattr(target, "__name__", str(target))
+    name: str = target._schema.name
+    return name.removeprefix("aten::")
+
+
+def _reason(error: BaseException) -> str:
+    """The first lines of an error's text that say something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
+
+
+def _program(program: torch.export.ExportedProgram) -> Program:
+    signature = program.graph_signature
+    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    inputs: list[torch.fx.Node] = []
+    known: dict[torch.fx.Node, object] = {}
+    for entry in signature.input_specs:
+        node = nodes[entry.arg.name]
+        if entry.kind != InputKind.USER_INPUT:
+            known[node] = Tensor(_stored(program, str(entry.target)).detach(), str(entry.target))
+        elif isinstance(node.meta.get("val"), torch.Tensor):
+            inputs.append(node)
+        else:
+            known[node] = node.meta.get("val")
+    changed = [entry.target for entry in signature.output_specs if entry.kind == OutputKind.BUFFER_MUTATION]
+    if changed:
+        raise ImportModelError(
+            Problem(f"the module changes its buffer {name!r}: a network has no state") for name in changed
+        )
+    (returned,) = next(node for node in program.graph.nodes if node.op == "output").args
+    kinds = [entry.kind for entry in signature.output_specs]
+    outputs = [value for value, kind in zip(returned, kinds, strict=True) if kind == OutputKind.USER_OUTPUT]
+    return Program(
+        program.graph, tuple(inputs), known, tuple(value for value in outputs if value is not None)
+    )
+
+
+def _stored(program: torch.export.ExportedProgram, name: str) -> torch.Tensor:
+    found = program.state_dict.get(name)
+    return program.constants[name] if found is None else found

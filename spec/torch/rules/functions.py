@@ -1,0 +1,426 @@
+"""Functions of one element, and arithmetic, comparison and choice with torch's broadcast."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from cnngen.spec.importing.draft import Draft, Parameter, RefusalError, short
+from cnngen.spec.torch.call import FLOATS, Call, Rule, Value, array, shape_of
+from cnngen.spec.torch.export import Tensor
+
+
+def _function(op: str, **fields: object) -> Rule:
+    """An op without parameters of its own."""
+    return lambda call: call.draft(op, [call.tensor()], dict(fields))
+
+
+def _with(op: str, **names: tuple[str, float | None]) -> Rule:
+    """An op whose fields are numbers: field=(torch's name, the spec's default)."""
+
+    def rule(call: Call) -> Draft:
+        fields = {field: short(call.real(name)) for field, (name, _) in names.items()}
+        changed = {field: value for field, value in fields.items() if value != names[field][1]}
+        return call.draft(op, [call.tensor()], changed)
+
+    return rule
+
+
+def _binary(op: str) -> Rule:
+    """An op of two operands: tensors, or a tensor and a number."""
+
+    def rule(call: Call) -> Draft:
+        first, second = list(call.arguments)[:2]
+        return call.binary(op, call.value(first), call.value(second))
+
+    return rule
+
+
+def _scaled(call: Call, value: Value, factor: float) -> Value:
+    """`value * factor`, nothing where that is 1."""
+    if factor == 1:
+        return value
+    if isinstance(value, Tensor):
+        return Tensor(value.data * factor)
+    return call.binary("mul", value, Tensor(torch.tensor(factor)), last=False)
+
+
+def add(call: Call) -> Draft:
+    """add: self + alpha * other."""
+    return _add_scaled(call, "add", call.value("self"), call.value("other"))
+
+
+def sub(call: Call) -> Draft:
+    """sub: self - alpha * other."""
+    return _add_scaled(call, "sub", call.value("self"), call.value("other"))
+
+
+def reversed_sub(call: Call) -> Draft:
+    """rsub: other - alpha * self."""
+    return _add_scaled(call, "sub", call.value("other"), call.value("self"))
+
+
+def _add_scaled(call: Call, op: str, a: Value, b: Value) -> Draft:
+    alpha = call.real("alpha") if "alpha" in call.arguments else 1.0
+    return call.binary(op, a, _scaled(call, b, alpha))
+
+
+def div(call: Call) -> Draft:
+    """div, with its rounding."""
+    a, b, rounding = call.value("self"), call.value("other"), call.get("rounding_mode")
+    if rounding is None:
+        return call.binary("div", a, b)
+    return _rounded(call, call.binary("div", a, b, dtype="float32", last=False), str(rounding))
+
+
+def floor_divide(call: Call) -> Draft:
+    """floor_divide."""
+    quotient = call.binary("div", call.value("self"), call.value("other"), dtype="float32", last=False)
+    return _rounded(call, quotient, "floor")
+
+
+def _rounded(call: Call, x: Draft, rounding: str) -> Draft:
+    if rounding == "floor":
+        return call.draft("floor", [x])
+    return _truncated(call, x)
+
+
+def truncate(call: Call) -> Draft:
+    """trunc: towards 0."""
+    return _truncated(call, call.tensor())
+
+
+def _truncated(call: Call, x: Draft) -> Draft:
+    sizes = call.step("floor", [call.step("abs", [x])])
+    return call.draft("mul", [call.step("sign", [x]), sizes])
+
+
+def remainder(call: Call) -> Draft:
+    """remainder: with the sign of the divisor."""
+    return call.binary("mod", call.value("self"), call.value("other"))
+
+
+def fmod(call: Call) -> Draft:
+    """fmod: with the sign of the dividend."""
+    result = call.binary("mod", call.value("self"), call.value("other"))
+    result.fields["fmod"] = True
+    return result
+
+
+def power(call: Call) -> Draft:
+    """pow; the common exponents have names."""
+    base, exponent = call.value("self"), call.value("exponent")
+    if isinstance(base, Draft) and isinstance(exponent, Tensor) and exponent.data.numel() == 1:
+        number = float(exponent.data.reshape(()))
+        if number == 2:
+            return call.draft("mul", [base, base])
+        named = {0.5: "sqrt", -0.5: "rsqrt", -1.0: "reciprocal"}.get(number)
+        if named is not None:
+            return call.draft(named, [base])
+    return call.binary("pow", base, exponent)
+
+
+def square(call: Call) -> Draft:
+    """square."""
+    x = call.tensor()
+    return call.draft("mul", [x, x])
+
+
+def clamp(call: Call) -> Draft:
+    """clamp, clamp_min, clamp_max, by numbers or tensors; hardtanh."""
+    names = ("min_val", "max_val") if call.op == "hardtanh" else ("min", "max")
+    low, high = (call.get(name) for name in names)
+    if isinstance(low, (Draft, Tensor)) or isinstance(high, (Draft, Tensor)):
+        x: Value = call.value()
+        for op, bound in (("maximum", low), ("minimum", high)):
+            if isinstance(bound, (Draft, Tensor)):
+                x = call.binary(op, x, bound)
+        return call.layer(x)
+    bounds = {
+        field: short(float(bound))
+        for field, bound in (("min", low), ("max", high))
+        if isinstance(bound, (int, float)) and math.isfinite(bound)
+    }
+    x = call.tensor()
+    if bounds == {"min": 0.0, "max": 6.0}:
+        return call.draft("relu6", [x])
+    if bounds == {"min": 0.0}:
+        return call.draft("relu", [x])
+    if bounds.get("min", -math.inf) > bounds.get("max", math.inf):
+        bounds["min"] = bounds["max"]  # torch's: the upper bound wins
+    return call.draft("clip", [x], dict(bounds)) if bounds else x
+
+
+def elu(call: Call) -> Draft:
+    """elu, and selu and celu, which are elu with factors."""
+    alpha, scale, inner = (call.real(name) for name in ("alpha", "scale", "input_scale"))
+    x = call.tensor()
+    if inner != 1 and (scale != 1 or not math.isclose(alpha * inner, 1)):
+        x = call.step("leaky_relu", [x], {"slope": inner})
+        inner = 1.0
+    if inner != 1:
+        return call.draft("celu", [x], {"alpha": short(alpha)})
+    if scale != 1:
+        return call.draft("selu", [x], {"alpha": alpha, "gamma": scale})
+    return call.draft("elu", [x], {} if alpha == 1 else {"alpha": short(alpha)})
+
+
+def gelu(call: Call) -> Draft:
+    """gelu."""
+    approximate = call.get("approximate")
+    return call.draft("gelu", [call.tensor()], {} if approximate == "none" else {"approximate": approximate})
+
+
+def softplus(call: Call) -> Draft:
+    """softplus; above its threshold torch takes x, which differs by less than exp(-threshold) / beta."""
+    beta, threshold = call.real("beta"), call.real("threshold")
+    if threshold < 15:
+        return _softplus_with_threshold(call, beta, threshold)
+    return call.draft("softplus", [call.tensor()], {} if beta == 1 else {"beta": short(beta)})
+
+
+def _softplus_with_threshold(call: Call, beta: float, threshold: float) -> Draft:
+    x = call.tensor()
+    smooth = call.step("softplus", [x], {"beta": beta})
+    linear = call.step("greater", [x], {"value": threshold / beta}, dtype="bool")
+    return call.draft("where", [linear, x, smooth])
+
+
+def log_sigmoid(call: Call) -> Draft:
+    """log_sigmoid: -softplus(-x)."""
+    inner = call.step("softplus", [call.step("neg", [call.tensor()])])
+    return call.draft("neg", [inner])
+
+
+def threshold(call: Call) -> Draft:
+    """threshold: x where it is above, else a value."""
+    x, bound, value = call.tensor(), call.real("threshold"), call.real("value")
+    if value == 0:
+        return call.draft(
+            "relu" if bound == 0 else "thresholded_relu", [x], {"alpha": bound} if bound else {}
+        )
+    above = call.step("greater", [x], {"value": bound}, dtype="bool")
+    return call.draft("where", [above, x, call.layer(_number_like(x, value))])
+
+
+def soft_shrink(call: Call) -> Draft:
+    """softshrink."""
+    lambd = short(call.real("lambd"))
+    return call.draft("shrink", [call.tensor()], {"lambd": lambd, "bias": lambd})
+
+
+def prelu(call: Call) -> Draft:
+    """prelu with a slope a channel, one for all, or any that broadcasts."""
+    x = call.tensor()
+    slope = call.known("weight", "the slope")
+    if slope is None:
+        raise RefusalError("the slope is missing")
+    weights = array(slope.data)
+    if weights.size == 1:
+        return call.draft(
+            "prelu", [x], {"shared": True}, {"weight": Parameter(weights.reshape(1), slope.origin)}
+        )
+    channels = weights.ndim == 1 and call.op == "prelu"
+    if channels or weights.shape == (1, x.shape[1], *(1,) * (len(x.shape) - 2)):
+        return call.draft("prelu", [x], {}, {"weight": Parameter(weights.reshape(-1), slope.origin)})
+    return call.draft(
+        "prelu", [x], {"shape": list(weights.shape)}, {"weight": Parameter(weights, slope.origin)}
+    )
+
+
+def not_equal(call: Call) -> Draft:
+    """ne."""
+    same = call.binary("equal", call.value("self"), call.value("other"), dtype="bool", last=False)
+    return call.draft("logical_not", [same])
+
+
+def bitwise(op: str) -> Rule:
+    """A logical function; of whole numbers it is none."""
+
+    def rule(call: Call) -> Draft:
+        if call.dtype != "bool":
+            raise RefusalError(f"bitwise arithmetic of {call.dtype} is not supported")
+        if op == "logical_not":
+            return call.draft(op, [call.tensor()])
+        return _binary(op)(call)  # type: ignore[return-value]
+
+    return rule
+
+
+def where(call: Call) -> Draft:
+    """where with three operands."""
+    if "self" not in call.arguments:
+        raise RefusalError("the shape of its result depends on data")
+    condition, a, b = (call.value(name) for name in ("condition", "self", "other"))
+    return _choose(call, condition, a, b)
+
+
+def masked_fill(call: Call) -> Draft:
+    """masked_fill."""
+    x, mask, value = (call.value(name) for name in ("self", "mask", "value"))
+    return _choose(call, mask, value, x)
+
+
+def _choose(call: Call, condition: Value, a: Value, b: Value) -> Draft:
+    """where; a scalar operand gets axes, so that it is the same for each item of a batch."""
+    rank = len(call.shape)
+    layers = []
+    for value in (condition, a, b):
+        if isinstance(value, Tensor) and value.data.dim() < rank:
+            value = Tensor(value.data.reshape((1,) * (rank - value.data.dim()) + tuple(value.data.shape)))
+        layers.append(call.layer(value))
+    return call.draft("where", layers)
+
+
+def cast(call: Call) -> Value:
+    """to, _to_copy, type_as: another element type, or nothing. Devices and memory formats mean nothing here."""
+    x = call.value()
+    if isinstance(x, Tensor):
+        return Tensor(x.data.to(getattr(torch, call.dtype)), x.origin)
+    if call.dtype == x.dtype:
+        return x
+    if call.dtype in FLOATS and x.dtype in FLOATS:
+        raise RefusalError(f"it casts from {x.dtype} to {call.dtype}; give the whole module one of them")
+    return call.draft("cast", [x], {"to": call.dtype})
+
+
+def nothing(call: Call) -> Value:
+    """What computes nothing at inference."""
+    return call.value()
+
+
+def dropout(call: Call) -> Value:
+    """dropout at inference."""
+    if call.get("train") and call.get("p"):
+        raise RefusalError("it is in training mode")
+    return call.value()
+
+
+def log_base(base: float) -> Rule:
+    """The logarithm to another base."""
+    return lambda call: call.draft("mul", [call.step("log", [call.tensor()])], {"value": 1 / math.log(base)})
+
+
+def round_to_whole(call: Call) -> Draft:
+    """round, to decimals too."""
+    x, factor = call.tensor(), 10.0 ** (call.integer("decimals") if "decimals" in call.arguments else 0)
+    if factor == 1:
+        return call.draft("round", [x])
+    scaled = call.step("round", [call.step("mul", [x], {"value": factor})])
+    return call.draft("div", [scaled], {"value": factor})
+
+
+def exp2(call: Call) -> Draft:
+    """2 ** x."""
+    return call.draft("pow", [call.tensor()], {"value": 2.0, "reverse": True})
+
+
+def log1p(call: Call) -> Draft:
+    """log(1 + x)."""
+    return call.draft("log", [call.step("add", [call.tensor()], {"value": 1.0})])
+
+
+def expm1(call: Call) -> Draft:
+    """exp(x) - 1: on the left of 0 as an elu, which keeps its digits."""
+    x = call.tensor()
+    right = call.step("sub", [call.step("exp", [x])], {"value": 1.0})
+    negative = call.step("less", [x], {"value": 0.0}, dtype="bool")
+    return call.draft("where", [negative, call.step("elu", [x]), right])
+
+
+def glu(call: Call) -> Draft:
+    """glu: the first half times the sigmoid of the second."""
+    x = call.tensor()
+    axis = call.axis("dim", len(x.shape))
+    half = x.shape[axis] // 2
+    first, second = (
+        call.step("slice", [x], {"axes": [axis], "starts": [start], "ends": [start + half]})
+        for start in (0, half)
+    )
+    return call.draft("mul", [first, call.step("sigmoid", [second])])
+
+
+def _number_like(x: Draft, value: float) -> Tensor:
+    return Tensor(torch.full((1,) * len(x.shape), value))
+
+
+_SAME_NAME = (
+    "abs neg exp log sqrt rsqrt reciprocal floor ceil erf sin cos tan asin acos atan sinh cosh asinh acosh "
+    "atanh relu relu6 sigmoid tanh silu mish logical_not sign"
+).split()
+
+RULES: dict[str, Rule] = {
+    **{name: _function(name) for name in _SAME_NAME},
+    "sgn": _function("sign"),
+    "isnan": _function("is_nan"),
+    "isinf": _function("is_inf"),
+    "absolute": _function("abs"),
+    "hardswish": _function("hard_swish"),
+    "hardsigmoid": _function("hard_sigmoid"),
+    "leaky_relu": _with("leaky_relu", slope=("negative_slope", 0.01)),
+    "celu": _with("celu", alpha=("alpha", 1.0)),
+    "selu": _function("selu"),
+    "hardshrink": _with("shrink", lambd=("lambd", 0.5)),
+    "softshrink": soft_shrink,
+    "elu": elu,
+    "gelu": gelu,
+    "softplus": softplus,
+    "log_sigmoid": log_sigmoid,
+    "threshold": threshold,
+    "hardtanh": clamp,
+    "clamp": clamp,
+    "clip": clamp,
+    "clamp_min": clamp,
+    "clamp_max": clamp,
+    "prelu": prelu,
+    "_prelu_kernel": prelu,
+    "glu": glu,
+    "add": add,
+    "sub": sub,
+    "rsub": reversed_sub,
+    "mul": _binary("mul"),
+    "div": div,
+    "true_divide": div,
+    "floor_divide": floor_divide,
+    "trunc": truncate,
+    "remainder": remainder,
+    "fmod": fmod,
+    "pow": power,
+    "square": square,
+    "maximum": _binary("maximum"),
+    "minimum": _binary("minimum"),
+    "eq": _binary("equal"),
+    "ne": not_equal,
+    "gt": _binary("greater"),
+    "ge": _binary("greater_or_equal"),
+    "lt": _binary("less"),
+    "le": _binary("less_or_equal"),
+    "logical_and": _binary("logical_and"),
+    "logical_or": _binary("logical_or"),
+    "logical_xor": _binary("logical_xor"),
+    "bitwise_and": bitwise("logical_and"),
+    "bitwise_or": bitwise("logical_or"),
+    "bitwise_xor": bitwise("logical_xor"),
+    "bitwise_not": bitwise("logical_not"),
+    "where": where,
+    "masked_fill": masked_fill,
+    "to": cast,
+    "_to_copy": cast,
+    "type_as": cast,
+    "clone": nothing,
+    "contiguous": nothing,
+    "alias": nothing,
+    "detach": nothing,
+    "lift_fresh_copy": nothing,
+    "feature_dropout": dropout,
+    "dropout": dropout,
+    "alpha_dropout": dropout,
+    "log2": log_base(2),
+    "log10": log_base(10),
+    "exp2": exp2,
+    "round": round_to_whole,
+    "log1p": log1p,
+    "expm1": expm1,
+}
