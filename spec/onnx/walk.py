@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import onnx
 
@@ -12,7 +12,8 @@ from cnngen.spec.importing.builder import Builder
 from cnngen.spec.importing.draft import Constant, Draft, Imported, RefusalError, Value
 from cnngen.spec.importing.naming import Names, printable
 from cnngen.spec.onnx.evaluate import evaluable, evaluate
-from cnngen.spec.onnx.load import ONNX_DOMAINS, Model, subgraphs, tensor_array
+from cnngen.spec.onnx.functions import body_of, call
+from cnngen.spec.onnx.load import ELEMENTS, ONNX_DOMAINS, Model, names_read, subgraphs, tensor_array
 from cnngen.spec.onnx.node import Node, Walk, inputs_of
 from cnngen.spec.onnx.rules import RULES
 
@@ -58,6 +59,7 @@ class _Walker:
     problems: list[Problem] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
     needs: set[Draft] = field(default_factory=set)
+    calls: int = 0
 
     def steps(self, nodes: Iterable[onnx.NodeProto], depth: int = 0) -> None:
         """All nodes of a graph."""
@@ -84,12 +86,30 @@ class _Walker:
         try:
             if proto.op_type == "If":
                 self._branch(proto, depth)
-            else:
-                _step(Node(proto, self.walk))
+            elif not _step(Node(proto, self.walk)):
+                return self._written_out(proto, depth)
         except RefusalError as refusal:
             self.needs |= refusal.needs
             return str(refusal)
         return None
+
+    def _written_out(self, proto: onnx.NodeProto, depth: int) -> str | None:
+        """An operator that ONNX defines by others: their nodes stand in its place; what is wrong with them."""
+        values = [self.walk.values.get(name) for name in proto.input]
+        function = (
+            body_of(proto, self.walk.opset, [_type(value) for value in values]) if depth < _DEEPEST else None
+        )
+        if function is None:
+            return _unsupported(proto)
+        self.calls += 1
+        nodes = call(function, proto, f"{proto.op_type}/{self.calls}/")
+        opset = next((entry.version for entry in function.opset_import if entry.domain in ONNX_DOMAINS), 0)
+        read = self.walk.read.union(*map(names_read, nodes))
+        outside, problems = self.walk, self.problems
+        self.walk, self.problems = replace(outside, opset=opset or outside.opset, read=read), []
+        self.steps(nodes, depth + 1)
+        self.walk, found, self.problems = outside, self.problems, problems
+        return f"it is made of others: {found[0].message}" if found else None
 
     def _branch(self, proto: onnx.NodeProto, depth: int) -> None:
         """If on a constant: the nodes of its branch stand in its place."""
@@ -117,7 +137,8 @@ class _Walker:
                 self.walk.values[name] = self.walk.values[inner.name]
 
 
-def _step(node: Node) -> None:
+def _step(node: Node) -> bool:
+    """Takes a node; False where there is no rule for it."""
     proto, known = node.proto, node.walk.values
     arrays = {name: value.array for name in proto.input
               if name and isinstance(value := known[name], Constant)}  # fmt: skip
@@ -125,9 +146,9 @@ def _step(node: Node) -> None:
     if constant and evaluable(proto) and not any(subgraphs(proto)):
         for name, array in zip(proto.output, evaluate(proto, arrays, node.opset), strict=False):
             known[name] = Constant(array, name)
-        return
+        return True
     if node.op not in RULES:
-        raise RefusalError(_unsupported(proto))
+        return False
     try:
         result = RULES[node.op](node)
     except _MALFORMED as error:
@@ -139,6 +160,18 @@ def _step(node: Node) -> None:
     unmade = [name for k, name in enumerate(proto.output) if node.uses(k) and name not in known]
     if unmade:
         raise RefusalError(f"its output {unmade[0]!r} is used, which is not supported")
+    return True
+
+
+def _type(value: Value | None) -> onnx.TypeProto:
+    """The type of a value as ONNX has it."""
+    if value is None:
+        return onnx.TypeProto()
+    if isinstance(value, Constant):
+        number = onnx.helper.np_dtype_to_tensor_dtype(value.array.dtype)
+        return onnx.helper.make_tensor_type_proto(number, value.array.shape)
+    codes = {name: code for code, name in ELEMENTS.items()}
+    return onnx.helper.make_tensor_type_proto(codes[value.dtype], () if value.scalar else value.shape)
 
 
 def _unsupported(proto: onnx.NodeProto) -> str:

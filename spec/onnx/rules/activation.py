@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from cnngen.spec.importing.draft import FLOATS, Draft, Parameter, RefusalError, short
+from cnngen.spec.importing.draft import FLOATS, Constant, Draft, Parameter, RefusalError, short
+from cnngen.spec.manifest import ELEMENT_TYPES, Array
 from cnngen.spec.onnx.load import element_name
 from cnngen.spec.onnx.node import Node, axis_within
 from cnngen.spec.onnx.rules.rule import Rule
@@ -149,10 +150,12 @@ def nothing(node: Node) -> Draft:
     return node.tensor()
 
 
-def cast(node: Node) -> Draft:
+def cast(node: Node) -> Draft | Array:
     """Cast, and CastLike by the type of its second input."""
+    given, like = node.required(0), node.op == "CastLike"
+    if isinstance(given, Constant):
+        return given.array.astype(ELEMENT_TYPES.get(node.tensor(1).dtype, node.tensor(1).dtype))
     x = node.tensor()
-    like = node.op == "CastLike"
     target = node.tensor(1).dtype if like else element_name(node.integer("to", 1))
     if target not in (*FLOATS, *_INTEGERS, "bool"):
         raise RefusalError(f"a cast from {x.dtype} to {target} is not supported")

@@ -48,6 +48,8 @@ def _binary(op: str, integers: bool = True, dtype: str | None = None) -> Rule:
 def power(node: Node) -> Draft:
     """Pow, with the type of its base."""
     base, exponent = _floats(node, 0), _numbers(node, 1)
+    if isinstance(base, Constant) and base.array.dtype.kind != "f" and base.array.dtype.name != "bfloat16":
+        raise RefusalError("powers of integers are not supported")
     number = exponent.array if isinstance(exponent, Constant) else np.zeros(2)
     if isinstance(base, Draft) and number.ndim <= len(base.shape) and number.tolist() in (2, [2]):
         return node.draft("mul", [base, base])

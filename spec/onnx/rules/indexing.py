@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
+from cnngen.spec.importing.builder import element_type
 from cnngen.spec.importing.draft import Constant, Draft, Parameter, RefusalError
 from cnngen.spec.onnx.node import Node, axis_within, inputs_of
 from cnngen.spec.onnx.rules.rule import Rule
-from cnngen.spec.onnx.rules.slicing import cut
+from cnngen.spec.onnx.rules.slicing import cut_some
 
 _MOST_LISTED = 64  # indices that stand in the spec; more are a tensor
+_MOST_ROWS = 1 << 12  # of a table that is read by a product
 
 
 def gather(node: Node) -> Draft:
     """Gather by constant indices; where they are evenly spaced it is a slice."""
+    table, rows = node.required(0), node.required(1)
+    if isinstance(table, Constant) and isinstance(rows, Draft):
+        return _looked_up(node, table, rows)
     given = node.constant(1, "its indices")
     if given is None or given.size == 0 or given.dtype.kind not in "iu":
         raise RefusalError("its indices are missing or no whole numbers")
@@ -31,15 +38,61 @@ def gather(node: Node) -> Draft:
     if step and np.array_equal(np.diff(flat), np.full(flat.size - 1, step)):
         first, last = int(flat[0]), int(flat[-1])
         end = last + (1 if step > 0 else -1)
-        part = cut(node, x, {axis: slice(first, end if end >= 0 else None, step)})
+        part = cut_some(node, x, {axis: slice(first, end if end >= 0 else None, step)})
         y = node.reshape(part, shape)
         y.scalar = not shape
         return y
+    return _gathered(node, x, axis, indices)
+
+
+def _gathered(node: Node, x: Draft, axis: int, indices: npt.NDArray[np.int64]) -> Draft:
     fields: dict[str, object] = {"axis": axis}
     if indices.size <= _MOST_LISTED:
         return node.draft("gather", [x], fields | {"indices": indices.tolist()})
     fields |= {"indices_parameter": "indices", "indices_shape": list(indices.shape)}
     return node.draft("gather", [x], fields, {"indices": Parameter(indices)})
+
+
+def _looked_up(node: Node, table: Constant, rows: Draft) -> Draft:
+    """Rows of a constant matrix that data choose: a product with a matrix of zeros and ones."""
+    array = table.array
+    if array.ndim != 2 or array.shape[0] > _MOST_ROWS or axis_within(node.integer("axis", 0), 2) != 0:
+        raise RefusalError("its indices are not constant", inputs_of(rows))
+    places = Constant(np.arange(array.shape[0]))
+    within = node.binary("mod", node.reshape(rows, (*rows.shape, 1)), float(array.shape[0]))
+    hit = node.binary("equal", within, places, "bool")
+    dtype = element_type(array)
+    ones = node.draft("cast", [hit], {"to": dtype}, dtype=dtype, named=False)
+    weight = Parameter(np.ascontiguousarray(array.T), table.origin)
+    return node.draft("linear", [ones], {"out_features": array.shape[1], "bias": False}, {"weight": weight})
+
+
+def gather_elements(node: Node) -> Draft:
+    """GatherElements: by constant indices, or by one index along the axis that data decide."""
+    x, indices = node.tensor(), node.required(1)
+    axis = axis_within(node.integer("axis", 0), len(x.shape))
+    size = x.shape[axis]
+    if isinstance(indices, Draft):
+        if indices.shape != (*x.shape[:axis], 1, *x.shape[axis + 1 :]):
+            raise RefusalError(f"its indices {list(indices.shape)} are not constant", inputs_of(indices))
+        return _picked(node, x, indices, axis)
+    array = indices.array.astype(np.int64)
+    if array.ndim != len(x.shape) or array.size == 0 or array.min() < -size or array.max() >= size:
+        raise RefusalError(f"its indices {list(array.shape)} do not fit {list(x.shape)}")
+    places = list[npt.NDArray[np.int64]](np.indices(array.shape))
+    places[axis] = np.where(array < 0, array + size, array)
+    flat = np.asarray(np.ravel_multi_index(tuple(places), x.shape), np.int64)
+    return _gathered(node, node.reshape(x, (math.prod(x.shape),)), 0, flat)
+
+
+def _picked(node: Node, x: Draft, indices: Draft, axis: int) -> Draft:
+    """The element of each row that an index names: the sum of the row where all others are 0."""
+    size, rank = x.shape[axis], len(x.shape)
+    places = np.arange(size).reshape(-1, *(1,) * (rank - axis - 1))
+    hit = node.binary("equal", node.binary("mod", indices, float(size)), Constant(places), "bool")
+    nothing = node.walk.builder.tensor(Constant(np.zeros((1,) * rank, np.float32)))
+    kept = node.draft("where", [hit, x, nothing], dtype=x.dtype, named=False)
+    return node.draft("reduce_sum", [kept], {"axes": [axis]})
 
 
 def grid_sample(node: Node) -> Draft:
@@ -105,6 +158,7 @@ def of_constants(node: Node) -> Draft:
 
 RULES: dict[str, Rule] = {
     "Gather": gather,
+    "GatherElements": gather_elements,
     "GridSample": grid_sample,
     "AffineGrid": affine_grid,
     "Trilu": trilu,

@@ -11,7 +11,8 @@ from cnngen.spec.onnx.rules.rule import Rule, same_type
 
 def concat(node: Node) -> Draft:
     """Concat."""
-    tensors = [node.tensor(index) for index, name in enumerate(node.proto.input) if name]
+    values = [value for value in node.values() if isinstance(value, Draft) or value.array.size]
+    tensors = [node.walk.builder.tensor(value) for value in values]
     if not tensors:
         raise RefusalError("it has no inputs")
     same_type(tensors)

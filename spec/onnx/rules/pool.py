@@ -15,17 +15,47 @@ from cnngen.spec.types import Shape
 
 
 def _pool(node: Node, x: Draft) -> dict[str, object]:
-    fields = window(node, spatial_axes(x), node.integers("kernel_shape") or [], stride=True)
+    axes = 3 if len(x.shape) == 5 else spatial_axes(x)
+    fields = window(node, axes, node.integers("kernel_shape") or [], stride=True)
     return fields | ({"ceil_mode": True} if node.flag("ceil_mode") else {})
+
+
+def _pooled(node: Node, kind: str, x: Draft, fields: dict[str, object]) -> Draft:
+    """A pool over one or two axes; one over three is one over the last two, and then one over the first."""
+    if len(x.shape) != 5:
+        return node.draft(f"{kind}{spatial_axes(x)}d", [x], fields)
+    n, c, d, h, w = x.shape
+    planes = node.reshape(x, (n, c * d, h, w))
+    inner = node.draft(f"{kind}2d", [planes], _of_axes(fields, (1, 2)))
+    h, w = inner.shape[2:]
+    columns = node.reshape(inner, (n, c, d, h * w))
+    outer = node.draft(f"{kind}2d", [columns], _of_axes(fields, (0,)))
+    return node.reshape(outer, (n, c, outer.shape[2], h, w))
+
+
+def _of_axes(fields: dict[str, object], axes: tuple[int, ...]) -> dict[str, object]:
+    """The fields of a pool over three axes for some of them; the others have windows of 1."""
+
+    def taken(numbers: list[int], rest: int) -> list[int]:
+        return [numbers[axis] for axis in axes] + [rest] * (2 - len(axes))
+
+    result = dict(fields)
+    for name in {"kernel", "stride", "dilation"}.intersection(fields):
+        result[name] = taken(fields[name], 1)  # type: ignore[arg-type]
+    padding = fields.get("padding")
+    if isinstance(padding, list):
+        result["padding"] = taken(padding[:3], 0) + taken(padding[3:], 0)
+    return result
 
 
 def max_pool(node: Node) -> Result:
     """MaxPool; its indices count through the whole input."""
     x = node.floats()
-    axes, fields = spatial_axes(x), _pool(node, x)
-    y = node.draft(f"max_pool{axes}d", [x], fields)
+    fields = _pool(node, x)
+    y = _pooled(node, "max_pool", x, fields)
     if not node.uses(1):
         return y
+    axes = spatial_axes(x)
     places = node.draft(f"max_pool{axes}d_indices", [x], fields, dtype="int64", named=False)
     if node.integer("storage_order", 0) and axes == 2:  # column by column within the image
         h, w = x.shape[2:]
@@ -95,7 +125,7 @@ def average_pool(node: Node) -> Draft:
     fields = _pool(node, x)
     if node.flag("count_include_pad"):
         fields["count_include_pad"] = True
-    return node.draft(f"avg_pool{spatial_axes(x)}d", [x], fields)
+    return _pooled(node, "avg_pool", x, fields)
 
 
 def lp_pool(node: Node) -> Draft:
@@ -103,13 +133,12 @@ def lp_pool(node: Node) -> Draft:
     x = node.floats()
     p = node.integer("p", 2)
     fields = _pool(node, x) | ({"p": float(p)} if p != 2 else {})
-    return node.draft(f"lp_pool{spatial_axes(x)}d", [x], fields)
+    return _pooled(node, "lp_pool", x, fields)
 
 
 def global_pool(node: Node) -> Draft:
     """GlobalAveragePool, GlobalMaxPool and GlobalLpPool."""
     x = node.floats()
-    spatial_axes(x)
     op = {"GlobalAveragePool": "avg", "GlobalMaxPool": "max", "GlobalLpPool": "lp"}[node.op]
     p = node.integer("p", 2) if op == "lp" else 2
     return node.draft(f"global_{op}_pool", [x], {"p": float(p)} if p != 2 else {})

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from cnngen.spec.importing.draft import Draft, RefusalError, short
-from cnngen.spec.manifest import Array
+from cnngen.spec.manifest import ELEMENT_TYPES, Array
 from cnngen.spec.onnx.node import Node, axes_within, axis_within
 from cnngen.spec.onnx.rules.rule import Result, Rule
 
 _MODES = ("constant", "reflect", "edge", "wrap")
 
 
-def cut(node: Node, x: Draft, ranges: Mapping[int, slice], named: bool = True) -> Draft:
-    """The elements of `x` in the range of each axis, as numpy says it."""
+def cut(node: Node, x: Draft, ranges: Mapping[int, slice], named: bool = True) -> Draft | Array:
+    """The elements of `x` in the range of each axis, as numpy says it; an array where none is left."""
+    lengths = [len(range(*ranges.get(axis, slice(None)).indices(size))) for axis, size in enumerate(x.shape)]
+    if 0 in lengths:
+        return np.zeros(lengths, ELEMENT_TYPES.get(x.dtype, x.dtype))
+    return cut_some(node, x, ranges, named)
+
+
+def cut_some(node: Node, x: Draft, ranges: Mapping[int, slice], named: bool = True) -> Draft:
+    """The same where something is left."""
     axes, starts, ends, steps = list[int](), list[int](), list["int | None"](), list[int]()
     for axis, wanted in sorted(ranges.items()):
         start, end, step = wanted.indices(x.shape[axis])
         count = len(range(start, end, step))
-        if count == 0:
-            raise RefusalError(f"nothing is left of axis {axis} of {list(x.shape)}")
         if count == x.shape[axis] and step == 1:
             continue
         axes.append(axis)
@@ -34,7 +42,7 @@ def cut(node: Node, x: Draft, ranges: Mapping[int, slice], named: bool = True) -
     return node.draft("slice", [x], fields, named=named)
 
 
-def slice_rule(node: Node) -> Draft:
+def slice_rule(node: Node) -> Draft | Array:
     """Slice by constant bounds: attributes before opset 10, inputs since."""
     x = node.tensor()
     starts, ends = node.integers_of("starts", 1), node.integers_of("ends", 2)
@@ -109,7 +117,7 @@ def center_crop_pad(node: Node) -> Draft:
             ranges[axis] = slice(start, start + size)
         elif more > 0:
             pairs[axis] = [more // 2, more - more // 2]
-    y = cut(node, x, ranges)
+    y = cut_some(node, x, ranges)
     return node.draft("pad", [y], {"pads": pairs}) if any(map(any, pairs)) else y
 
 
