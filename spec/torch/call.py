@@ -119,8 +119,8 @@ class Call:
         self,
         op: str,
         inputs: Sequence[Draft],
-        fields: dict[str, object] | None = None,
-        parameters: dict[str, Parameter] | None = None,
+        fields: Mapping[str, object] | None = None,
+        parameters: Mapping[str, Parameter] | None = None,
         dtype: str | None = None,
     ) -> Draft:
         """The layer that the call is."""
@@ -130,8 +130,8 @@ class Call:
         self,
         op: str,
         inputs: Sequence[Draft],
-        fields: dict[str, object] | None = None,
-        parameters: dict[str, Parameter] | None = None,
+        fields: Mapping[str, object] | None = None,
+        parameters: Mapping[str, Parameter] | None = None,
         dtype: str | None = None,
     ) -> Draft:
         """A layer on the way there; its element type is the call's where none is given."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from torch._ops import OpOverload
 from torch.export.graph_signature import InputKind, OutputKind
 
 from cnngen.spec.errors import ImportModelError, Problem
@@ -54,25 +55,21 @@ def export(
             f"torch {torch.__version__} is too old: {'.'.join(map(str, OLDEST))} is needed"
         )
     if not isinstance(module, torch.nn.Module):
-        module = _Function(module)
+        module = _as_module(module)
     try:
         with _inference(module), torch.no_grad():
             program = torch.export.export(module, tuple(arguments), dict(keywords))
             program = program.run_decompositions(_decompositions(frozenset(named) | _KEPT_WHOLE))
-    except Exception as error:  # noqa: BLE001 (whatever the module's own code raises)
+    except Exception as error:
         raise ImportModelError(Problem(f"torch.export cannot trace the module: {_reason(error)}")) from error
     return _program(program)
 
 
-class _Function(torch.nn.Module):
-    """A plain function as a module."""
-
-    def __init__(self, function: Callable[..., object]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, *arguments: object, **keywords: object) -> object:
-        return self.function(*arguments, **keywords)
+def _as_module(function: Callable[..., object]) -> torch.nn.Module:
+    """A plain function as a module, which keeps the names of its arguments."""
+    module = torch.nn.Module()
+    module.forward = function
+    return module
 
 
 @contextmanager
@@ -87,7 +84,7 @@ def _inference(module: torch.nn.Module) -> Iterator[None]:
             part.training = True
 
 
-def _decompositions(named: frozenset[str]) -> dict[torch._ops.OperatorBase, Callable[..., object]]:
+def _decompositions(named: frozenset[str]) -> dict[OpOverload, Callable[..., object]]:
     """Torch's own decompositions of every operator but the named."""
     table = torch.export.default_decompositions()
     return {op: rule for op, rule in table.items() if operator_name(op) not in named}
@@ -95,10 +92,9 @@ def _decompositions(named: frozenset[str]) -> dict[torch._ops.OperatorBase, Call
 
 def operator_name(target: object) -> str:
     """`conv2d` for aten.conv2d.default; other libraries' operators keep theirs: `torchvision::nms`."""
-    if not isinstance(target, torch._ops.OpOverload):
+    if not isinstance(target, OpOverload):
         return getattr(target, "__name__", str(target))
-    name: str = target._schema.name
-    return name.removeprefix("aten::")
+    return str(target.name()).partition(".")[0].removeprefix("aten::")
 
 
 def _reason(error: BaseException) -> str:

@@ -6,6 +6,8 @@ import operator
 from collections.abc import Mapping, Sequence
 
 import torch
+from torch._ops import OpOverload
+from torch.utils._pytree import tree_map_only
 
 from cnngen.spec.errors import ImportModelError, Problem
 from cnngen.spec.importing.builder import Builder
@@ -95,10 +97,10 @@ def _step(
         return _evaluate(node, positional, keywords)
     if name not in RULES:
         raise RefusalError("the operator is not supported")
-    if not isinstance(node.target, torch._ops.OpOverload):
+    if not isinstance(node.target, OpOverload):
         raise RefusalError("it is no operator of torch")
-    schema = node.target._schema.arguments
-    arguments = {entry.name: entry.default_value for entry in schema}
+    entries = node.target._schema.arguments  # noqa: SLF001 (torch has no public way to an operator's arguments)
+    arguments = {entry.name: entry.default_value for entry in entries}
     arguments |= dict(zip(arguments, positional, strict=False)) | keywords
     results = node.meta["val"]
     first = results if isinstance(results, torch.Tensor) else results[0]
@@ -125,7 +127,7 @@ def _compare(result: Result, expected: object) -> None:
 
 def _evaluate(node: torch.fx.Node, positional: object, keywords: object) -> object:
     """The result of a call whose tensors are all known; the name of one that stays as it is stays too."""
-    if not isinstance(node.target, torch._ops.OpOverload):
+    if not isinstance(node.target, OpOverload):
         raise RefusalError("it is no operator of torch")
     if torch.Tag.nondeterministic_seeded in node.target.tags:
         raise RefusalError("its result is random")
@@ -133,15 +135,13 @@ def _evaluate(node: torch.fx.Node, positional: object, keywords: object) -> obje
     for made in results if isinstance(results, (list, tuple)) else (results,):
         if isinstance(made, torch.Tensor) and made.numel() > _LARGEST:
             raise RefusalError("the constant is too large")
-    plain_args, plain_keywords = torch.utils._pytree.tree_map_only(
-        Tensor, lambda tensor: tensor.data, (positional, keywords)
-    )
+    plain_args, plain_keywords = tree_map_only(Tensor, lambda tensor: tensor.data, (positional, keywords))
     if "device" in plain_keywords:
         plain_keywords = {**plain_keywords, "device": torch.device("cpu")}
     with torch.no_grad():
         found = node.target(*plain_args, **plain_keywords)
     origin = _same_tensor(found, positional)
-    return torch.utils._pytree.tree_map_only(torch.Tensor, lambda tensor: Tensor(tensor, origin), found)
+    return tree_map_only(torch.Tensor, lambda tensor: Tensor(tensor, origin), found)
 
 
 def _same_tensor(found: object, positional: object) -> str | None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 
-from cnngen.spec.importing.draft import Draft, Parameter, RefusalError, short
-from cnngen.spec.torch.call import FLOATS, Call, Rule, Value, array, shape_of
+from cnngen.spec.importing.draft import FLOATS, Draft, Parameter, RefusalError, short
+from cnngen.spec.torch.call import Call, Rule, Value, array
 from cnngen.spec.torch.export import Tensor
 
 
@@ -123,7 +122,7 @@ def power(call: Call) -> Draft:
 
 
 def square(call: Call) -> Draft:
-    """square."""
+    """Square."""
     x = call.tensor()
     return call.draft("mul", [x, x])
 
@@ -168,7 +167,7 @@ def elu(call: Call) -> Draft:
 
 
 def gelu(call: Call) -> Draft:
-    """gelu."""
+    """Gelu."""
     approximate = call.get("approximate")
     return call.draft("gelu", [call.tensor()], {} if approximate == "none" else {"approximate": approximate})
 
@@ -206,13 +205,13 @@ def threshold(call: Call) -> Draft:
 
 
 def soft_shrink(call: Call) -> Draft:
-    """softshrink."""
+    """Softshrink."""
     lambd = short(call.real("lambd"))
     return call.draft("shrink", [call.tensor()], {"lambd": lambd, "bias": lambd})
 
 
 def prelu(call: Call) -> Draft:
-    """prelu with a slope a channel, one for all, or any that broadcasts."""
+    """Prelu with a slope a channel, one for all, or any that broadcasts."""
     x = call.tensor()
     slope = call.known("weight", "the slope")
     if slope is None:
@@ -231,7 +230,7 @@ def prelu(call: Call) -> Draft:
 
 
 def not_equal(call: Call) -> Draft:
-    """ne."""
+    """Ne."""
     same = call.binary("equal", call.value("self"), call.value("other"), dtype="bool", last=False)
     return call.draft("logical_not", [same])
 
@@ -250,7 +249,7 @@ def bitwise(op: str) -> Rule:
 
 
 def where(call: Call) -> Draft:
-    """where with three operands."""
+    """Where with three operands."""
     if "self" not in call.arguments:
         raise RefusalError("the shape of its result depends on data")
     condition, a, b = (call.value(name) for name in ("condition", "self", "other"))
@@ -292,7 +291,7 @@ def nothing(call: Call) -> Value:
 
 
 def dropout(call: Call) -> Value:
-    """dropout at inference."""
+    """Dropout at inference."""
     if call.get("train") and call.get("p"):
         raise RefusalError("it is in training mode")
     return call.value()
@@ -346,10 +345,13 @@ def _number_like(x: Draft, value: float) -> Tensor:
     return Tensor(torch.full((1,) * len(x.shape), value))
 
 
+# fmt: off
 _SAME_NAME = (
-    "abs neg exp log sqrt rsqrt reciprocal floor ceil erf sin cos tan asin acos atan sinh cosh asinh acosh "
-    "atanh relu relu6 sigmoid tanh silu mish logical_not sign"
-).split()
+    "abs", "neg", "exp", "log", "sqrt", "rsqrt", "reciprocal", "floor", "ceil", "erf", "sign", "sin", "cos", "tan",
+    "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "relu", "relu6", "sigmoid", "tanh", "silu",
+    "mish", "logical_not",
+)
+# fmt: on
 
 RULES: dict[str, Rule] = {
     **{name: _function(name) for name in _SAME_NAME},

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from cnngen.spec.importing.draft import Draft, RefusalError, short
+from cnngen.spec.importing.draft import Draft, RefusalError
 from cnngen.spec.torch.call import Call, Rule
 from cnngen.spec.torch.rules.windows import per_item
 
@@ -34,7 +34,7 @@ def upsample(call: Call) -> Draft:
     if after == before and plain and mode != "cubic" and "aa" not in words:
         return x
     simple = len(before) == 2 and "exact2d" not in words and "aa" not in words and mode != "cubic"
-    if simple and (plain or align) and (mode == "linear" or _reads_floor(call, before, after)):
+    if simple and (plain or align) and (mode == "linear" or _reads_floor(before, after)):
         fields: dict[str, object] = {"size": list(after)}
         if whole:
             fields = {"scale": [new // old for old, new in zip(before, after, strict=True)]}
@@ -61,17 +61,16 @@ def upsample(call: Call) -> Draft:
 def _factors(call: Call, count: int) -> list[float] | None:
     """The factors that the module names; None: the sizes decide."""
     given = call.get("scale_factors")
-    if given is None:
-        given = [
-            call.get(name)
-            for name in ("scales_d", "scales_h", "scales_w", "scales")
-            if name in call.arguments
-        ]
-    factors = [float(factor) for factor in given if isinstance(factor, (int, float))]
+    named = [call.get(name) for name in ("scales_d", "scales_h", "scales_w", "scales")]
+    factors = [
+        float(x)
+        for x in (given if isinstance(given, (list, tuple)) else named)
+        if isinstance(x, (int, float))
+    ]
     return factors if len(factors) == count else None
 
 
-def _reads_floor(call: Call, before: Sequence[int], after: Sequence[int]) -> bool:
+def _reads_floor(before: Sequence[int], after: Sequence[int]) -> bool:
     """Whether torch, which computes in float32, reads the pixels floor(y * in / out)."""
     for old, new in zip(before, after, strict=True):
         step = torch.tensor(old / new, dtype=torch.float32)
@@ -126,11 +125,13 @@ def grid_sample(call: Call) -> Draft:
     return call.draft("grid_sample", [x, grid], fields)
 
 
+# fmt: off
 _UPSAMPLE = (
-    "upsample_nearest1d upsample_nearest2d _upsample_nearest_exact1d _upsample_nearest_exact2d upsample_linear1d "
-    "upsample_bilinear2d upsample_bicubic2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa upsample_nearest3d "
-    "_upsample_nearest_exact3d upsample_trilinear3d"
-).split()
+    "upsample_nearest1d", "upsample_nearest2d", "_upsample_nearest_exact1d", "_upsample_nearest_exact2d",
+    "upsample_linear1d", "upsample_bilinear2d", "upsample_bicubic2d", "_upsample_bilinear2d_aa",
+    "_upsample_bicubic2d_aa", "upsample_nearest3d", "_upsample_nearest_exact3d", "upsample_trilinear3d",
+)
+# fmt: on
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_UPSAMPLE, upsample),

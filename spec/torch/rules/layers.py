@@ -104,7 +104,7 @@ def rms_norm(call: Call) -> Draft:
 
 
 def linear(call: Call) -> Draft:
-    """linear."""
+    """Linear."""
     x, weight, bias = call.value("input"), call.value("weight"), call.get("bias")
     if isinstance(x, Draft) and isinstance(weight, Tensor) and weight.data.dim() == 2:
         if isinstance(bias, Draft):

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from cnngen.spec.importing.draft import Draft, Parameter, RefusalError
+from cnngen.spec.manifest import Array
 from cnngen.spec.torch.call import Call, Result, Rule, Value, shape_of
 from cnngen.spec.torch.export import Tensor
 
@@ -36,13 +37,13 @@ def permute(call: Call) -> Draft:
 
 
 def cat(call: Call) -> Draft:
-    """cat."""
+    """Cat."""
     values = [value for value in call.values("tensors") if 0 not in shape_of(value)]
     return _joined(call, [call.layer(value) for value in values], call.axis("dim", len(call.shape)))
 
 
 def stack(call: Call) -> Draft:
-    """stack."""
+    """Stack."""
     axis = call.axis("dim", len(call.shape))
     layers = [call.layer(value) for value in call.values("tensors")]
     shape = (*call.shape[:axis], 1, *call.shape[axis + 1 :])
@@ -70,7 +71,7 @@ def _range(call: Call, extent: int) -> range:
 
 
 def slice_(call: Call) -> Draft:
-    """slice."""
+    """Slice."""
     x = call.tensor()
     axis = call.axis("dim", len(x.shape))
     taken = _range(call, x.shape[axis])
@@ -88,7 +89,7 @@ def select(call: Call) -> Draft:
 
 
 def narrow(call: Call) -> Draft:
-    """narrow."""
+    """Narrow."""
     x = call.tensor()
     axis = call.axis("dim", len(x.shape))
     start = call.integer("start") % x.shape[axis]
@@ -123,7 +124,7 @@ def unbind(call: Call) -> Result:
 
 
 def expand(call: Call) -> Draft:
-    """expand."""
+    """Expand."""
     x = call.tensor()
     if x.shape == call.shape:
         return x
@@ -152,7 +153,7 @@ def repeat_interleave(call: Call) -> Draft:
     return _gathered(call, x, axis, np.repeat(np.arange(x.shape[axis]), times))
 
 
-def _gathered(call: Call, x: Draft, axis: int, indices: np.ndarray, origin: str | None = None) -> Draft:  # type: ignore[type-arg]
+def _gathered(call: Call, x: Draft, axis: int, indices: Array, origin: str | None = None) -> Draft:
     """Elements along an axis by known indices."""
     indices = np.asarray(indices, np.int64)
     if indices.size == 0:
@@ -206,7 +207,7 @@ def index(call: Call) -> Draft:
 
 
 def flip(call: Call) -> Draft:
-    """flip."""
+    """Flip."""
     x = call.tensor()
     return call.draft("flip", [x], {"axes": [axis % len(x.shape) for axis in call.integers("dims")]})
 
@@ -234,7 +235,7 @@ def unfold(call: Call) -> Draft:
 
 
 def select_scatter(call: Call) -> Draft:
-    """x with one index of an axis replaced."""
+    """X with one index of an axis replaced."""
     x, source = call.tensor(), call.tensor("src")
     axis = call.axis("dim", len(x.shape))
     start = call.integer("index") % x.shape[axis]
@@ -243,7 +244,7 @@ def select_scatter(call: Call) -> Draft:
 
 
 def slice_scatter(call: Call) -> Draft:
-    """x with a part of an axis replaced."""
+    """X with a part of an axis replaced."""
     x, source = call.tensor(), call.tensor("src")
     axis = call.axis("dim", len(x.shape))
     taken = _range(call, x.shape[axis])

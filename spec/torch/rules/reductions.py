@@ -67,7 +67,7 @@ def arg(op: str) -> Rule:
 
 def norm(call: Call) -> Draft:
     """linalg_vector_norm, norm: the p-norm."""
-    x, fields = call.tensor(), {}
+    x = call.tensor()
     name = "ord" if "ord" in call.arguments else "p"
     power = 2.0 if call.get(name) is None else call.real(name)
     fields = _fields(call, x)
@@ -98,16 +98,11 @@ def variance(call: Call) -> Draft:
         raise RefusalError(f"the variance of {count} elements is not defined")
     mean = call.step("reduce_mean", [x], {"axes": axes})
     deviation = call.step("sub", [x, mean])
-    square = call.step("mul", [deviation, deviation])
-    name = call.draft if call.op == "var" else call.step
-    last = "reduce_mean" if correction == 0 else "reduce_sum"
-    keep = {} if call.get("keepdim") else {"keepdims": False}
-    if correction == 0:
-        result = name(last, [square], {"axes": axes} | keep)
-    else:
-        total = call.step(last, [square], {"axes": axes} | keep)
-        result = name("mul", [total], {"value": 1 / (count - correction)})
-    return result if call.op == "var" else call.draft("sqrt", [result])
+    total = call.step("reduce_sum", [call.step("mul", [deviation, deviation])], _fields(call, x))
+    divisor = {"value": short(count - correction)}
+    if call.op == "var":
+        return call.draft("div", [total], divisor)
+    return call.draft("sqrt", [call.step("div", [total], divisor)])
 
 
 def variance_and_mean(op: str) -> Rule:
@@ -137,7 +132,7 @@ def any_or_all(op: str) -> Rule:
 
 
 def aminmax(call: Call) -> Result:
-    """aminmax."""
+    """Aminmax."""
     x = call.tensor()
     return (call.draft("reduce_min", [x], _fields(call, x)), call.step("reduce_max", [x], _fields(call, x)))
 

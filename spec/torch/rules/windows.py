@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import torch
-
 from cnngen.spec.importing.draft import Draft, RefusalError
 from cnngen.spec.torch.call import Call, Result, Rule
 from cnngen.spec.torch.export import Tensor
-from cnngen.spec.types import Shape
 
 
 def _spatial(call: Call) -> int:
@@ -198,7 +195,7 @@ def _adaptive(call: Call, kind: str) -> Draft:
     return per_item(call, call.tensor(), axes, compute)
 
 
-def three_dimensional(call: Call) -> Draft:
+def three_dimensional(call: Call) -> Draft:  # noqa: ARG001 (a rule)
     """Refuses what has three spatial axes."""
     raise RefusalError("3-D operators are not supported")
 
