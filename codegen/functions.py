@@ -70,6 +70,7 @@ FUNCTIONS: dict[str, Function] = {
     "less_equal": Function(np.less_equal, "bool", "<="),
     "equal": Function(np.equal, "bool", "=="),
     "not_equal": Function(np.not_equal, "bool", "!="),
+    "is_nan": Function(np.isnan, "bool"),
     "not": Function(np.logical_not, "bool", cpp="!"),
     "and": Function(np.logical_and, "bool", "&&"),
     "or": Function(np.logical_or, "bool", "||"),

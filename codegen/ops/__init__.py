@@ -5,7 +5,22 @@ Each family's file here bears the name of the family's file in `spec/ops/`.
 
 from __future__ import annotations
 
-from cnngen.codegen.ops import activation, arithmetic, conv, movement, norm, pool, resize, softmax
+from cnngen.codegen.ops import (
+    activation,
+    arithmetic,
+    blocks,
+    constants,
+    conv,
+    indexing,
+    logic,
+    movement,
+    norm,
+    pool,
+    resize,
+    sampling,
+    softmax,
+    unary,
+)
 from cnngen.codegen.ops.registry import OpRules
 
 OPS: dict[str, OpRules] = {
@@ -13,8 +28,14 @@ OPS: dict[str, OpRules] = {
     **pool.RULES,
     **norm.RULES,
     **activation.RULES,
+    **unary.RULES,
     **arithmetic.RULES,
-    **resize.RULES,
+    **logic.RULES,
     **movement.RULES,
+    **blocks.RULES,
+    **indexing.RULES,
+    **resize.RULES,
+    **sampling.RULES,
+    **constants.RULES,
     **softmax.RULES,
 }

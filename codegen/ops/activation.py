@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnngen.codegen import expr as ex
-from cnngen.codegen.expr import Coord, Float, Int, Load
+from cnngen.codegen.expr import Float
 from cnngen.codegen.functions import FUNCTIONS
 from cnngen.codegen.graph import Array, Shape
 from cnngen.codegen.ops.registry import OpRules
-from cnngen.spec.ops import Activation, Identity, PRelu
+from cnngen.spec.ops import Activation
 
 if TYPE_CHECKING:
     from cnngen.codegen.lower import Lowering
@@ -29,11 +29,17 @@ CALLS: dict[str, Callable[[Any], tuple[str, tuple[float, ...]]]] = {
     "tanh": lambda a: ("tanh", ()),
     "elu": lambda a: ("elu", (a.alpha,)),
     "gelu": lambda a: ("gelu_tanh" if a.approximate == "tanh" else "gelu", ()),
-    "softplus": lambda a: ("softplus", ()),
+    "softplus": lambda a: ("softplus", ()) if a.beta == 1 else ("scaled_softplus", (a.beta,)),
     "silu": lambda a: ("silu", ()),
     "hard_sigmoid": lambda a: ("hard_sigmoid", (a.alpha, a.beta)),
     "hard_swish": lambda a: ("hard_swish", ()),
     "mish": lambda a: ("mish", ()),
+    "selu": lambda a: ("selu", (a.alpha, a.gamma)),
+    "celu": lambda a: ("celu", (a.alpha,)),
+    "softsign": lambda a: ("softsign", ()),
+    "thresholded_relu": lambda a: ("thresholded_relu", (a.alpha,)),
+    "shrink": lambda a: ("shrink", (a.bias, a.lambd)),
+    "swish": lambda a: ("silu", ()) if a.alpha == 1 else ("swish", (a.alpha,)),
 }
 
 
@@ -62,33 +68,4 @@ def _lower(low: Lowering, layer: Activation, inputs: list[str], shape: Shape) ->
     return lower_activation(low, layer, inputs[0])
 
 
-def reference_prelu(
-    layer: PRelu, inputs: Sequence[Array], weights: Mapping[str, Array], shape: Shape
-) -> Array:
-    slope = weights["weight"].reshape((1, -1) + (1,) * (inputs[0].ndim - 2))
-    return np.asarray(FUNCTIONS["prelu"].numpy(inputs[0], slope))
-
-
-def lower_prelu(low: Lowering, layer: PRelu, inputs: list[str], shape: Shape) -> str:
-    value = low.identity_load(0, inputs[0], len(shape))
-    slope = Load(1, (Int(0) if layer.shared else Coord(1),))
-    return low.map(
-        [inputs[0], low.parameter("weight", dtype="float32")], shape, ex.call("prelu", value, slope)
-    )
-
-
-def reference_identity(
-    layer: Identity, inputs: Sequence[Array], weights: Mapping[str, Array], shape: Shape
-) -> Array:
-    return inputs[0]
-
-
-def lower_identity(low: Lowering, layer: Identity, inputs: list[str], shape: Shape) -> str:
-    return inputs[0]
-
-
-RULES = {
-    **{op: OpRules(_reference, _lower) for op in CALLS},
-    "prelu": OpRules(reference_prelu, lower_prelu),
-    "identity": OpRules(reference_identity, lower_identity),
-}
+RULES = {op: OpRules(_reference, _lower) for op in CALLS}

@@ -1,4 +1,4 @@
-"""concat, pad, flatten, reshape, transpose, zeros: no arithmetic, only where elements come from."""
+"""concat, pad, flatten, reshape, transpose, expand, tile: no arithmetic, only where elements come from."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import Coord, Expr, Float, Int, Load
 from cnngen.codegen.graph import Array, Shape
+from cnngen.codegen.ops.moves import affine, common_type, move
 from cnngen.codegen.ops.registry import OpRules
-from cnngen.spec.ops import Concat, Flatten, Pad, Reshape, Transpose, Zeros
+from cnngen.spec.ops.movement import Concat, Expand, Flatten, Pad, Reshape, Tile, Transpose
 
 if TYPE_CHECKING:
     from cnngen.codegen.lower import Lowering
@@ -33,24 +34,51 @@ def lower_concat(low: Lowering, layer: Concat, inputs: list[str], shape: Shape) 
         part = Load(source, tuple(index))
         last = source == len(inputs) - 1
         value = part if last else ex.select(ex.call("lt", Coord(axis), Int(starts[source + 1])), part, value)
-    return low.map(inputs, shape, value)
+    return move(low, inputs, shape, value, common_type(low, inputs))
 
 
 def reference_pad(layer: Pad, inputs: Sequence[Array], weights: Mapping[str, Array], shape: Shape) -> Array:
-    top, left, bottom, right = layer.padding
-    return np.pad(inputs[0], ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=layer.value)
+    sides = layer.both_sides(inputs[0].shape)
+    kept = inputs[0][
+        tuple(slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(inputs[0].shape, sides, strict=True))
+    ]
+    widths = [(max(a, 0), max(b, 0)) for a, b in sides]
+    if layer.mode == "constant":
+        return np.pad(kept, widths, constant_values=layer.value)
+    return np.pad(kept, widths, mode=layer.mode)
 
 
 def lower_pad(low: Lowering, layer: Pad, inputs: list[str], shape: Shape) -> str:
-    top, left, _, _ = layer.padding
-    _, _, h, w = low.shape(inputs[0])
-    inside = ex.call(
-        "and", ex.within(Coord(2), top, top + h, shape[2]), ex.within(Coord(3), left, left + w, shape[3])
-    )
-    row, column = ex.call("iadd", Coord(2), Int(-top)), ex.call("iadd", Coord(3), Int(-left))
-    return low.map(
-        inputs, shape, ex.select(inside, Load(0, (Coord(0), Coord(1), row, column)), Float(layer.value))
-    )
+    source = low.shape(inputs[0])
+    index: list[Expr] = []
+    inside: Expr = ex.TRUE
+    for axis, (before, after) in enumerate(layer.both_sides(source)):
+        if layer.mode == "constant":
+            index.append(affine(axis, -before, 1))
+            within = ex.within(Coord(axis), before, before + source[axis], shape[axis])
+            inside = ex.call("and", inside, within)
+        else:
+            index.append(_in_border(layer.mode, axis, source[axis], before, after))
+    value: Expr = Load(0, tuple(index))
+    return move(low, inputs, shape, ex.select(inside, value, Float(layer.value)))
+
+
+def _in_border(mode: str, axis: int, extent: int, before: int, after: int) -> Expr:
+    """Where along an axis the border of mode reflect, edge or wrap reads; what is cut off lies outside of it."""
+    first, last = max(-before, 0), extent - 1 - max(-after, 0)
+    size = last - first + 1
+    place = affine(axis, -max(before, 0), 1)
+    if mode == "wrap":
+        shift = size if before > 0 else 0
+        place = ex.call("iadd", place, Int(shift))
+        place = ex.call("imod", place, Int(size)) if before > 0 or after > 0 else place
+        return ex.call("iadd", place, Int(first))
+    if before > 0:
+        place = ex.call("iabs", place) if mode == "reflect" else ex.call("imax", place, Int(0))
+    if after > 0:
+        mirrored = ex.call("isub", Int(2 * (size - 1)), place) if mode == "reflect" else Int(size - 1)
+        place = ex.call("imin", place, mirrored)
+    return ex.call("iadd", place, Int(first))
 
 
 def reference_reshape(
@@ -73,17 +101,31 @@ def lower_transpose(low: Lowering, layer: Transpose, inputs: list[str], shape: S
     index: list[Expr] = [Int(0)] * len(shape)
     for target, source in enumerate(layer.axes):
         index[source] = Coord(target)
-    return low.map(inputs, shape, Load(0, tuple(index)))
+    return low.map(inputs, shape, Load(0, tuple(index)), low.values[inputs[0]].dtype)
 
 
-def reference_zeros(
-    layer: Zeros, inputs: Sequence[Array], weights: Mapping[str, Array], shape: Shape
+def reference_expand(
+    layer: Expand, inputs: Sequence[Array], weights: Mapping[str, Array], shape: Shape
 ) -> Array:
-    return np.zeros(shape)
+    return np.broadcast_to(inputs[0], shape)
 
 
-def lower_zeros(low: Lowering, layer: Zeros, inputs: list[str], shape: Shape) -> str:
-    return low.map([], shape, Float(0.0))
+def lower_expand(low: Lowering, layer: Expand, inputs: list[str], shape: Shape) -> str:
+    if low.shape(inputs[0]) == shape:
+        return inputs[0]
+    return move(low, inputs, shape, low.identity_load(0, inputs[0], len(shape)))
+
+
+def reference_tile(layer: Tile, inputs: Sequence[Array], weights: Mapping[str, Array], shape: Shape) -> Array:
+    return np.tile(inputs[0], layer.repeats)
+
+
+def lower_tile(low: Lowering, layer: Tile, inputs: list[str], shape: Shape) -> str:
+    index = [
+        Coord(axis) if repeats == 1 else ex.call("imod", Coord(axis), Int(extent))
+        for axis, (repeats, extent) in enumerate(zip(layer.repeats, low.shape(inputs[0]), strict=True))
+    ]
+    return move(low, inputs, shape, Load(0, tuple(index)))
 
 
 RULES = {
@@ -92,5 +134,6 @@ RULES = {
     "flatten": OpRules(reference_reshape, lower_reshape),
     "reshape": OpRules(reference_reshape, lower_reshape),
     "transpose": OpRules(reference_transpose, lower_transpose),
-    "zeros": OpRules(reference_zeros, lower_zeros),
+    "expand": OpRules(reference_expand, lower_expand),
+    "tile": OpRules(reference_tile, lower_tile),
 }
