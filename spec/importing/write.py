@@ -26,6 +26,7 @@ def write(
     batch_sizes: Sequence[int] | None = None,
     where: str | None = None,
     batched: bool | None = None,
+    keep_names: bool = False,
 ) -> tuple[NetworkSpec, dict[str, Array]]:
     """The spec and the weights of a model whose layers are final.
 
@@ -35,13 +36,14 @@ def write(
         batch_sizes: default: the model's own batch.
         where: what problems are told of: the model's file.
         batched: whether axis 0 is the batch; None: where that is possible.
+        keep_names: whether tensors keep the model's names for them; else they are named after their layers.
 
     Raises:
         ImportModelError: the layers contradict each other, or a name or size is not possible.
     """
     for draft in imported.layers:
         draft.name = imported.names.free(draft.name)
-    writer = _Writer(imported, name, batch_sizes, where)
+    writer = _Writer(imported, name, batch_sizes, where, keep_names)
     if batched is None:
         batched = batch_sizes is not None
         if _has_batch(imported):
@@ -84,12 +86,13 @@ class _Writer:
     name: str
     batch_sizes: Sequence[int] | None
     where: str | None
+    keep_names: bool
 
     def spec(self, batched: bool) -> tuple[NetworkSpec, dict[str, Array]]:
         """The spec with or without a batch, resolved at each of its batch sizes."""
         imported = self.imported
         precision = _precision(imported)
-        layers, weights = _layers(imported, batched, precision)
+        layers, weights = _layers(imported, batched, precision, self.keep_names)
         outputs = [_output(draft, draft in imported.nhwc) for draft in imported.outputs]
         spec_data: dict[str, object] = {
             "name": self.name,
@@ -138,12 +141,18 @@ def _output(draft: Draft, nhwc: bool) -> str | dict[str, object]:
 
 
 def _layers(
-    imported: Imported, batched: bool, precision: str
+    imported: Imported, batched: bool, precision: str, keep_names: bool
 ) -> tuple[list[dict[str, object]], dict[str, Array]]:
     """The layers as a spec states them, and the weights; a tensor that two layers read is stored once."""
     layers: list[dict[str, object]] = []
     weights: dict[str, Array] = {}
     stored: dict[tuple[str, str], str] = {}
+    fixed = {
+        _own_name(draft, role)
+        for draft in imported.layers
+        for role in draft.parameters
+        if not _can_be_named(draft, role)
+    }
     before = imported.inputs[0].name if len(imported.inputs) == 1 else None
     for draft in imported.layers:
         layer: dict[str, object] = {"name": draft.name, "op": draft.op, **draft.fields}
@@ -160,12 +169,12 @@ def _layers(
             array = _storable(parameter.array)
             if batched and draft.op in _KNOWN:
                 array = array[0]
-            tensor = own = f"{draft.name}.{'constant' if role == 'parameter' else role}"
-            if role in _TENSOR_FIELDS or issubclass(
-                OPS[draft.op], WeightedLayer
-            ):  # these can name their tensors
-                first = stored.setdefault((parameter.origin or own, role), own)
-                if first == own or np.array_equal(weights[first], array):
+            tensor = own = _own_name(draft, role)
+            if _can_be_named(draft, role):
+                kept = keep_names and parameter.origin not in fixed
+                wanted = parameter.origin if kept and parameter.origin else own
+                first = stored.setdefault((parameter.origin or own, role), wanted)
+                if first not in weights or np.array_equal(weights[first], array):
                     tensor = first
             if tensor != f"{draft.name}.{role}" or role in _TENSOR_FIELDS:
                 layer[_TENSOR_FIELDS.get(role, role)] = tensor
@@ -173,6 +182,15 @@ def _layers(
         layers.append(layer)
         before = draft.name
     return layers, weights
+
+
+def _own_name(draft: Draft, role: str) -> str:
+    return f"{draft.name}.{'constant' if role == 'parameter' else role}"
+
+
+def _can_be_named(draft: Draft, role: str) -> bool:
+    """Whether the layer has a field that names the tensor."""
+    return role in _TENSOR_FIELDS or issubclass(OPS[draft.op], WeightedLayer)
 
 
 def _storable(array: Array) -> Array:

@@ -53,4 +53,4 @@ def import_torch(
         arguments = tuple(example_inputs)
     imported = simplify(walk(export(module, arguments, keywords, RULES)))
     title = name or network_name(getattr(module, "__name__", type(module).__name__).lower())
-    return write(imported, title, batch_sizes, batched=batched)
+    return write(imported, title, batch_sizes, batched=batched, keep_names=True)
