@@ -106,7 +106,9 @@ def _group(case: Any) -> str:  # noqa: ANN401 (onnx's own TestCase)
 
 def _arrays(data_sets: Any) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:  # noqa: ANN401
     def plain(item: Any) -> Any:  # noqa: ANN401
-        return numpy_helper.to_array(item) if isinstance(item, onnx.TensorProto) else item
+        if isinstance(item, onnx.TensorProto):
+            return numpy_helper.to_array(item)
+        return np.asarray(item) if isinstance(item, np.generic) else item
 
     for inputs, outputs in data_sets:
         yield tuple(map(plain, inputs)), tuple(map(plain, outputs))
