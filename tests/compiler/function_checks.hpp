@@ -63,6 +63,44 @@ inline void functions() {
     function("prelu", [](float x) { return fn::prelu(x, -2.0f); }, [](double x) { return x < 0.0 ? -2.0 * x : x; });
     function(
         "elu", [](float x) { return fn::elu(x, 1.5f); }, [](double x) { return x > 0.0 ? x : 1.5 * std::expm1(x); });
+    function(
+        "celu", [](float x) { return fn::celu(x, 1.5f); },
+        [](double x) { return x > 0.0 ? x : 1.5 * std::expm1(x / 1.5); });
+    function(
+        "selu", [](float x) { return fn::selu(x, 1.5f, 1.25f); },
+        [](double x) { return 1.25 * (x > 0.0 ? x : 1.5 * std::expm1(x)); });
+    function("softsign", fn::softsign, [](double x) { return x / (1.0 + std::fabs(x)); });
+    function(
+        "thresholded_relu", [](float x) { return fn::thresholded_relu(x, 0.75f); },
+        [](double x) { return x > 0.75 ? x : 0.0; });
+    function(
+        "shrink", [](float x) { return fn::shrink(x, 0.25f, 0.5f); },
+        [](double x) { return x < -0.5 ? x + 0.25 : (x > 0.5 ? x - 0.25 : 0.0); });
+    function("swish", [](float x) { return fn::swish(x, 1.5f); }, [](double x) { return x * sigmoid(1.5 * x); });
+    function(
+        "scaled_softplus", [](float x) { return fn::scaled_softplus(x, 2.0f); },
+        [](double x) { return 2.0 * x > 30.0 ? x : std::log1p(std::exp(2.0 * x)) / 2.0; }, -200.0, 200.0);
+    function("sign", fn::sign, [](double x) { return x > 0.0 ? 1.0 : (x < 0.0 ? -1.0 : 0.0); });
+    function("round", fn::round, [](double x) { return std::nearbyint(x); });
+    function("trunc", fn::trunc, [](double x) { return std::trunc(x); });
+    function("sin", fn::sin, [](double x) { return std::sin(x); });
+    function("cos", fn::cos, [](double x) { return std::cos(x); });
+    function("tan", fn::tan, [](double x) { return std::tan(x); }, -1.5, 1.5);
+    function("asin", fn::asin, [](double x) { return std::asin(x); }, -1.0, 1.0);
+    function("acos", fn::acos, [](double x) { return std::acos(x); }, -1.0, 1.0);
+    function("atan", fn::atan, [](double x) { return std::atan(x); });
+    function("sinh", fn::sinh, [](double x) { return std::sinh(x); });
+    function("cosh", fn::cosh, [](double x) { return std::cosh(x); });
+    function("asinh", fn::asinh, [](double x) { return std::asinh(x); });
+    function("acosh", fn::acosh, [](double x) { return std::acosh(x); }, 1.0);
+    function("atanh", fn::atanh, [](double x) { return std::atanh(x); }, -0.999, 0.999);
+    function("fmod", [](float x) { return fn::fmod(x, 1.75f); }, [](double x) { return std::fmod(x, 1.75); });
+    function(
+        "mod", [](float x) { return fn::mod(x, -1.75f); },
+        [](double x) {
+            const double rest = std::fmod(x, 1.75);
+            return rest > 0.0 ? rest - 1.75 : rest;
+        });
     function("clip", [](float x) { return fn::clip(x, -1.5f, 2.5f); }, [](double x) { return clip(x, -1.5, 2.5); });
     function("pow", [](float x) { return fn::pow(x, 3.0f); }, [](double x) { return x * x * x; });
     function("max", [](float x) { return fn::max(x, 3.0f); }, [](double x) { return std::max(x, 3.0); });

@@ -21,7 +21,29 @@ __host__ __device__ inline float erf(float x) { return ::erff(x); }
 __host__ __device__ inline float pow(float x, float y) { return ::powf(x, y); }
 __host__ __device__ inline float floor(float x) { return ::floorf(x); }
 __host__ __device__ inline float ceil(float x) { return ::ceilf(x); }
+__host__ __device__ inline float round(float x) { return ::rintf(x); }  // halves to even
+__host__ __device__ inline float trunc(float x) { return ::truncf(x); }
 __host__ __device__ inline float tanh(float x) { return ::tanhf(x); }
+__host__ __device__ inline float sin(float x) { return ::sinf(x); }
+__host__ __device__ inline float cos(float x) { return ::cosf(x); }
+__host__ __device__ inline float tan(float x) { return ::tanf(x); }
+__host__ __device__ inline float asin(float x) { return ::asinf(x); }
+__host__ __device__ inline float acos(float x) { return ::acosf(x); }
+__host__ __device__ inline float atan(float x) { return ::atanf(x); }
+__host__ __device__ inline float sinh(float x) { return ::sinhf(x); }
+__host__ __device__ inline float cosh(float x) { return ::coshf(x); }
+__host__ __device__ inline float asinh(float x) { return ::asinhf(x); }
+__host__ __device__ inline float acosh(float x) { return ::acoshf(x); }
+__host__ __device__ inline float atanh(float x) { return ::atanhf(x); }
+__host__ __device__ inline bool is_nan(float x) { return x != x; }
+__host__ __device__ inline float sign(float x) { return x > 0.0f ? 1.0f : (x < 0.0f ? -1.0f : x); }
+
+// The remainder of a / b with the sign of a, and with that of b.
+__host__ __device__ inline float fmod(float a, float b) { return ::fmodf(a, b); }
+__host__ __device__ inline float mod(float a, float b) {
+    const float rest = ::fmodf(a, b);
+    return rest != 0.0f && (rest < 0.0f) != (b < 0.0f) ? rest + b : rest;
+}
 
 // Written so that a NaN on either side is the result.
 __host__ __device__ inline float max(float a, float b) { return a > b || a != a ? a : b; }
@@ -34,12 +56,23 @@ __host__ __device__ inline float leaky_relu(float x, float slope) { return x < 0
 __host__ __device__ inline float prelu(float x, float slope) { return leaky_relu(x, slope); }
 __host__ __device__ inline float elu(float x, float alpha) { return x > 0.0f ? x : alpha * ::expm1f(x); }
 
+__host__ __device__ inline float celu(float x, float alpha) { return x > 0.0f ? x : alpha * ::expm1f(x / alpha); }
+__host__ __device__ inline float selu(float x, float alpha, float gamma) { return gamma * elu(x, alpha); }
+__host__ __device__ inline float thresholded_relu(float x, float alpha) { return x <= alpha ? 0.0f : x; }
+__host__ __device__ inline float shrink(float x, float bias, float lambd) {
+    return x < -lambd ? x + bias : (x <= lambd ? 0.0f : x - bias);
+}
+__host__ __device__ inline float softsign(float x) { return x / (1.0f + ::fabsf(x)); }
+
 // exp(-x) overflows to infinity below -88, where 1 / (1 + inf) = 0 is the right answer.
 __host__ __device__ inline float sigmoid(float x) { return 1.0f / (1.0f + ::expf(-x)); }
 __host__ __device__ inline float silu(float x) { return x / (1.0f + ::expf(-x)); }
+__host__ __device__ inline float swish(float x, float alpha) { return x / (1.0f + ::expf(-alpha * x)); }
 
 // log(1 + exp(x)) without overflow for large x and without cancellation for small.
 __host__ __device__ inline float softplus(float x) { return relu(x) + ::log1pf(::expf(-::fabsf(x))); }
+
+__host__ __device__ inline float scaled_softplus(float x, float beta) { return softplus(beta * x) / beta; }
 
 // x * tanh(softplus(x)): with e = exp(x), tanh(log(1 + e)) = e (e + 2) / (e (e + 2) + 2). From 20 on the quotient is 1.
 __host__ __device__ inline float mish(float x) {
