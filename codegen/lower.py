@@ -8,7 +8,7 @@ neighbours where it can.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -100,7 +100,7 @@ class Lowering:
         self.names = names
         self.weights = weights
         self.batched = batched
-        self.shared: dict[tuple[str, ElementType], str] = {}  # weight and type -> its constant
+        self.shared: dict[tuple[str, Shape, ElementType], str] = {}  # weight, shape, type -> its constant
         self.values: dict[str, Value] = {}
         self.nodes: list[Node] = []
         self.constants: dict[str, Constant] = {}
@@ -234,12 +234,20 @@ class Lowering:
             index.append(place if axis == kept else ex.call("imod", place, Int(extent)))
         return self.emit(Pointwise(), [name], shape, Load(0, tuple(index)), dtype=source.dtype)
 
-    def parameter(self, role: str, *, dtype: ElementType | None = None) -> str:
+    def parameter(
+        self,
+        role: str,
+        reshape: Callable[[Shape], Shape] = lambda shape: shape,
+        *,
+        dtype: ElementType | None = None,
+    ) -> str:
         """A weight of the current layer as a constant in the graph, one for all layers that share it."""
         name, dtype = self.parameters[role], dtype or self.precision.storage
-        if (name, dtype) not in self.shared:
-            self.shared[name, dtype] = self.constant(name, self.weights[name], dtype)
-        return self.shared[name, dtype]
+        array = self.weights[name]
+        key = name, reshape(array.shape), dtype
+        if key not in self.shared:
+            self.shared[key] = self.constant(name, array.reshape(reshape(array.shape)), dtype)
+        return self.shared[key]
 
     def weight(self, role: str) -> Array:
         """A weight of the current layer as float32."""

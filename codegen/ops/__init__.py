@@ -11,11 +11,14 @@ from cnngen.codegen.ops import (
     blocks,
     constants,
     conv,
+    conv_transpose,
     indexing,
+    linear,
     logic,
     movement,
     norm,
     pool,
+    reduce,
     resize,
     sampling,
     softmax,
@@ -25,6 +28,8 @@ from cnngen.codegen.ops.registry import OpRules
 
 OPS: dict[str, OpRules] = {
     **conv.RULES,
+    **conv_transpose.RULES,
+    **linear.RULES,
     **pool.RULES,
     **norm.RULES,
     **activation.RULES,
@@ -38,4 +43,5 @@ OPS: dict[str, OpRules] = {
     **sampling.RULES,
     **constants.RULES,
     **softmax.RULES,
+    **reduce.RULES,
 }
