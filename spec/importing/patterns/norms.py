@@ -1,0 +1,165 @@
+"""Normalisation that a model spells out: mean, deviation, quotient, and the scale and bias behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cnngen.spec.importing.draft import Draft, Imported, Parameter, users
+from cnngen.spec.importing.patterns.graph import become, instead, near, number, numbers
+from cnngen.spec.types import Shape
+
+_OF_CHANNELS = ("instance_norm", "group_norm")
+_NORMS = (*_OF_CHANNELS, "layer_norm", "rms_norm")
+
+
+def name_norms(imported: Imported) -> Imported:
+    """layer_norm, instance_norm, rms_norm and group_norm, each with its scale and bias."""
+    for layer in imported.layers:
+        if layer.op in ("div", "mul"):
+            _name(imported, layer)
+        elif layer.op == "reshape":
+            _name_group_norm(imported, layer)
+    for layer in imported.layers:
+        if layer.op in _NORMS and not layer.parameters:
+            imported = _take_affine(imported, layer)
+    return imported
+
+
+@dataclass(frozen=True)
+class _Scaled:
+    """x / sqrt(square + epsilon), and the layers that make the divisor."""
+
+    x: Draft
+    square: Draft
+    epsilon: float
+    parts: list[Draft]
+
+
+def _name(imported: Imported, layer: Draft) -> None:
+    found = _scaled(layer)
+    if found is None:
+        return
+    axes = _mean_axes(found.square)
+    power = found.square.inputs[0]
+    if not axes or power.op != "mul" or len(power.inputs) != 2 or power.inputs[0] is not power.inputs[1]:
+        return
+    rank, base = len(layer.shape), power.inputs[0]
+    fields: dict[str, object] = {} if near(found.epsilon, 1e-5) else {"epsilon": found.epsilon}
+    trailing = axes == list(range(axes[0], rank))
+    if base is found.x and trailing and not _centre(base, axes):
+        fields = _axis(axes[0], rank) | fields | {"affine": False}
+        become(imported, layer, "rms_norm", [base], fields, [power, found.square, *found.parts, layer])
+        return
+    x, centred = _centre(base, axes), _centre(found.x, axes)
+    if x is None or x is not centred or not trailing:
+        return
+    parts = [*base.inputs[1:], base, power, found.square, *found.parts, layer]
+    if rank > 3 and axes[0] == 2:
+        become(imported, layer, "instance_norm", [x], fields, parts)
+    else:
+        become(imported, layer, "layer_norm", [x], _axis(axes[0], rank) | fields | {"affine": False}, parts)
+
+
+def _axis(axis: int, rank: int) -> dict[str, object]:
+    return {} if axis == rank - 1 else {"axis": axis}
+
+
+def _scaled(layer: Draft) -> _Scaled | None:
+    """The quotient by a square root, as one or as a product."""
+    if len(layer.inputs) != 2:
+        return None
+    pairs = [layer.inputs] if layer.op == "div" else [layer.inputs, layer.inputs[::-1]]
+    for x, other in pairs:
+        parts = [other]
+        if layer.op == "mul":
+            inverted = other.op == "reciprocal" or (
+                other.op == "div"
+                and other.fields.get("reverse") is True
+                and near(other.fields.get("value"), 1.0)
+            )
+            if not inverted and other.op != "rsqrt":
+                continue
+            if inverted:
+                other = other.inputs[0]
+                parts.append(other)
+        if other.op != ("rsqrt" if parts[0].op == "rsqrt" else "sqrt"):
+            continue
+        shifted = other.inputs[0]
+        epsilon = number(shifted)
+        if shifted.op == "add" and epsilon is not None and epsilon >= 0:
+            return _Scaled(x, shifted.inputs[0], epsilon, [shifted, *parts])
+    return None
+
+
+def _mean_axes(layer: Draft) -> list[int]:
+    """The axes of a mean that keeps them; [] for any other layer."""
+    if layer.fields.get("keepdims") is False:
+        return []
+    if layer.op == "global_avg_pool":
+        return list(range(2, len(layer.shape)))
+    return numbers(layer.fields.get("axes")) if layer.op == "reduce_mean" else []
+
+
+def _centre(layer: Draft, axes: list[int]) -> Draft | None:
+    """The x of a layer x - mean(x)."""
+    if layer.op != "sub" or len(layer.inputs) != 2:
+        return None
+    x, mean = layer.inputs
+    return x if mean.inputs == [x] and _mean_axes(mean) == axes else None
+
+
+def _name_group_norm(imported: Imported, layer: Draft) -> None:
+    """A norm of groups of channels that stand as the channels of another shape."""
+    inner = layer.inputs[0]
+    outer = inner.inputs[0] if inner.op == "instance_norm" else inner
+    if inner.op != "instance_norm" or outer.op != "reshape" or inner.fields.get("affine"):
+        return
+    x = outer.inputs[0]
+    same = x.shape == layer.shape and len(x.shape) > 2 and outer.shape[0] == x.shape[0]
+    if not same or x.shape[1] % outer.shape[1]:
+        return
+    fields: dict[str, object] = {"groups": outer.shape[1], **inner.fields, "affine": False}
+    become(imported, layer, "group_norm", [x], fields, [outer, inner, layer])
+
+
+def _take_affine(imported: Imported, norm: Draft) -> Imported:
+    """Makes the product and the sum behind a norm its weight and bias."""
+    found: dict[str, Parameter] = {}
+    last = norm
+    for op, role in (("mul", "weight"), ("add", "bias")):
+        readers = users(imported.layers).get(last, [])
+        behind = readers[0] if len(readers) == 1 and last not in imported.outputs else None
+        given = _affine(behind, norm) if behind is not None and behind.op == op else None
+        if behind is not None and given is not None and not (role == "bias" and norm.op == "rms_norm"):
+            found[role], last = given, behind
+    if not found:
+        return imported
+    shape, dtype = next((given.array.shape, given.array.dtype) for given in found.values())
+    weight = found.get("weight") or Parameter(np.ones(shape, dtype))
+    norm.parameters = {"weight": weight} | ({"bias": found["bias"]} if "bias" in found else {})
+    norm.fields.pop("affine", None)
+    if norm.op == "instance_norm":
+        norm.fields["affine"] = True
+    if norm.op == "layer_norm" and "bias" not in found:
+        norm.fields["bias"] = False
+    if norm.op in _OF_CHANNELS and "bias" not in found:
+        norm.parameters["bias"] = Parameter(np.zeros(shape, dtype))
+    return instead(imported, last, norm)
+
+
+def _affine(layer: Draft, norm: Draft) -> Parameter | None:
+    """The constant operand where it has the shape of a norm's weight."""
+    parameter = layer.parameters.get("parameter")
+    if parameter is None or layer.shape != norm.shape:
+        return None
+    rank, axis = len(norm.shape), norm.fields.get("axis", -1)
+    if norm.op in _OF_CHANNELS:
+        shape: Shape = norm.shape[1:2]
+        expected: Shape = (*shape, *(1,) * (rank - 2))
+    else:
+        shape = expected = norm.shape[axis % rank if isinstance(axis, int) else 0 :]
+    if parameter.array.shape != expected:
+        return None
+    return Parameter(parameter.array.reshape(shape), parameter.origin)

@@ -1,0 +1,95 @@
+"""Layers that change shape or order, and the layouts of the user's arrays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cnngen.spec.importing.draft import Draft, Imported, users
+from cnngen.spec.importing.patterns.graph import instead, numbers, sole_user
+
+_TO_NHWC, _TO_NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
+
+
+def merge_reshapes(imported: Imported) -> Imported:
+    """A reshape of a reshape is one, or none; a transpose that moves axes of size 1 alone is a reshape."""
+    for layer in imported.layers:
+        if layer.op == "transpose" and _moves_ones_alone(layer):
+            layer.op, layer.fields = "reshape", {}
+        if layer.op not in ("reshape", "flatten"):
+            continue
+        source = layer.inputs[0]
+        while source.op in ("reshape", "flatten"):
+            source = source.inputs[0]
+        layer.inputs = [source]
+        flat = len(source.shape) > 2 and len(layer.shape) == 2 and source.shape[0] == layer.shape[0]
+        if flat:
+            layer.op, layer.fields = "flatten", {}
+        else:
+            free = 0 if source.shape[0] == layer.shape[0] else -1
+            layer.op, layer.fields = "reshape", {"shape": [free, *layer.shape[1:]]}
+        if source.shape == layer.shape and source.scalar == layer.scalar:
+            imported = _nothing(imported, layer, source)
+    return imported
+
+
+def _nothing(imported: Imported, layer: Draft, source: Draft) -> Imported:
+    """Takes out a layer that does nothing; one that is handed out stays as another name."""
+    if layer not in imported.outputs:
+        return instead(imported, layer, source)
+    if source.op == "input" or source in imported.outputs:
+        layer.op, layer.fields = "identity", {}
+        return imported
+    return instead(imported, layer, source)
+
+
+def _moves_ones_alone(layer: Draft) -> bool:
+    kept = [axis for axis in numbers(layer.fields["axes"]) if layer.inputs[0].shape[axis] != 1]
+    return kept == sorted(kept)
+
+
+def merge_slices(imported: Imported) -> Imported:
+    """A slice of a slice along other axes is one slice."""
+    for layer in imported.layers:
+        source = layer.inputs[0] if layer.inputs else layer
+        if layer.op != "slice" or source.op != "slice" or not sole_user(imported, source, layer):
+            continue
+        both = [(draft, numbers(draft.fields["axes"])) for draft in (source, layer)]
+        if set(both[0][1]).intersection(both[1][1]):
+            continue
+        entries = sorted(
+            (axis, *(_entry(draft, name, place) for name in ("starts", "ends", "steps")))
+            for draft, axes in both
+            for place, axis in enumerate(axes)
+        )
+        names = ("axes", "starts", "ends", "steps")
+        fields: dict[str, object] = {name: [entry[k] for entry in entries] for k, name in enumerate(names)}
+        if all(step == 1 for step in numbers(fields["steps"])):
+            del fields["steps"]
+        layer.inputs, layer.fields = list(source.inputs), fields
+    return imported
+
+
+def _entry(draft: Draft, name: str, place: int) -> object:
+    values = draft.fields.get(name)
+    return values[place] if isinstance(values, list) else 1
+
+
+def fold_layouts(imported: Imported) -> Imported:
+    """A transpose of an input or output between NCHW and NHWC is the layout of the user's array."""
+    nhwc = set(imported.nhwc)
+    readers = users(imported.layers)
+    for draft in imported.inputs:
+        read = readers.get(draft, [])
+        if read and all(user.op == "transpose" and user.fields["axes"] == _TO_NCHW for user in read):
+            n, h, w, c = draft.shape
+            draft.shape = (n, c, h, w)
+            nhwc.add(draft)
+            for user in read:
+                imported = _nothing(imported, user, draft)
+    for output in imported.outputs:
+        if output.op == "transpose" and output.fields["axes"] == _TO_NHWC and output not in readers:
+            source = output.inputs[0]
+            if source.op != "input" and source not in imported.outputs:
+                nhwc.add(source)
+                imported = instead(imported, output, source)
+    return replace(imported, nhwc=frozenset(nhwc))

@@ -1,0 +1,141 @@
+"""Transposes, moved behind the layers that do not care, until they meet their inverse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from cnngen.spec.importing.draft import Draft, Imported, Parameter, users
+from cnngen.spec.importing.patterns.graph import instead, numbers
+from cnngen.spec.ops import OPS
+from cnngen.spec.ops.activation import ElementwiseLayer
+from cnngen.spec.ops.arithmetic import Binary
+
+Axes = list[int]
+_Moved = Callable[[Draft, Axes], "Axes | None"]
+
+
+def move_transposes(imported: Imported) -> Imported:
+    """Computes before transposing wherever that saves a transpose, as in models whose channels are last."""
+    done: list[Draft] = []
+    readers = users(imported.layers)
+    for layer in imported.layers:
+        done.append(layer)
+        if layer.op == "transpose":
+            source = layer.inputs[0]
+            if source.op == "transpose":
+                first, second = _axes(source), _axes(layer)
+                layer.inputs, layer.fields = [source.inputs[0]], {"axes": [first[axis] for axis in second]}
+                _reread(readers, layer)
+            if _axes(layer) == sorted(_axes(layer)) and layer not in imported.outputs:
+                imported = instead(imported, layer, layer.inputs[0])
+                readers = users(imported.layers)
+            continue
+        axes = _common(imported, layer, readers)
+        moved = _moved(layer, axes) if axes else None
+        if moved is None:
+            continue
+        behind = Draft("transpose", "transpose", [layer], layer.shape, layer.dtype, {"axes": moved})
+        layer.inputs = [source.inputs[0] for source in layer.inputs]
+        layer.shape = _undone(layer.shape, moved)
+        if moved != sorted(moved):
+            done.append(behind)
+            imported = instead(replace(imported, layers=(*imported.layers, behind)), layer, behind)
+            behind.inputs = [layer]
+        readers = users(imported.layers)
+    return replace(imported, layers=tuple(done))
+
+
+def _reread(readers: dict[Draft, list[Draft]], layer: Draft) -> None:
+    readers.setdefault(layer.inputs[0], []).append(layer)
+
+
+def _common(imported: Imported, layer: Draft, readers: dict[Draft, list[Draft]]) -> Axes | None:
+    """The one order that all inputs are transposed to, where nothing else needs them in that order."""
+    orders = [_axes(source) for source in layer.inputs if source.op == "transpose"]
+    if not orders or len(orders) != len(layer.inputs) or any(order != orders[0] for order in orders):
+        return None
+    for source in layer.inputs:
+        others = [user for user in readers.get(source, []) if user is not layer and user.op != "transpose"]
+        if others or source in imported.outputs:
+            return None
+    return orders[0]
+
+
+def _axes(layer: Draft) -> Axes:
+    return numbers(layer.fields["axes"])
+
+
+def _undone(shape: tuple[int, ...], axes: Axes) -> tuple[int, ...]:
+    """The shape before a transpose to `axes` gave `shape`."""
+    return tuple(shape[axes.index(axis)] for axis in range(len(shape)))
+
+
+def _moved(layer: Draft, axes: Axes) -> Axes | None:
+    """Makes a layer work on what its inputs were transposed from; the order to transpose its result to."""
+    kind = OPS[layer.op]
+    if layer.op.startswith("reduce_"):
+        return _reduction(layer, axes)
+    if layer.op in ("concat", "softmax", "log_softmax"):
+        return _along_axis(layer, axes)
+    if layer.op == "pad" and "pads" in layer.fields:
+        return _pad(layer, axes)
+    if layer.op == "slice":
+        layer.fields["axes"] = [axes[axis] for axis in _axes(layer)]
+        return axes
+    if issubclass(kind, Binary):
+        return _binary(layer, axes)
+    if issubclass(kind, ElementwiseLayer) and layer.op != "prelu":
+        return axes
+    return None
+
+
+def _binary(layer: Draft, axes: Axes) -> Axes | None:
+    parameter = layer.parameters.get("parameter")
+    if len(layer.shape) != len(axes) or any(len(source.shape) != len(axes) for source in layer.inputs):
+        return None
+    if parameter is not None:
+        array = parameter.array.reshape((1,) * (len(axes) - parameter.array.ndim) + parameter.array.shape)
+        array = array.transpose([axes.index(axis) for axis in range(len(axes))])
+        while array.ndim > 1 and array.shape[0] == 1:
+            array = array[0]
+        layer.parameters["parameter"] = Parameter(array, parameter.origin)
+        layer.fields.pop("parameter_shape", None)
+        before = _undone(layer.shape, axes)
+        if array.shape != (before[1], *(1,) * (len(axes) - 2)):
+            layer.fields["parameter_shape"] = list(array.shape)
+    return axes
+
+
+def _along_axis(layer: Draft, axes: Axes) -> Axes:
+    rank = len(axes)
+    given = layer.fields.pop("axis", 1 if layer.op == "concat" else -1)
+    axis = axes[given % rank] if isinstance(given, int) else 0
+    if axis != (1 if layer.op == "concat" else rank - 1):
+        layer.fields["axis"] = axis
+    return axes
+
+
+def _reduction(layer: Draft, axes: Axes) -> Axes:
+    rank, reduced = len(axes), [axes[axis] for axis in numbers(layer.fields["axes"])]
+    keep = layer.fields.get("keepdims", True)
+    left = [axis for axis in axes if axis not in reduced]
+    result = axes if keep else [sorted(left).index(axis) for axis in left]
+    pool = {"reduce_mean": "global_avg_pool", "reduce_max": "global_max_pool"}.get(layer.op)
+    layer.fields["axes"] = sorted(reduced)
+    if pool and rank > 2 and sorted(reduced) == list(range(2, rank)):
+        layer.op = pool
+        del layer.fields["axes"]
+    return result or [0]
+
+
+def _pad(layer: Draft, axes: Axes) -> Axes | None:
+    given = layer.fields.pop("pads")
+    pairs = given if isinstance(given, list) else []
+    before = [pairs[axes.index(axis)] for axis in range(len(axes))]
+    image = len(axes) == 4 and not any(map(any, before[:2])) and min(map(min, before)) >= 0
+    if image:
+        layer.fields["padding"] = [before[2][0], before[3][0], before[2][1], before[3][1]]
+    else:
+        layer.fields["pads"] = before
+    return axes
