@@ -9,7 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import torch
+from cnngen.spec.errors import ImportModelError
+
+try:
+    import torch
+except ModuleNotFoundError as error:
+    raise ImportModelError("PyTorch is not installed: pip install 'cnngen[torch]'") from error
 
 from cnngen.spec.importing.patterns import simplify
 from cnngen.spec.importing.write import network_name, write

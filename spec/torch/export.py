@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,7 +58,8 @@ def export(
     if not isinstance(module, torch.nn.Module):
         module = _as_module(module)
     try:
-        with _inference(module), torch.no_grad():
+        with _inference(module), torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own, of what will change in it
             program = torch.export.export(module, tuple(arguments), dict(keywords))
             program = program.run_decompositions(_decompositions(frozenset(named) | _KEPT_WHOLE))
     except Exception as error:

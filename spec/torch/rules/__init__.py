@@ -6,12 +6,13 @@ A rule returns the tensor that the call makes, or several as a tuple; None stand
 from __future__ import annotations
 
 from cnngen.spec.torch.call import Rule
-from cnngen.spec.torch.rules import functions, images, layers, movement, reductions, windows
+from cnngen.spec.torch.rules import arithmetic, functions, images, layers, movement, reductions, windows
 
 RULES: dict[str, Rule] = {
     **windows.RULES,
     **layers.RULES,
     **functions.RULES,
+    **arithmetic.RULES,
     **reductions.RULES,
     **movement.RULES,
     **images.RULES,
