@@ -131,9 +131,9 @@ def arg_reduce(x: Array, op: ArgReduce) -> Array:
     """Where the largest or smallest element along an axis is."""
     find = np.argmax if op.kind == "max" else np.argmin
     if not op.last:
-        return find(x, axis=op.axis, keepdims=True).astype(x.dtype)
+        return np.asarray(find(x, axis=op.axis, keepdims=True), x.dtype)
     place = find(np.flip(x, op.axis), axis=op.axis, keepdims=True)
-    return (x.shape[op.axis] - 1 - place).astype(x.dtype)
+    return np.asarray(x.shape[op.axis] - 1 - place, x.dtype)
 
 
 def pool(x: Array, op: Pool, shape: tuple[int, ...]) -> Array:

@@ -84,7 +84,8 @@ def lower(spec: NetworkSpec, weights: Mapping[str, Array], batch: int) -> Graph:
 
 def layouts(rank: int) -> tuple[Layout, ...]:
     """How an activation may lie in memory, first how it does where nothing speaks for another."""
-    return {3: ("packed", "NLC"), 4: ("NHWC", "NCHW")}.get(rank, ("packed",))
+    known: dict[int, tuple[Layout, ...]] = {3: ("packed", "NLC"), 4: ("NHWC", "NCHW")}
+    return known.get(rank, ("packed",))
 
 
 class Lowering:

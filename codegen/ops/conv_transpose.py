@@ -100,8 +100,8 @@ def lower_conv_transpose(low: Lowering, layer: TransposedConvolution, inputs: li
     operands = [x, low.constant(f"{low.parameters['weight']}.phases", filters)]
     epilogue: Expr = ACC
     if "bias" in low.parameters:
-        bias = low.weight("bias").reshape(layer.groups, 1, -1)
-        bias = np.broadcast_to(bias, (layer.groups, phases, bias.shape[2])).reshape(-1)
+        grouped = low.weight("bias").reshape(layer.groups, 1, -1)
+        bias = np.repeat(grouped, phases, axis=1).reshape(-1)
         operands.append(low.constant(f"{low.parameters['bias']}.phases", bias))
         epilogue = ex.call("add", ACC, Load(2, (Coord(1),)))
     op = Conv(

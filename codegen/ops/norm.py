@@ -138,8 +138,8 @@ def lower_layer_norm(low: Lowering, layer: LayerNorm, inputs: list[str], shape: 
 
 def _lower_over(low: Lowering, x: str, axes: tuple[int, ...], epsilon: float, *, by_channel: bool) -> str:
     names = [x, *_statistics(low, x, axes)]
-    loads = [low.identity_load(i, name, len(low.shape(x))) for i, name in enumerate(names)]
-    return _lower_affine(low, names, _deviation(*loads, epsilon), by_channel=by_channel)
+    here, mean, variance = (low.identity_load(i, name, len(low.shape(x))) for i, name in enumerate(names))
+    return _lower_affine(low, names, _deviation(here, mean, variance, epsilon), by_channel=by_channel)
 
 
 def lower_group_norm(low: Lowering, layer: GroupNorm, inputs: list[str], shape: Shape) -> str:

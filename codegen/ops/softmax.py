@@ -44,7 +44,7 @@ def lower_softmax(low: Lowering, layer: Softmax | LogSoftmax, inputs: list[str],
 
 def reference_dfl(layer: Dfl, inputs: Sequence[Array], weights: Mapping[str, Array], shape: Shape) -> Array:
     bins = inputs[0].reshape(shape[0], shape[1], layer.bins, shape[2])
-    return np.einsum("nsba,b->nsa", _softmax(bins, 2), np.arange(layer.bins))
+    return np.asarray(np.einsum("nsba,b->nsa", _softmax(bins, 2), np.arange(layer.bins)))
 
 
 def lower_dfl(low: Lowering, layer: Dfl, inputs: list[str], shape: Shape) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from cnngen.codegen.graph import Array, Constant, Graph, Shape, unused
 from cnngen.codegen.storage import to_memory
-from cnngen.spec.types import DType
+from cnngen.spec.types import ElementType
 
 ALIGNMENT = 256
 
@@ -21,7 +21,7 @@ class PackedWeight:
 
     name: str
     shape: Shape  # as it lies in memory: K, R, S, C for a filter
-    dtype: DType
+    dtype: ElementType
     offset: int
     data: Array
 
@@ -77,7 +77,7 @@ def _same(a: Constant, b: Constant) -> bool:
     return a.value == b.value and np.array_equal(a.array, b.array)
 
 
-def _digest(data: Array, dtype: DType) -> bytes:
+def _digest(data: Array, dtype: ElementType) -> bytes:
     head = f"{dtype}{data.shape}".encode()
     return hashlib.blake2b(head + data.reshape(-1).view(np.uint8).data, digest_size=16).digest()
 

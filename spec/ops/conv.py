@@ -65,7 +65,7 @@ class Convolution(WeightedLayer):
     out_channels: Positive = Field(description="number of filters")
     kernel: int | Sizes
     stride: int | Sizes = 1
-    padding: Sizes | str = 0
+    padding: Sizes | str
     dilation: int | Sizes = 1
     groups: Positive = Field(default=1, description=_GROUPS)
 

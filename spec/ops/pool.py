@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
-from pydantic.fields import FieldInfo
 
 from cnngen.spec.errors import ShapeError
 from cnngen.spec.ops.base import LayerBase, show, without
@@ -41,12 +40,11 @@ class WindowPool(LayerBase):
         return (*inputs[0][:2], *window_shape(space, kernel, stride, dilation, pads, self.ceil_mode))
 
 
-def _stride(hint: str) -> FieldInfo:
-    field: FieldInfo = Field(
+def _stride(hint: str) -> Any:  # noqa: ANN401 - as Field itself
+    return Field(
         default_factory=lambda data: data.get("kernel", 1),
         description=f"step{hint}; default: the kernel's size",
     )
-    return field
 
 
 class _Pool1d(WindowPool):
