@@ -65,7 +65,10 @@ def window_shape(
     """The spatial sizes after a sliding window, or ShapeError when it does not fit once."""
     before, after = pads[: len(space)], pads[len(space) :]
     result = tuple(
-        windows(*axis, ceil=ceil) for axis in zip(space, kernel, stride, dilation, before, after, strict=True)
+        windows(size, taps, step, dilated, first, last, ceil)
+        for size, taps, step, dilated, first, last in zip(
+            space, kernel, stride, dilation, before, after, strict=True
+        )
     )
     if min(result) < 1:
         reach = [step * (taps - 1) + 1 for taps, step in zip(kernel, dilation, strict=True)]
