@@ -29,7 +29,7 @@ def ours(op: str, fields: Mapping[str, Any], *inputs: Array, **weights: Array) -
     return result
 
 
-def theirs(op: str, attributes: Mapping[str, Any], *inputs: Array | None) -> Array:
+def theirs(op: str, attributes: Mapping[str, Any], *inputs: Array | None, opset: int = 20) -> Array:
     names = [f"i{k}" if array is not None else "" for k, array in enumerate(inputs)]
     node = helper.make_node(op, names, ["y"], **attributes)
     known = {name: array for name, array in zip(names, inputs, strict=True) if array is not None}
@@ -38,7 +38,7 @@ def theirs(op: str, attributes: Mapping[str, Any], *inputs: Array | None) -> Arr
         [node], "g", [helper.make_tensor_value_info(name, types[a.dtype.name], a.shape) for name, a in known.items()],
         [helper.make_tensor_value_info("y", 1, None)],
     )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
     (result,) = reference.ReferenceEvaluator(model).run(None, known)
     return np.asarray(result)
 
