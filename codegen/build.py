@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import hashlib
 import importlib.util
@@ -22,18 +21,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import TextIO
 
-from cnngen.codegen.project import disk_problem, free_space
+from cnngen.codegen.architectures import BuildError, choose_architectures
+from cnngen.codegen.project import disk_problem, free_space, runtime_of
+from cnngen.codegen.targets import CPU, CUDA, Target
 from cnngen.codegen.toolchain import Toolchain, find_toolchain
-from cnngen.spec.errors import CnngenError, listing
-
-DEFAULT_ARCHITECTURES = ("75", "80", "86", "89", "90", "100", "120")
+from cnngen.codegen.toolchain_cpu import CpuToolchain, find_cpu_toolchain
 
 # Told of what is going on: the stage ("configure", "compile"), steps done, steps in all.
 Progress = Callable[[str, int, int], None]
-
-
-class BuildError(CnngenError):
-    """A project cannot be compiled, or was not."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +36,9 @@ class BuildResult:
     """A built project.
 
     project:       its folder, an importable package
+    target:        what it runs on
     module:        the extension module in it
-    architectures: compute capabilities with machine code in it; PTX for the last
+    architectures: compute capabilities with machine code in it, PTX for the last; or the one CPU, as -march has it
     toolchain:     what it was built with
     seconds:       how long it took
     cached:        whether it was there already
@@ -50,9 +46,10 @@ class BuildResult:
     """
 
     project: Path
+    target: Target
     module: Path
     architectures: tuple[str, ...]
-    toolchain: Toolchain
+    toolchain: Toolchain | CpuToolchain
     seconds: float
     cached: bool
     log: Path
@@ -62,7 +59,7 @@ def build_project(
     project: str | PathLike[str],
     *,
     archs: Sequence[str] | None = None,
-    toolchain: Toolchain | None = None,
+    toolchain: Toolchain | CpuToolchain | None = None,
     warnings_are_errors: bool = False,
     progress: Progress | None = None,
 ) -> BuildResult:
@@ -70,25 +67,29 @@ def build_project(
 
     Args:
         project: the folder that `generate_project` returned.
-        archs: compute capabilities ("80", "9.0", "sm_90"); default: the GPUs present, else 75 to 120.
-        toolchain: default: what `find_toolchain` finds.
-        warnings_are_errors: for generated code and runtime, in g++ and nvcc.
+        archs: compute capabilities ("80", "9.0", "sm_90"); default: the GPUs present, else 75 to 120. For the CPU,
+            one name that -march takes; default: native.
+        toolchain: default: what is found for the project's target.
+        warnings_are_errors: for generated code and runtime, in every compiler.
         progress: called as the work goes on.
 
     Raises:
         ToolchainError: something is not installed.
-        BuildError: an architecture that nvcc does not know; a compiler that failed, with its command, its
+        BuildError: an architecture that the compiler does not know; a compiler that failed, with its command, its
             output and where the log is; a full disk.
     """
     start = time.perf_counter()
     folder = Path(project).resolve()
     if not (folder / "CMakeLists.txt").is_file():
         raise BuildError(f"{project} is not a generated project: it holds no CMakeLists.txt")
-    toolchain = toolchain or find_toolchain()
+    target = project_target(folder)
+    toolchain = toolchain or find_toolchain_for(target)
     architectures = choose_architectures(toolchain, archs)
     module = module_path(folder)
     build = folder / "build"
     settings = f"{toolchain.fingerprint()}\n{architectures}\n{warnings_are_errors}\n{folder}\n"
+    if isinstance(toolchain, CpuToolchain):  # native is another CPU on another machine
+        settings += toolchain.instruction_set(architectures[0])
     key = hashlib.sha256(settings.encode())
     for path in _sources(folder):
         key.update(f"{path}\0".encode() + path.read_bytes())
@@ -102,7 +103,7 @@ def build_project(
     except OSError as error:
         raise BuildError(disk_problem(error, build)) from error
     seconds = time.perf_counter() - start
-    return BuildResult(folder, module, architectures, toolchain, seconds, cached, build / "build.log")
+    return BuildResult(folder, target, module, architectures, toolchain, seconds, cached, build / "build.log")
 
 
 def module_path(folder: Path) -> Path:
@@ -110,46 +111,14 @@ def module_path(folder: Path) -> Path:
     return folder / f"_core{sysconfig.get_config_var('EXT_SUFFIX')}"
 
 
-def choose_architectures(toolchain: Toolchain, archs: Sequence[str] | None) -> tuple[str, ...]:
-    """The asked compute capabilities as numbers ("90"), ascending; by default the GPUs', else the usual ones.
-
-    Raises:
-        BuildError: names what is no architecture, or none that this nvcc knows, and all that it knows.
-    """
-    known = toolchain.architectures()
-    if archs is None:
-        present = [max((k for k in known if int(k) <= int(gpu)), key=int, default=gpu) for gpu in gpus()]
-        return tuple(sorted(set(present), key=int) or [a for a in DEFAULT_ARCHITECTURES if a in known])
-    names = [name for text in archs for name in re.split(r"[,;\s]+", text.strip()) if name]
-    numbers = {name: re.sub(r"^(sm_|compute_)|(?<=\d)\.(?=\d$)", "", name.lower()) for name in names}
-    wrong = [name for name, number in numbers.items() if number not in known]
-    if wrong or not names:
-        raise BuildError(
-            f"--arch: {listing(wrong) or 'nothing'} is no architecture that nvcc {toolchain.nvcc.version} "
-            f"compiles for; it knows {', '.join(sorted(known, key=int))}"
-        )
-    return tuple(sorted(set(numbers.values()), key=int))
+def find_toolchain_for(target: Target) -> Toolchain | CpuToolchain:
+    """What a build for this target uses. Raises ToolchainError with all that is missing."""
+    return find_cpu_toolchain() if target is CPU else find_toolchain()
 
 
-def gpus() -> list[str]:
-    """Compute capabilities of the GPUs that the driver shows, such as ["90"]; empty without driver or GPU."""
-    try:
-        cuda = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return []
-    count, value = ctypes.c_int(0), ctypes.c_int(0)
-    if cuda.cuInit(0) != 0 or cuda.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return []
-    found = []
-    for device in range(count.value):
-        major_minor = ""
-        for attribute in (75, 76):
-            if cuda.cuDeviceGetAttribute(ctypes.byref(value), attribute, device) != 0:
-                break
-            major_minor += str(value.value)
-        else:
-            found.append(major_minor)
-    return found
+def project_target(project: Path) -> Target:
+    """What a generated project is for."""
+    return CPU if (project / "src" / "network.cpp").is_file() else CUDA
 
 
 def load_project(project: str | PathLike[str]) -> ModuleType:
@@ -194,7 +163,10 @@ def install_project(result: BuildResult) -> str:
     """
     isolation = [] if importlib.util.find_spec("scikit_build_core") is None else ["--no-build-isolation"]
     command = [sys.executable, "-m", "pip", "install", "--no-deps", "--force-reinstall", *isolation]
-    arguments = [*result.toolchain.cmake_arguments(), _architectures_argument(result.architectures)]
+    arguments = [
+        *result.toolchain.cmake_arguments(),
+        _architectures_argument(result.target, result.architectures),
+    ]
     environment = {**os.environ, "CMAKE_ARGS": shlex.join(arguments)}
     done = subprocess.run(
         [*command, str(result.project)], env=environment, capture_output=True, text=True, check=False
@@ -207,7 +179,7 @@ def install_project(result: BuildResult) -> str:
 def _sources(folder: Path) -> Iterator[Path]:
     """Every file that the module is made from, in a fixed order; weights are not compiled."""
     yield folder / "CMakeLists.txt"
-    runtime = folder / "cnngen" if (folder / "cnngen").is_dir() else folder.parent.parent
+    runtime = folder / "cnngen" if (folder / "cnngen").is_dir() else runtime_of(folder) or folder
     for part in (folder / "src", folder / "include", runtime / "include", runtime / "cmake"):
         yield from sorted(path for path in part.rglob("*") if path.is_file())
 
@@ -215,7 +187,7 @@ def _sources(folder: Path) -> Iterator[Path]:
 def _compile(
     folder: Path,
     settings: str,
-    toolchain: Toolchain,
+    toolchain: Toolchain | CpuToolchain,
     architectures: Sequence[str],
     warnings_are_errors: bool,
     progress: Progress | None,
@@ -229,7 +201,7 @@ def _compile(
                 str(toolchain.cmake.path),
                 *("-G", "Ninja", "-S", str(folder), "-B", str(tree)),
                 *toolchain.cmake_arguments(),
-                _architectures_argument(architectures),
+                _architectures_argument(project_target(folder), architectures),
                 f"-DCNNGEN_WERROR={'ON' if warnings_are_errors else 'OFF'}",
             ]
             _run(configure, "configure", log, progress)
@@ -237,8 +209,9 @@ def _compile(
         _run([str(toolchain.ninja.path), "-C", str(tree)], "compile", log, progress)
 
 
-def _architectures_argument(architectures: Sequence[str]) -> str:
-    return f"-DCMAKE_CUDA_ARCHITECTURES={';'.join(architectures)}"
+def _architectures_argument(target: Target, architectures: Sequence[str]) -> str:
+    variable = "CNNGEN_CPU_ARCH" if target is CPU else "CMAKE_CUDA_ARCHITECTURES"
+    return f"-D{variable}={';'.join(architectures)}"
 
 
 def _run(command: Sequence[str], stage: str, log: TextIO, progress: Progress | None) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -20,14 +20,24 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from cnngen import __version__
-from cnngen.codegen.build import BuildResult, Progress, build_project, install_project
+from cnngen.codegen.architectures import AUTO, choose_target
+from cnngen.codegen.build import (
+    BuildResult,
+    Progress,
+    build_project,
+    find_toolchain_for,
+    install_project,
+)
 from cnngen.codegen.project import RUNTIME, check_spec, generate_project
-from cnngen.codegen.toolchain import Toolchain, find_toolchain
-from cnngen.spec import CnngenError, dump_spec, load_spec, load_weights, save_weights
+from cnngen.codegen.targets import CUDA, Target
+from cnngen.codegen.toolchain import Toolchain
+from cnngen.codegen.toolchain_cpu import CpuToolchain
+from cnngen.spec import CnngenError, NetworkSpec, dump_spec, load_spec, load_weights, save_weights
+from cnngen.spec.manifest import Array
 
 app = typer.Typer(
     name="cnngen",
-    help="From a declarative network spec to a CUDA C++ project, a Python module and a C++ library.",
+    help="From a declarative network spec to a C++ project for GPU or CPU, a Python module and a C++ library.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -49,7 +59,16 @@ Arch = Annotated[
     typer.Option(
         "--arch",
         metavar="LIST",
-        help="compute capabilities such as 80,90; default: the GPUs present, else 75 to 120",
+        help="compute capabilities such as 80,90; default: the GPUs present, else 75 to 120. "
+        "For the CPU: what g++ takes as -march; default: native",
+    ),
+]
+On = Annotated[
+    str,
+    typer.Option(
+        "--target",
+        metavar="auto|cuda|cpu",
+        help="what it runs on; auto: cuda where a GPU is, or is named by --arch, else cpu",
     ),
 ]
 
@@ -87,6 +106,7 @@ def _options(
 def generate(
     spec: Spec,
     output: Output = Path("generated"),
+    target: On = AUTO,
     dump: Dump = None,
     depfile: Annotated[
         Optional[Path],
@@ -94,7 +114,9 @@ def generate(
     ] = None,
 ) -> None:
     """Write the C++ project of a spec, weights included, without compiling it."""
-    project = generate_project(spec, output, dump=dump)
+    chosen = choose_target(target)
+    project = generate_project(spec, output, target=chosen, dump=dump)
+    _tell_types(chosen, spec)
     if depfile is not None:
         _write_depfile(depfile, project, spec)
     print(project)
@@ -104,6 +126,7 @@ def generate(
 def build(
     spec: Spec,
     output: Output = Path("generated"),
+    target: On = AUTO,
     arch: Arch = None,
     dump: Dump = None,
     install: Annotated[bool, typer.Option("--install", help="also install it into this environment")] = False,
@@ -113,14 +136,16 @@ def build(
 ) -> None:
     """Generate a spec's project and compile it in place: the folder is then an importable package."""
     console = Console(stderr=True)
-    toolchain = find_toolchain()
+    chosen = choose_target(target, arch)
+    toolchain = find_toolchain_for(chosen)
     with _progress(console) as progress:
         progress("generate", 0, 1)
-        project = generate_project(spec, output, dump=dump)
+        project = generate_project(spec, output, target=chosen, dump=dump)
         result = build_project(
             project, archs=arch, toolchain=toolchain, warnings_are_errors=werror, progress=progress
         )
     _report(console, result)
+    _tell_types(chosen, spec)
     if install:
         print(install_project(result))
     else:
@@ -150,9 +175,9 @@ def check(
 
 
 @app.command("toolchain")
-def show_toolchain() -> None:
+def show_toolchain(target: On = AUTO) -> None:
     """Show the compiler and the libraries that a build would use, and where each came from."""
-    _wide(Console()).print(_toolchain_table(find_toolchain()))
+    _wide(Console()).print(_toolchain_table(find_toolchain_for(choose_target(target))))
 
 
 @app.command("export-manifest")
@@ -215,6 +240,44 @@ def import_onnx_model(
             raise typer.BadParameter(f"--shape: {text!r} is not INPUT=SHAPE, such as image=1x3x320x320")
         shapes[tensor] = _numbers("--shape", extents, "x")
     network, weights = import_onnx(model, name, batches, shapes)
+    _write_import(output, network, weights)
+
+
+@importers.command("torch")
+def import_torch_module(
+    factory: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODULE:NAME",
+            help="a torch.nn.Module, its class, or a function that makes it; importable from the current folder",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="for spec.yaml and weights")],
+    inputs: Annotated[
+        list[str],
+        typer.Option("--input", metavar="SHAPE", help="of each input: 1x3x224x224, image=1x3x224x224 or 1x16:int64"),
+    ],
+    checkpoint: Annotated[
+        Optional[Path],
+        typer.Option("--checkpoint", metavar="FILE", help="a saved state_dict to load before"),
+    ] = None,
+    name: Annotated[
+        Optional[str], typer.Option("--name", help="the network's name; default: the factory's")
+    ] = None,
+    batch_sizes: Annotated[
+        Optional[str],
+        typer.Option("--batch-sizes", metavar="LIST", help="such as 1,8; default: the inputs' own"),
+    ] = None,
+) -> None:
+    """Make spec.yaml and weights.safetensors from a PyTorch module."""
+    from cnngen.spec.torch.command import import_from
+
+    batches = None if batch_sizes is None else _numbers("--batch-sizes", batch_sizes, ",")
+    network, weights = import_from(factory, inputs, checkpoint, name, batches)
+    _write_import(output, network, weights)
+
+
+def _write_import(output: Path, network: NetworkSpec, weights: Mapping[str, Array]) -> None:
     output.mkdir(parents=True, exist_ok=True)
     save_weights(output / "weights.safetensors", weights)
     (output / "spec.yaml").write_text(dump_spec(network))
@@ -262,17 +325,29 @@ def _progress(console: Console) -> Iterator[Progress]:
 def _report(console: Console, result: BuildResult) -> None:
     _wide(console).print(_toolchain_table(result.toolchain))
     how = "nothing to do" if result.cached else f"compiled in {result.seconds:.1f} s"
-    architectures = ", ".join(f"sm_{name}" for name in result.architectures)
+    sign = "sm_" if result.target is CUDA else "the CPU: "
+    architectures = ", ".join(f"{sign}{name}" for name in result.architectures)
     console.print(
         f"{result.project.name}: {how}, for {architectures}; log: {escape(str(result.log))}", soft_wrap=True
     )
 
 
-def _toolchain_table(toolchain: Toolchain) -> Table:
+def _toolchain_table(toolchain: Toolchain | CpuToolchain) -> Table:
     table = Table("", "version", "from", "at", box=None, header_style="bold", pad_edge=False)
     for name, part in toolchain.parts().items():
         table.add_row(name, part.version, escape(part.origin), escape(str(part.path)))
     return table
+
+
+def _tell_types(target: Target, path: Path) -> None:
+    """Says so where the target computes in another type than the spec names."""
+    spec = load_spec(path)
+    wanted = [spec.precision, *(layer.precision for layer in spec.layers if layer.precision is not None)]
+    for name in sorted({precision.storage for precision in wanted} & set(target.storage)):
+        print(
+            f"{name} is computed and stored as {target.storage[name]} on the {target.name.upper()}",
+            file=sys.stderr,
+        )
 
 
 def _wide(console: Console) -> Console:

@@ -12,6 +12,7 @@ from cnngen.codegen.cost import Roofline
 from cnngen.codegen.emit.project import project_files
 from cnngen.codegen.graph import Graph, dump
 from cnngen.codegen.plan import Plan, make_plan
+from cnngen.codegen.targets import CUDA, Target
 from cnngen.codegen.weight_file import write_weight_file
 from cnngen.spec import Problem, WeightError, check_weights, load_spec, load_weights, resolve
 from cnngen.spec.network import NetworkSpec
@@ -37,7 +38,7 @@ class GeneratedProject:
         write_weight_file(self.plan.weights, path)
 
 
-def plan_spec(path: Path, dump_to: Path | None = None) -> Plan:
+def plan_spec(path: Path, dump_to: Path | None = None, target: Target = CUDA) -> Plan:
     """Loads a spec and its weights, and plans it; `dump_to` receives the graph's text after every pass.
 
     Raises SpecError or WeightError with every problem.
@@ -55,12 +56,12 @@ def plan_spec(path: Path, dump_to: Path | None = None) -> Plan:
         )
     weights = load_weights(path.parent / spec.weights) if spec.weights is not None else {}
     check_weights(resolved, weights)
-    return make_plan(spec, weights, Roofline(), after=_dumper(spec, dump_to))
+    return make_plan(spec, weights, Roofline(), target, after=_dumper(spec, dump_to))
 
 
-def generate(path: Path, dump: Path | None = None) -> GeneratedProject:
+def generate(path: Path, dump: Path | None = None, target: Target = CUDA) -> GeneratedProject:
     """Every file of the project of the spec at `path`. Nothing is written but what `dump` asks for."""
-    plan = plan_spec(path, dump)
+    plan = plan_spec(path, dump, target)
     return GeneratedProject(plan, project_files(plan, spec_hash(plan.spec), interface_hash(plan.spec)))
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path, PurePosixPath
 
+from cnngen.codegen.targets import CUDA, TARGETS, Target
 from cnngen.spec import NetworkSpec, check_weights, load_spec, load_weights, resolve
 from cnngen.spec.errors import CnngenError, Problem, listing
 
@@ -41,13 +42,18 @@ def check_spec(path: str | PathLike[str]) -> NetworkSpec:
 
 
 def generate_project(
-    spec: str | PathLike[str], output: str | PathLike[str], *, dump: str | PathLike[str] | None = None
+    spec: str | PathLike[str],
+    output: str | PathLike[str],
+    *,
+    target: Target = CUDA,
+    dump: str | PathLike[str] | None = None,
 ) -> Path:
     """Generate the project of a spec into `output`/<name>, weights included.
 
     Args:
         spec: the YAML file.
         output: the folder that holds generated projects.
+        target: what the network is to run on.
         dump: a folder for the graph's text after every pass.
 
     Returns:
@@ -58,27 +64,39 @@ def generate_project(
     """
     from cnngen.codegen.generate import generate
 
-    project = generate(Path(spec), dump=None if dump is None else Path(dump))
+    project = generate(Path(spec), dump=None if dump is None else Path(dump), target=target)
     folder = Path(output) / project.name
-    files: dict[str, Content] = {**project.files, **runtime_files(folder)}
+    files: dict[str, Content] = {**project.files, **runtime_files(folder, target)}
     write_project({**files, project.weight_file: project.write_weights}, folder)
     return folder
 
 
-def runtime_files(folder: Path) -> dict[str, str]:
+def runtime_files(folder: Path, target: Target = CUDA) -> dict[str, str]:
     """The headers and the build logic that a project carries so that it builds where cnngen is not installed.
 
-    None for a project inside the checkout: it finds ../../include and ../../cmake.
+    Those of other targets are left out. None for a project inside the checkout, which finds them there.
     """
-    around = folder.resolve().parent.parent / "cmake" / "cnngen_network.cmake"
-    own = RUNTIME / "cmake" / "cnngen_network.cmake"
-    if around.exists() and around.samefile(own):
+    around = runtime_of(folder)
+    if around is not None and around.samefile(RUNTIME):
         return {}
-    headers = sorted(path for path in (RUNTIME / "include").rglob("*") if path.suffix in (".hpp", ".cuh"))
-    files = {f"cnngen/{path.relative_to(RUNTIME).as_posix()}": path.read_text() for path in headers}
-    files["cnngen/cmake/cnngen_network.cmake"] = own.read_text()
-    files["cnngen/cmake/overlay.py"] = (RUNTIME / "codegen" / "overlay.py").read_text()
+    headers = RUNTIME / "include" / "cnngen"
+    others = [headers / name for name in TARGETS if name != target.name]
+    paths = [
+        path
+        for path in headers.rglob("*")
+        if path.suffix in (".hpp", ".cuh") and not any(path.is_relative_to(other) for other in others)
+    ]
+    paths += [RUNTIME / "cmake" / f"cnngen_{name}.cmake" for name in ("network", target.name)]
+    files = {f"cnngen/{path.relative_to(RUNTIME).as_posix()}": path.read_text() for path in sorted(paths)}
+    if target is CUDA:
+        files["cnngen/cmake/overlay.py"] = (RUNTIME / "codegen" / "overlay.py").read_text()
     return files
+
+
+def runtime_of(folder: Path) -> Path | None:
+    """The checkout that a project lies in, two or three folders up, as its CMakeLists.txt looks for it."""
+    above = folder.resolve().parents[1:3]
+    return next((path for path in above if (path / "cmake" / "cnngen_network.cmake").is_file()), None)
 
 
 def write_project(files: Mapping[str, Content], folder: Path) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cnngen.codegen.build import gpus
+from cnngen.codegen.architectures import gpus
 
 HERE = Path(__file__).parent
 NEEDS = {"compiler": HERE / "compiler", "gpu": HERE / "gpu"}

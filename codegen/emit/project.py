@@ -16,13 +16,17 @@ from cnngen.codegen.emit.steps import network_view
 from cnngen.codegen.graph import Value
 from cnngen.codegen.passes.plan_weights import layout_fingerprint
 from cnngen.codegen.plan import Plan
-from cnngen.codegen.targets import CUDA
+from cnngen.codegen.targets import TargetName
 from cnngen.spec.names import CppIdentifier, identifiers
-from cnngen.spec.network import NetworkSpec
 from cnngen.spec.resolve import resolve
 from cnngen.spec.types import ElementType
 
 CPP_SUFFIXES = (".cu", ".cuh", ".cpp", ".hpp")
+SOURCES: Mapping[TargetName, tuple[str, str, str]] = {  # the network, its kernels' declarations, its kernels
+    "cuda": ("network.cu", "kernels.cuh", "kernels.cu"),
+    "cpu": ("network.cpp", "kernels.hpp", "kernels.cpp"),
+}
+LIBRARIES: Mapping[TargetName, str] = {"cuda": "CUDA and cuDNN", "cpu": "oneDNN and OpenMP"}  # to build with
 RESERVED_ARGUMENTS = (
     "self",
     "out",
@@ -39,7 +43,10 @@ RESERVED_ARGUMENTS = (
 
 @dataclass(frozen=True)
 class PortView:
-    """A network input or output. Shapes are of one item, in memory order; `staging`: bytes, one a batch size."""
+    """A network input or output. Shapes are of one item, in memory order; `staging`: bytes, one a batch size.
+
+    element: its C++ type
+    """
 
     name: str
     identifier: CppIdentifier
@@ -47,17 +54,15 @@ class PortView:
     layout: str  # of an image: NCHW or NHWC
     shape: tuple[int, ...]
     staging: tuple[int, ...]
-
-    @property
-    def element(self) -> str:
-        return CUDA.elements[self.dtype]
+    element: str
 
     @property
     def port(self) -> str:
         """The fields of its cnngen::Port."""
         dims, staging = (", ".join(map(str, numbers)) for numbers in (self.shape, self.staging))
+        dtype = "boolean" if self.dtype == "bool" else self.dtype
         return (
-            f'.name = {quoted(self.name)}, .dtype = DType::{self.dtype}, .layout = "{self.layout}", '
+            f'.name = {quoted(self.name)}, .dtype = DType::{dtype}, .layout = "{self.layout}", '
             f".shape = {{{dims}}}, .staging = {{{staging}}}"
         )
 
@@ -67,10 +72,13 @@ class ProjectView:
     """What every template but those of the kernels and the steps needs, as text that is ready to be placed."""
 
     name: str
+    target: TargetName
     version: str
     notice: str
     description: str
+    libraries: str
     precision: str
+    batched: bool
     inputs: tuple[PortView, ...]
     outputs: tuple[PortView, ...]
     batch_sizes: tuple[int, ...]
@@ -87,19 +95,20 @@ def project_files(plan: Plan, spec_hash: str, interface_hash: str) -> dict[str, 
     outside = vars(project)
     inside = outside | {"network": network_view(plan)}
     whole = inside | {"notice": _notice(plan, spec_hash)}
-    name = project.name
+    name, target = project.name, project.target
+    network, header, kernels = SOURCES[target]
     files = {
         "CMakeLists.txt": render("CMakeLists.txt.j2", outside),
         "pyproject.toml": render("pyproject.toml.j2", outside),
-        "README.md": render("README.md.j2", outside),
-        "__init__.py": render("init.py.j2", outside),
-        "__init__.pyi": render("stub.pyi.j2", outside),
+        "README.md": render(f"{target}/README.md.j2", outside),
+        "__init__.py": render(f"{target}/init.py.j2", outside),
+        "__init__.pyi": render(f"{target}/stub.pyi.j2", outside),
         "py.typed": "",
-        f"include/{name}/{name}.hpp": render("network.hpp.j2", outside),
+        f"include/{name}/{name}.hpp": render(f"{target}/network.hpp.j2", outside),
         "src/bindings.cpp": render("bindings.cpp.j2", outside),
-        "src/network.cu": render("network.cu.j2", whole),
-        "src/kernels.cuh": render("cuda/kernels.cuh.j2", inside),
-        "src/kernels.cu": render("cuda/kernels.cu.j2", inside),
+        f"src/{network}": render(f"{target}/{network}.j2", whole),
+        f"src/{header}": render(f"{target}/{header}.j2", inside),
+        f"src/{kernels}": render(f"{target}/{kernels}.j2", inside),
     }
     return _formatted(files)
 
@@ -115,13 +124,16 @@ def _project_view(plan: Plan, interface_hash: str) -> ProjectView:
     known = identifiers(names, RESERVED_ARGUMENTS)
     ports = [_port(plan, value, name, known[name]) for value, name in zip(values, names, strict=True)]
     inputs, outputs = tuple(ports[: len(graph.inputs)]), tuple(ports[len(graph.inputs) :])
-    precision = _precision_text(spec)
+    precision = _precision_text(plan)
     return ProjectView(
         name=spec.name,
+        target=plan.target.name,
         version=__version__,
         notice=_notice(plan, interface_hash),
-        description=f"Inference of {spec.name} on cuDNN and cuBLASLt, {precision}.",
+        description=f"Inference of {spec.name} on {plan.target.libraries}, {precision}.",
+        libraries=LIBRARIES[plan.target.name],
         precision=precision,
+        batched=spec.batched,
         inputs=inputs,
         outputs=outputs,
         batch_sizes=spec.batch_sizes,
@@ -132,21 +144,23 @@ def _project_view(plan: Plan, interface_hash: str) -> ProjectView:
     )
 
 
-def _precision_text(spec: NetworkSpec) -> str:
-    precision = spec.precision
+def _precision_text(plan: Plan) -> str:
+    wanted, precision = plan.spec.precision, plan.computed.precision
     words = f"{precision.storage} storage, {precision.compute} compute"
-    if precision.storage == "float32":
+    if wanted.storage != precision.storage:
+        words += f" (in place of {wanted.storage})"
+    elif precision.storage == "float32" and plan.target.name == "cuda":
         words += ", TF32 " + ("on" if precision.tf32 else "off")
-    differs = any(layer.precision is not None and layer.precision != precision for layer in spec.layers)
+    layers = plan.computed.layers
+    differs = any(layer.precision is not None and layer.precision != precision for layer in layers)
     return words + ("; some layers differ" if differs else "")
 
 
 def _port(plan: Plan, value: Value, name: str, identifier: CppIdentifier) -> PortView:
-    dims = tuple(value.shape[axis] for axis in value.axes if axis)
+    dims = tuple(value.shape[axis] for axis in value.axes if axis or not plan.spec.batched)
     staging = tuple(batch.arena.offsets[value.name] for batch in plan.batches)
-    return PortView(
-        name, identifier, value.dtype, value.layout if len(value.shape) == 4 else "", dims, staging
-    )
+    layout = value.layout if len(value.shape) == 4 else ""
+    return PortView(name, identifier, value.dtype, layout, dims, staging, plan.target.elements[value.dtype])
 
 
 def _formatted(files: Mapping[str, str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 import cnngen
-from cnngen.codegen.build import gpus
+from cnngen.codegen.architectures import gpus
 from cnngen.codegen.plan_check import check_plans
 from cnngen.spec import CnngenError
 

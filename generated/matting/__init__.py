@@ -37,22 +37,6 @@ from ._core import ArgumentError, DeviceArray, Error  # noqa: E402
 
 __all__ = ["ArgumentError", "Context", "DeviceArray", "DevicePlan", "Error", "Network", "Outputs", "check_plans"]
 
-#: Planned batch sizes: a plan and a captured CUDA graph each.
-BATCH_SIZES = (1, 8)
-#: Name -> (shape of one item, in memory order; dtype).
-INPUTS = {
-    "image": ((4, 320, 320), "float32"),
-}
-OUTPUTS = {
-    "alpha": ((1, 320, 320), "float32"),
-}
-
-
-class Outputs(NamedTuple):
-    """The outputs, where there are several."""
-
-    alpha: Any
-
 
 class DevicePlan(NamedTuple):
     """How one layer would run on a GPU that is only described."""
@@ -72,8 +56,25 @@ def check_plans(device_json: str) -> list[DevicePlan]:
     return [DevicePlan(*row) for row in _core.check_plans(device_json)]
 
 
+#: Planned batch sizes.
+BATCH_SIZES = (1, 8)
+#: Name -> (shape of one item, in memory order; dtype).
+INPUTS = {
+    "image": ((4, 320, 320), "float32"),
+}
+OUTPUTS = {
+    "alpha": ((1, 320, 320), "float32"),
+}
+
+
+class Outputs(NamedTuple):
+    """The outputs, where there are several."""
+
+    alpha: Any
+
+
 class Context:
-    """A stream with its own activations and captured graphs over a network's shared weights."""
+    """Runs a network: its own activations over the network's shared weights."""
 
     def __init__(self, network: Network) -> None:
         # It keeps the weights alive by itself; naming the network here would make a cycle, freed only by the collector.
@@ -82,15 +83,16 @@ class Context:
     def run(self, *args: Any, out: Any = None, stream: int | None = None, **kwargs: Any) -> Any:
         """Runs one pass and returns its outputs: one array, or Outputs where there are several.
 
-        Inputs are given in order or by name. `out` takes the outputs (one array or a sequence of them). `stream` is the
-        address of a CUDA stream to run on: the call then only enqueues, unless an output lies on the host.
+        Inputs are given in order or by name. `out` takes the outputs (one array or a sequence of them). `stream`
+        is the address of a CUDA stream for a network on a GPU: the call then only enqueues, unless an output lies on
+        the host.
         """
         return self._run(args, kwargs, out, stream, wait=True)
 
     __call__ = run
 
     def run_async(self, *args: Any, out: Any = None, stream: int | None = None, **kwargs: Any) -> Any:
-        """Enqueues one pass. Outputs are ready after synchronize(), or in the order of `stream`."""
+        """Starts one pass. Outputs are ready after synchronize(), or in the order of `stream`."""
         return self._run(args, kwargs, out, stream, wait=False)
 
     def synchronize(self) -> None:
@@ -116,7 +118,7 @@ class Context:
 
     @property
     def memory(self) -> dict[str, int]:
-        """Bytes: weights, arena and workspace on the GPU, and page-locked on the host."""
+        """Bytes: weights, arena, workspace, and what is page-locked on the host for copies."""
         return self._core.memory()
 
     def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, stream: int | None, wait: bool) -> Any:
@@ -127,7 +129,7 @@ class Context:
             if stream is None:
                 stream = adapter.current_stream(inputs[0])
             if out is None:
-                out = [adapter.empty(inputs[0], *port) for port in OUTPUTS.values()]
+                out = [adapter.empty(inputs[0], (*inputs[0].shape[:1], *shape), dtype) for shape, dtype in OUTPUTS.values()]
         outputs = None if out is None else list(out) if isinstance(out, (list, tuple)) else [out]
         if outputs is not None and len(outputs) != len(OUTPUTS):
             raise ValueError(f"out: got {len(outputs)} arrays, expected {len(OUTPUTS)}: {', '.join(OUTPUTS)}")
@@ -153,14 +155,13 @@ class Network:
     ) -> None:
         path = str(weights) if weights else str(Path(__file__).with_name("matting.weights.safetensors"))
         self._core = _core.Network(device, path, workspace_limit, plan_cache)
-
     @functools.cached_property
     def _context(self) -> Context:
         # Made by the first run: a program that makes contexts of its own pays for no other.
         return Context(self)
 
     def context(self) -> Context:
-        """Another context: its own stream and activations, these weights."""
+        """Another context: its own activations, these weights."""
         return Context(self)
 
     def __call__(self, *args: Any, out: Any = None, stream: int | None = None, **kwargs: Any) -> Any:
@@ -187,7 +188,7 @@ class Network:
 
     @property
     def memory(self) -> dict[str, int]:
-        """Bytes: weights, arena and workspace on the GPU, and page-locked on the host."""
+        """Bytes: weights, arena, workspace, and what is page-locked on the host for copies."""
         return self._context.memory
 
 
@@ -197,7 +198,7 @@ class _Torch:
 
     def empty(self, like: Any, shape: tuple[int, ...], dtype: str) -> Any:
         torch = sys.modules["torch"]
-        return torch.empty((like.shape[0] if like.ndim else 0, *shape), dtype=getattr(torch, dtype), device=like.device)
+        return torch.empty(shape, dtype=getattr(torch, dtype), device=like.device)
 
 
 class _Cupy:
@@ -205,7 +206,7 @@ class _Cupy:
         return sys.modules["cupy"].cuda.get_current_stream().ptr
 
     def empty(self, like: Any, shape: tuple[int, ...], dtype: str) -> Any:
-        return sys.modules["cupy"].empty((like.shape[0] if like.ndim else 0, *shape), dtype=dtype)
+        return sys.modules["cupy"].empty(shape, dtype=dtype)
 
 
 _TORCH = _Torch()

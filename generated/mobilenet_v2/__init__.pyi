@@ -18,9 +18,6 @@ class DeviceArray:
     def __dlpack_device__(self) -> tuple[int, int]: ...
     def __dlpack__(self, stream: int | None = None, **kwargs: Any) -> Any: ...
 
-class Outputs(NamedTuple):
-    prob: Any  # float32, N x 1000
-
 class DevicePlan(NamedTuple):
     layer: str
     batch: int
@@ -29,6 +26,9 @@ class DevicePlan(NamedTuple):
     workspace: int
 
 def check_plans(device_json: str) -> list[DevicePlan]: ...
+
+class Outputs(NamedTuple):
+    prob: Any  # float32, N x 1000
 
 class Context:
     def __init__(self, network: Network) -> None: ...

@@ -44,6 +44,8 @@ def make_project(folder: Path) -> Path:
     )
     words = {
         "name": "mini",
+        "target": "cuda",
+        "libraries": "CUDA and cuDNN",
         "notice": "Written by hand.",
         "version": "0.1.0",
         "description": "A small network",

@@ -36,6 +36,8 @@ def port(name: str, shape: tuple[int, ...], layout: str) -> SimpleNamespace:
 
 VIEW: dict[str, Any] = {
     "name": "fakenet",
+    "target": "cuda",
+    "batched": True,
     "notice": "Generated for a test.",
     "description": "Four kernels.",
     "inputs": [port("a", (3,), ""), port("b", (2, 2, 2), "NHWC")],
@@ -75,7 +77,7 @@ def fakenet(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     """The compiled package; `fakenet.fake` reaches the fake CUDA inside."""
     package = tmp_path_factory.mktemp("runtime") / "fakenet"
     package.mkdir()
-    (package / "__init__.py").write_text(render("init.py.j2", VIEW))
+    (package / "__init__.py").write_text(render("cuda/init.py.j2", VIEW))
     (package / "bindings.cpp").write_text(render("bindings.cpp.j2", VIEW))
     write_weights(package / VIEW["weight_file"])
     pybind = run(sys.executable, "-m", "pybind11", "--includes").split()

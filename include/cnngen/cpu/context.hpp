@@ -12,6 +12,7 @@ struct Memory {
     std::size_t weights;
     std::size_t arena;
     std::size_t workspace;
+    std::size_t pinned = 0;  // page-locked for copies: a GPU's matter
 };
 
 // Each call is one pass over n items. Inputs and outputs are addresses in the model's order, packed as Port says. A
@@ -34,7 +35,7 @@ class Context {
     const Network& network() const { return network_; }
     const Model& model() const { return network_.model(); }
     const Timings& startup() const { return startup_; }
-    Memory memory() const { return {network_.weight_bytes(), arena_.bytes(), workspace_.bytes()}; }
+    Memory memory() const { return {network_.weight_bytes(), arena_.bytes(), workspace_.bytes(), 0}; }
     const std::vector<Step>& steps(std::size_t batch_index) const { return passes_[batch_index].recording.steps(); }
 
     // Runs; outputs are there on return.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cnngen.codegen.build import BuildError, choose_architectures
+from cnngen.codegen.architectures import BuildError, choose_architectures
 from cnngen.codegen.programs import Part
 from cnngen.codegen.toolchain import Toolchain, ToolchainError, find_toolchain
 
@@ -170,7 +170,7 @@ def test_unknown_architectures_are_named(toolchain: Toolchain) -> None:
 
 
 def test_the_default_is_the_gpus_present(toolchain: Toolchain, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cnngen.codegen.build.gpus", lambda: ["90", "90", "103"])
+    monkeypatch.setattr("cnngen.codegen.architectures.gpus", lambda: ["90", "90", "103"])
     assert choose_architectures(toolchain, None) == ("90", "100")
-    monkeypatch.setattr("cnngen.codegen.build.gpus", list)
+    monkeypatch.setattr("cnngen.codegen.architectures.gpus", list)
     assert choose_architectures(toolchain, None) == ("75", "80", "90", "100", "120")

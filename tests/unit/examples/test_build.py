@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import cnngen
-from cnngen.codegen.build import build_project, gpus
+from cnngen.codegen.architectures import gpus
+from cnngen.codegen.build import build_project
 from cnngen.codegen.plan_check import check_plans
 from cnngen.codegen.project import generate_project
 from cnngen.spec.ops import Linear

@@ -10,7 +10,7 @@
 
 namespace tiny {
 
-// A plan and a captured CUDA graph each; fewer items than these run on the next larger one.
+// Planned; any number of items up to the largest runs.
 inline constexpr std::int64_t batch_sizes[] = {1, 8};
 
 // Shapes of one item, in memory order.
@@ -19,19 +19,19 @@ inline constexpr std::int64_t prob_shape[] = {10};          // output, float32
 
 const cnngen::Model& model();
 
-// The weights and plans on one GPU.
-class Network : public cnngen::Network {
+// The weights and plans.
+class Network : public cnngen::cuda::Network {
    public:
-    explicit Network(const cnngen::Options& options = {}) : cnngen::Network(tiny::model(), options) {}
+    explicit Network(const cnngen::cuda::Options& options = {}) : cnngen::cuda::Network(tiny::model(), options) {}
 };
 
-// Runs the network on n items, packed one after the other, on the host or on the network's GPU.
-class Context : public cnngen::Context {
+// Runs the network on n items, packed one after the other.
+class Context : public cnngen::cuda::Context {
    public:
-    explicit Context(const Network& network) : cnngen::Context(network) {}
+    explicit Context(const Network& network) : cnngen::cuda::Context(network) {}
 
-    using cnngen::Context::run;
-    using cnngen::Context::run_async;
+    using cnngen::cuda::Context::run;
+    using cnngen::cuda::Context::run_async;
 
     // Waits for the outputs.
     void run(const float* image, float* prob, std::int64_t n = 1) {

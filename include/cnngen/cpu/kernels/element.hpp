@@ -42,7 +42,7 @@ inline T from_float(float x) {
     }
 }
 
-// Whether so many elements are worth the start of other threads.
-constexpr bool is_large(std::int64_t elements) { return elements >= 16 * 1024; }
+// Whether so many images of so many elements are worth waking other threads.
+constexpr bool is_large(std::int64_t images, std::int64_t elements) { return images * elements >= 16 * 1024; }
 
 }  // namespace cnngen::inline cpu
