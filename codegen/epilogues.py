@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import Acc, Call, Coord, Expr, Float, Load
-from cnngen.codegen.graph import Conv, Graph, MatMul, Node
+from cnngen.codegen.graph import BatchMatMul, Conv, Graph, MatMul, Node
 
 # Pointwise modes of cuDNN's graph API, or composed of them; the result must be the first operand of each.
 CUDNN_ACTIVATIONS = frozenset(
@@ -83,7 +83,7 @@ def _plain(load: Load, node: Node, graph: Graph) -> bool:
     if any(name == entry.name for entry in graph.inputs):
         return False  # the caller's memory, which a captured library call cannot be pointed at
     if name in graph.constants:
-        channel = rank - 1 if isinstance(node.op, MatMul) else 1
+        channel = rank - 1 if isinstance(node.op, MatMul | BatchMatMul) else 1
         return load.index == (Coord(channel),) and source.shape == (value.shape[channel],)
     return (
         source.lies_like(value)

@@ -126,8 +126,11 @@ class Printer(ABC):
             left, right = args
             # An operator of the same rank on the right needs parentheses, since all of these group to the left.
             return f"{self._operand(left, binds)} {infix} {self._operand(right, binds - 1)}", binds
-        name = FUNCTIONS[function].cpp or f"cnngen::fn::{function}"
-        return f"{name}({', '.join(self.text(arg) for arg in args)})", ATOM
+        return f"{self.function(function)}({', '.join(self.text(arg) for arg in args)})", ATOM
+
+    def function(self, name: str) -> str:
+        """What a function is called in C++."""
+        return FUNCTIONS[name].cpp or f"cnngen::fn::{name}"
 
     def _operand(self, expr: Expr, limit: int) -> str:
         text, binds = self.print(expr)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from cnngen.codegen.emit import cpu_kernels, cuda_kernels
 from cnngen.codegen.emit.cpp import float_text, quoted
-from cnngen.codegen.emit.cuda_kernels import kernel_of
-from cnngen.codegen.emit.kernels import Kernel
+from cnngen.codegen.emit.kernels import Kernel, Launch
 from cnngen.codegen.emit.views import (
     BufferView,
     ForwardView,
@@ -22,6 +22,7 @@ from cnngen.codegen.emit.words import comment
 from cnngen.codegen.epilogues import ChainStep, library_chain
 from cnngen.codegen.graph import (
     LIBRARIES,
+    BatchMatMul,
     Conv,
     Graph,
     MatMul,
@@ -144,10 +145,12 @@ class _View:
                 return self._convolution(batch, node, op)
             case (MatMul() as op, _):
                 return self._matmul(batch, node, op)
+            case (BatchMatMul() as op, _):
+                return self._batch_matmul(batch, node, op)
         return (_launch_text([self._launch(batch, node, title)]),)
 
     def _launch(self, batch: BatchPlan, node: Node, title: str) -> LaunchView:
-        launch = kernel_of(node, batch.graph, self.largest, batch.batch)
+        launch = self._kernel(batch, node)
         if launch is None:
             raise TypeError(f"no kernel for {node.name!r}: {type(node.op).__name__} {node.form}")
         known = self.kernels.get(launch.kernel)
@@ -166,6 +169,11 @@ class _View:
         ]
         shared = (_layers(batch.graph, node), self._tensor(batch, node.name, real=True), *arguments)
         return LaunchView(known.name, launch, shared)
+
+    def _kernel(self, batch: BatchPlan, node: Node) -> Launch | None:
+        if self.plan.target.name == "cpu":
+            return cpu_kernels.kernel_of(node, batch.graph, self.largest)
+        return cuda_kernels.kernel_of(node, batch.graph, self.largest, batch.batch)
 
     def _convolution(self, batch: BatchPlan, node: Node, op: Conv) -> tuple[str, ...]:
         graph = batch.graph
@@ -198,6 +206,14 @@ class _View:
         }
         return self._library_call("matmul", batch, node, fields, op.tf32 and y.dtype)
 
+    def _batch_matmul(self, batch: BatchPlan, node: Node, op: BatchMatMul) -> tuple[str, ...]:
+        fields = {"layers": _layers(batch.graph, node)}
+        fields |= {
+            field: self._matrices(batch, name)
+            for field, name in zip("xwy", (*node.operands, node.name), strict=True)
+        }
+        return self._library_call("batch_matmul", batch, node, fields, op.tf32 and node.value.dtype)
+
     def _library_call(
         self, function: str, batch: BatchPlan, node: Node, fields: dict[str, str], tf32: object
     ) -> tuple[str, ...]:
@@ -205,17 +221,24 @@ class _View:
         if chain is None:
             raise TypeError(f"{node.name!r} has an epilogue that {node.form} cannot do")
         if chain:
-            fields["epilogue"] = "{" + ", ".join(self._chain_step(batch, step) for step in chain) + "}"
+            fields["epilogue"] = "{" + ", ".join(self._chain_step(batch, node, step) for step in chain) + "}"
         if tf32 == "float32":
             fields["tf32"] = "true"
         return (f"pass.{function}({{", *(f".{name} = {text}," for name, text in fields.items()), "});")
 
-    def _chain_step(self, batch: BatchPlan, step: ChainStep) -> str:
+    def _chain_step(self, batch: BatchPlan, node: Node, step: ChainStep) -> str:
         if step.operand is None:
             return f"cnngen::{step.function}({', '.join(map(float_text, step.numbers))})"
         value = batch.graph.values[step.operand]
         if step.operand not in batch.graph.constants:
-            return f"cnngen::{step.function}({self._tensor(batch, step.operand)})"
+            match node.op:  # the operand is said as the result is
+                case MatMul():
+                    tensor = self._rows(batch, step.operand, value.shape)
+                case BatchMatMul():
+                    tensor = self._matrices(batch, step.operand)
+                case _:
+                    tensor = self._tensor(batch, step.operand)
+            return f"cnngen::{step.function}({tensor})"
         name = {"add": "bias", "mul": "scale"}[step.function]
         pointer = f"pass.weight(weights::{self._weight(batch, step.operand)})"
         return f"cnngen::{name}(vector({pointer}, {_dtype(value)}, {value.shape[0]}))"
@@ -253,6 +276,8 @@ class _View:
         if name in graph.outputs:
             element = self.plan.target.elements[graph.values[name].dtype]
             return f"pass.output<{element}>({graph.outputs.index(name)}).data"
+        if name in graph.constants:
+            return f"pass.weight(weights::{self._weight(batch, name)})"
         return f"pass.at({self._place(batch, name)})"
 
     def _tensor(self, batch: BatchPlan, name: str, *, real: bool = False) -> str:
@@ -278,6 +303,14 @@ class _View:
         value = batch.graph.values[name]
         count = value.elements // shape[-1]
         return f"rows({self._address(batch, name)}, {_dtype(value)}, {_rows_text(count, batch.batch)}, {shape[-1]})"
+
+    def _matrices(self, batch: BatchPlan, name: str) -> str:
+        value = batch.graph.values[name]
+        count = (
+            str(value.shape[0]) if name in batch.graph.constants else _rows_text(value.shape[0], batch.batch)
+        )
+        address = self._address(batch, name)
+        return f"cnngen::matrices({address}, {_dtype(value)}, {count}, {value.shape[1]}, {value.shape[2]})"
 
     def _filter(self, batch: BatchPlan, name: str) -> str:
         value = batch.graph.values[name]
@@ -314,24 +347,29 @@ def _layers(graph: Graph, node: Node) -> str:
 
 
 def _launch_text(launches: Sequence[LaunchView]) -> str:
-    """`pass.launch(layers, y, kernel, blocks, threads, arguments...)`, with `pass.each` where batch sizes differ."""
+    """`pass.launch(layers, y, kernel, blocks, threads, arguments...)`, with `pass.each` where batch sizes differ.
+
+    On a CPU there are no blocks and threads.
+    """
 
     def each(values: Sequence[object]) -> str:
         texts = list(map(str, values))
         return texts[0] if len(set(texts)) == 1 else f"pass.each({', '.join(texts)})"
 
     first = launches[0]
+    kernel = each([f"kernels::{view.kernel}" for view in launches])
+    layers, y, images, *arguments = first.shared
+    if not first.launch.kernel.threads:
+        return f"pass.launch({', '.join([layers, y, kernel, images, *arguments])});"
     items = each([view.launch.items for view in launches])
     threads = each([view.launch.kernel.threads for view in launches])
-    layers, y, images, *arguments = first.shared
     total = images if items == "1" else f"{images} * {items}"
     blocks = total if first.launch.whole_blocks else f"cnngen::blocks({total}, {threads})"
-    kernel = each([f"kernels::{view.kernel}" for view in launches])
     return f"pass.launch({', '.join([layers, y, kernel, blocks, threads, images, *arguments])});"
 
 
 def _dtype(value: Value) -> str:
-    return f"DType::{value.dtype}"
+    return f"DType::{'boolean' if value.dtype == 'bool' else value.dtype}"
 
 
 def _rows_text(count: int, batch: int) -> str:

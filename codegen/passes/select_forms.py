@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cnngen.codegen.graph import ITEM_BYTES, Constant, Conv, Graph, MatMul, Node, unused
+from cnngen.codegen.graph import ITEM_BYTES, BatchMatMul, Constant, Conv, Graph, MatMul, Node, unused
 from cnngen.codegen.targets import CUDA, Target
 
 
@@ -28,11 +28,13 @@ def select_forms(graph: Graph, target: Target = CUDA) -> Graph:
 
 
 def _cpu_form(node: Node, _graph: Graph) -> str:
-    return "onednn" if isinstance(node.op, Conv | MatMul) else node.form
+    return "onednn" if isinstance(node.op, Conv | MatMul | BatchMatMul) else node.form
 
 
 def _cuda_form(node: Node, graph: Graph) -> str:
     match node.op:
+        case BatchMatMul():
+            return "cudnn"
         case MatMul():
             return "cublaslt"
         case Conv() as op if op.groups == 1:
