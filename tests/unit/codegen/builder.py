@@ -99,7 +99,8 @@ class Builder:
         except ShapeError:
             return inputs[0]
         too_large = any(int(np.prod(shape[1:])) > LARGEST for shape in shapes)
-        if too_large or len({str(layer.parameters(shapes)) for shapes in sources}) > 1:
+        mixes = any(layer.mixes_items(shapes) for shapes in sources)
+        if mixes or too_large or len({str(layer.parameters(shapes)) for shapes in sources}) > 1:
             return inputs[0]
         self.layers.append(self._with_shared_weights(layer, layer.parameters(sources[0])))
         self.shapes[layer.name] = shapes

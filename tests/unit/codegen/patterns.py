@@ -11,6 +11,7 @@ from cnngen.spec.ops import Conv2d, Linear
 from cnngen.spec.types import Shape
 
 from .builder import CHANNELS, SIDES, Builder
+from .data_patterns import DATA_PATTERNS, MORE_FUNCTIONS
 
 KERNELS = (1, 2, 3, 3, 5)
 FUNCTIONS: tuple[dict[str, Any], ...] = (
@@ -31,6 +32,7 @@ FUNCTIONS: tuple[dict[str, Any], ...] = (
     {"op": "hard_sigmoid", "alpha": 0.3, "beta": 0.4},
     {"op": "hard_swish"},
     {"op": "mish"},
+    *MORE_FUNCTIONS,
 )
 
 
@@ -281,5 +283,5 @@ def again(b: Builder) -> str:
 PATTERNS: tuple[Callable[[Builder], str], ...] = (
     conv, conv, conv, conv, block, block, pool, pool, activation, with_layer, linear, global_pool, batch_norm,
     prelu, with_number, with_parameter, quotient, concat, upsample, pad, reshape, transpose, softmax,
-    bias_only, gate, shuffle, beyond_batch, turned, again,
+    bias_only, gate, shuffle, beyond_batch, turned, again, *DATA_PATTERNS,
 )  # fmt: skip

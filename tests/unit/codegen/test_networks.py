@@ -21,7 +21,7 @@ from cnngen.codegen.plan import make_plan
 from cnngen.codegen.storage import NUMPY_TYPES
 from cnngen.codegen.verify import verify
 from cnngen.spec import resolve
-from cnngen.spec.types import DType
+from cnngen.spec.types import DType, ElementType
 
 from .networks import Network, networks
 
@@ -29,7 +29,7 @@ from .networks import Network, networks
 SETTINGS = settings(
     derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
 )
-ROUNDING: dict[DType, float] = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+ROUNDING: dict[ElementType, float] = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 
 
 def assert_close(got: Array, want: Array, tolerance: float) -> None:
@@ -140,7 +140,7 @@ def interpret_noisy(graph: Graph, inputs: Mapping[str, Array], seed: int) -> dic
     rng = np.random.default_rng(seed)
 
     def noisy(array: Array, value: Value) -> Array:
-        step = 2 * ROUNDING[value.dtype]
+        step = 2 * ROUNDING.get(value.dtype, 0.0)  # whole numbers and bools are exact
         smallest = 2.0**-24 if value.dtype == "float16" else 0.0
         return array + rng.uniform(-1, 1, array.shape) * (step * np.abs(array) + smallest)
 
@@ -174,8 +174,8 @@ def check_plan(network: Network, tolerance: float | None) -> None:
             assert np.isfinite(got).all()
             assert np.array_equal(got, rounded[name])
             if tolerance is None:
-                # Three draws of the error, against the one that rounding makes.
-                allowed = 4 * max(distance(values[name], exact[name]) for values in noisy)
+                # Three draws of the error, against the one that rounding makes; of one element all may be small.
+                allowed = 6 * max(distance(values[name], exact[name]) for values in noisy)
                 assert distance(got, exact[name]) <= allowed + 1e-6
             else:
                 assert_close(got, exact[name], tolerance)
