@@ -82,18 +82,22 @@ def _pool(node: Node, op: Pool, graph: Graph, sources: Sequence[Source]) -> list
 def _reduce(node: Node, op: Reduce, graph: Graph, sources: Sequence[Source]) -> list[str]:
     x = graph.values[node.inputs[0]]
     runs = _runs(x, op.axes)
-    inner = runs.pop()[0] if len(runs) > 1 and not runs[-1][2] else 1
+    last = (
+        runs.pop() if len(runs) > 1 or runs[0][2] else (1, 1, False)
+    )  # the innermost, whose neighbours are so in memory
     kept = [(size, stride) for size, stride, reduced in runs if not reduced]
     reduced = [(size, stride) for size, stride, reduced in runs if reduced]
     if len(kept) > 3 or len(reduced) > 3:
         raise TypeError(f"{node.name!r} reduces more axes apart from each other than the kernel takes")
     fields: dict[str, object] = {}
     if kept:
-        fields["kept"] = _run_texts([(1, kept[0][1]), *[(1, 0)] * (3 - len(kept)), *kept[1:]])
+        fields["kept"] = _run_texts([(1, kept[0][1]), *kept[1:]])
     if reduced:
-        fields["reduced"] = _run_texts([(1, 0)] * (3 - len(reduced)) + reduced)
+        fields["reduced"] = _run_texts(reduced)
+    inner, row = (1, last[0]) if last[2] else (last[0], 1)
     rows = node.value.elements // node.value.shape[0] // inner
-    fields |= {name: number for name, number in (("rows", rows), ("inner", inner)) if number != 1}
+    sizes = {"rows": rows, "inner": inner, "row": row}
+    fields |= {name: number for name, number in sizes.items() if number != 1}
     return [
         f"constexpr cnngen::ReduceShape shape = {aggregate(fields)};",
         *_call(
@@ -122,7 +126,7 @@ def _runs(x: Value, axes: Sequence[int]) -> list[tuple[int, int, bool]]:
 
 
 def _run_texts(runs: Sequence[tuple[int, int]]) -> str:
-    return "{{" + ", ".join(f"{{{size}, {stride}}}" for size, stride in runs) + "}}"
+    return "{" + ", ".join(f"{{{size}, {stride}}}" for size, stride in runs) + "}"
 
 
 def _arg_reduce(node: Node, op: ArgReduce, graph: Graph, sources: Sequence[Source]) -> list[str]:

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 #include <limits>
 
@@ -18,23 +17,27 @@ struct Run {
     std::int64_t stride = 0;
 };
 
-// One image's geometry. The kept axes, outermost first, then the reduced ones; the axis whose neighbours are neighbours
-// in memory stands apart, as `inner` kept or as the last of the reduced.
+// One image's geometry. The axis whose neighbours are neighbours in memory stands apart: as `inner` where it is kept,
+// as `row` where it is reduced.
 struct ReduceShape {
-    std::array<Run, 3> kept = {};  // of the first the size does not count: it goes with the batch
-    std::array<Run, 3> reduced = {};
+    Run kept[3] = {};  // outermost first; of the first the size does not count: it goes with the batch
+    Run reduced[3] = {};
     std::int64_t rows = 1;   // kept elements of an image but for the inner ones
     std::int64_t inner = 1;  // kept neighbours in memory
+    std::int64_t row = 1;    // reduced neighbours in memory
 };
 
 namespace detail {
 
-constexpr std::int64_t place(const std::array<Run, 3>& runs, std::int64_t i) {
+constexpr std::int64_t place(const Run (&runs)[3], std::int64_t i) {
     const std::int64_t rest = i / runs[2].size;
     return rest / runs[1].size * runs[0].stride + rest % runs[1].size * runs[1].stride +
            i % runs[2].size * runs[2].stride;
 }
-constexpr std::int64_t elements(const std::array<Run, 3>& runs) { return runs[0].size * runs[1].size * runs[2].size; }
+// Reduced elements for each kept one.
+constexpr std::int64_t reduced_elements(const ReduceShape& shape) {
+    return shape.reduced[0].size * shape.reduced[1].size * shape.reduced[2].size * shape.row;
+}
 
 template <Reduction kind>
 constexpr float start = kind == Reduction::max    ? -std::numeric_limits<float>::infinity()
@@ -77,15 +80,15 @@ inline void reduce_range(const T* x, std::int64_t from, std::int64_t to, const f
     }
 }
 
-// The same where the reduced elements themselves are neighbours: the last run lies in one piece.
+// The same where the reduced elements themselves are neighbours, shape.row at a time.
 template <Reduction kind, ReduceShape shape, class T>
 inline double reduce_row(const T* x, std::int64_t from, std::int64_t to, float mean) {
     constexpr int lanes = 32;  // a compiler may not reorder a sum; so many are kept apart
-    constexpr std::int64_t length = shape.reduced[2].size;
     double total = start<kind>;
     while (from < to) {
-        const std::int64_t size = std::min({to - from, length - from % length, part * lanes});
-        const T* at = x + place(shape.reduced, from);
+        const std::int64_t past = from % shape.row;
+        const std::int64_t size = std::min({to - from, shape.row - past, part * lanes});
+        const T* at = x + place(shape.reduced, from / shape.row) + past;
         float acc[lanes];
         for (int v = 0; v < lanes; ++v) acc[v] = start<kind>;
         std::int64_t i = 0;
@@ -103,7 +106,7 @@ inline double reduce_row(const T* x, std::int64_t from, std::int64_t to, float m
 template <Reduction kind, ReduceShape shape>
 inline double finished(double total) {
     constexpr bool divides = kind == Reduction::mean || kind == Reduction::variance;
-    return divides ? total / static_cast<double>(elements(shape.reduced)) : total;
+    return divides ? total / static_cast<double>(reduced_elements(shape)) : total;
 }
 
 }  // namespace detail
@@ -113,7 +116,7 @@ inline double finished(double total) {
 // x: batch images of shape; y: batch * shape.rows * shape.inner elements.
 template <Reduction kind, ReduceShape shape, class T, class Y, class Epilogue>
 void reduce(int batch, const T* x, Y* y, const Epilogue& epilogue) {
-    constexpr std::int64_t size = detail::elements(shape.reduced);
+    constexpr std::int64_t size = detail::reduced_elements(shape);
     constexpr bool is_variance = kind == Reduction::variance;
     const std::int64_t rows = batch * shape.rows;
     if constexpr (shape.inner > 1) {
