@@ -51,8 +51,6 @@ def outcome(case: Case) -> str:
     """ "" where the case passes, else why not."""
     model = Prepared(case.model, "cpu", interpreted)
     for inputs, expected in case.data_sets:
-        if not all(isinstance(array, np.ndarray) for array in (*inputs, *expected)):
-            return "refused: no tensor"
         try:
             given = model.run(inputs)
         except CnngenError as error:
