@@ -13,7 +13,7 @@ CXX_FILES = $(shell find include generated tests examples -type f \
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED)  ## build MobileNetV2 and classify a photo (without a GPU: build it and prove that it would run)
+demo: $(INSTALLED)  ## build MobileNetV2 and classify a photo, on the GPU or, without one, on the CPU
 	@$(BIN)/python examples/mobilenet_v2/demo.py
 
 test: lint  ## everything that is checked: lint, types, C++ format and every test; what needs a GPU is skipped and counted
@@ -41,6 +41,6 @@ $(BIN)/python:
 
 # The stamp is younger than what decides the installation; code itself is found in the checkout (editable).
 $(INSTALLED): pyproject.toml CMakeLists.txt | $(BIN)/python
-	@echo "installing cnngen with its CUDA 13.0 toolchain into $(VENV) (1.2 GB to fetch the first time)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cuda13,onnx,test]'
+	@echo "installing cnngen with oneDNN and its CUDA 13.0 toolchain into $(VENV) (1.2 GB to fetch the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cpu,cuda13,onnx,test]'
 	@touch $@

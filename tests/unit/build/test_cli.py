@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -92,14 +93,32 @@ def test_a_gpu_that_nobody_described_is_named(spec: Path) -> None:
 def test_generate(spec: Path, tmp_path: Path) -> None:
     depfile = tmp_path / "small.d"
     project = tmp_path / "out" / "small"
-    assert run("generate", spec, "-o", tmp_path / "out", "--depfile", depfile) == f"{project}\n"
+    assert (
+        run(*("generate", spec, "-o", tmp_path / "out", "--target", "cuda", "--depfile", depfile))
+        == f"{project}\n"
+    )
     assert (project / "src" / "network.cu").is_file()
     rule = depfile.read_text()
     assert rule.startswith(f"{project}/CMakeLists.txt: {spec} ")
     assert str(tmp_path / "small.safetensors") in rule
     before = {path: path.stat().st_mtime_ns for path in project.rglob("*")}
-    run("generate", spec, "-o", tmp_path / "out")
+    run("generate", spec, "-o", tmp_path / "out", "--target", "cuda")
     assert {path: path.stat().st_mtime_ns for path in project.rglob("src/*")}.items() <= before.items()
+
+
+def test_generate_for_a_target(spec: Path, tmp_path: Path) -> None:
+    source = tmp_path / "out" / "small" / "src"
+    run("generate", spec, "-o", tmp_path / "out", "--target", "cpu")
+    assert sorted(os.listdir(source)) == ["bindings.cpp", "kernels.cpp", "kernels.hpp", "network.cpp"]
+    run("generate", spec, "-o", tmp_path / "out", "--target", "cuda")
+    assert sorted(os.listdir(source)) == ["bindings.cpp", "kernels.cu", "kernels.cuh", "network.cu"]
+    assert "did you mean 'cpu'?" in run("generate", spec, "--target", "cpus", code=1)
+
+
+def test_what_a_cpu_computes_otherwise_is_said(spec: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "cnngen", "generate", str(spec), "-o", str(tmp_path), "--target", "cpu"]
+    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=True)
+    assert done.stderr == "float16 is computed and stored as float32 on the CPU\n"
 
 
 def test_a_failed_generation_leaves_nothing(spec: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cnngen.codegen.project import RUNTIME, ProjectError, runtime_files, write_project
+from cnngen.codegen.targets import CPU, CUDA
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -103,5 +104,14 @@ def test_a_failing_writer_changes_nothing(tmp_path: Path) -> None:
 def test_a_project_carries_its_runtime_unless_the_checkout_is_around_it(tmp_path: Path) -> None:
     files = runtime_files(tmp_path / "generated" / "net")
     assert {"cnngen/cmake/cnngen_network.cmake", "cnngen/cmake/overlay.py"} <= set(files)
-    assert any(name.startswith("cnngen/include/cnngen/") for name in files)
+    assert any(name.startswith("cnngen/include/cnngen/cuda/kernels/") for name in files)
     assert runtime_files(RUNTIME / "generated" / "net") == {}
+    assert runtime_files(RUNTIME / "generated" / "cpu" / "net") == {}
+
+
+def test_a_project_carries_the_runtime_of_its_target_alone(tmp_path: Path) -> None:
+    for target, other in ((CPU, CUDA), (CUDA, CPU)):
+        files = runtime_files(tmp_path / "net", target)
+        assert f"cnngen/include/cnngen/{target.name}/network.hpp" in files
+        assert f"cnngen/cmake/cnngen_{target.name}.cmake" in files
+        assert [name for name in files if other.name in name] == []
