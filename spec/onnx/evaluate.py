@@ -30,7 +30,7 @@ _NO_LARGER = _words("""
     RMSNormalization Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin
     ReduceProd ReduceSum ReduceSumSquare Relu Reshape Round ScatterElements ScatterND Selu Shrink Sigmoid Sign Sin
     Sinh Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Swish Tan Tanh ThresholdedRelu Transpose
-    Trilu Unique Unsqueeze BitwiseNot
+    Trilu Unique Unsqueeze BitwiseNot Shape Size
 """)
 _BROADCAST = _words("""
     Add And BitShift BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min

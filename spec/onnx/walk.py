@@ -18,7 +18,7 @@ from cnngen.spec.onnx.node import Node, Walk, inputs_of
 from cnngen.spec.onnx.rules import RULES
 
 # What a rule meets in a node of wrong rank, arity or attributes, which no checker has seen.
-_MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, MemoryError)
+_MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _DEEPEST = 50
 
 
@@ -32,6 +32,8 @@ def walk(model: Model) -> Imported:
     constants: dict[str, Value] = {name: Constant(array, name) for name, array in model.constants.items()}
     state = _Walker(model, Walk(model.opset, Builder(names), {**constants, **inputs}, model.read()))
     state.steps(model.nodes)
+    if not model.outputs:
+        state.problems.append(Problem("the model has no outputs", where=model.where))
     problems = state.problems or [
         Problem(f"output {name!r} is made by no node", where=model.where)
         for name in model.outputs

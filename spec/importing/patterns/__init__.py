@@ -14,12 +14,12 @@ __all__ = ["simplify"]
 
 _REWRITES = (
     merge_reshapes,  # first: shape noise stands between the layers of the others
-    move_transposes,  # likewise, those of models whose channels are last
-    merge_reshapes,
     merge_slices,
+    name_blocks,
+    move_transposes,  # of models whose channels are last, likewise between others
+    merge_reshapes,
     name_functions,
     name_norms,
-    name_blocks,
     add_biases,  # before activations, which come after the bias
     fold_pads,
     fold_activations,

@@ -29,7 +29,8 @@ def become(
     parts: Sequence[Draft],
 ) -> None:  # fmt: skip
     """Makes `layer` the one that does what all `parts` did; its weights go."""
-    layer.name = imported.names.merged(layer.name, [part.node for part in parts])
+    own = imported.names.layer(layer.node, op, None)
+    layer.name = imported.names.merged(own, [part.node for part in parts])
     layer.op, layer.inputs, layer.fields, layer.parameters = op, list(inputs), fields, {}
 
 

@@ -51,15 +51,15 @@ def _reread(readers: dict[Draft, list[Draft]], layer: Draft) -> None:
 
 
 def _common(imported: Imported, layer: Draft, readers: dict[Draft, list[Draft]]) -> Axes | None:
-    """The one order that all inputs are transposed to, where nothing else needs them in that order."""
+    """The one order that all inputs are transposed to, where one of them is needed by nothing else."""
     orders = [_axes(source) for source in layer.inputs if source.op == "transpose"]
     if not orders or len(orders) != len(layer.inputs) or any(order != orders[0] for order in orders):
         return None
     for source in layer.inputs:
         others = [user for user in readers.get(source, []) if user is not layer and user.op != "transpose"]
-        if others or source in imported.outputs:
-            return None
-    return orders[0]
+        if not others and source not in imported.outputs:
+            return orders[0]
+    return None
 
 
 def _axes(layer: Draft) -> Axes:

@@ -130,7 +130,7 @@ def hardmax(node: Node) -> Draft:
     places = np.arange(flat.shape[axis]).reshape(-1, *(1,) * (len(flat.shape) - axis - 1))
     fields = {"parameter": "constant", "parameter_shape": list(places.shape)}
     hit = node.draft("equal", [best], fields, {"parameter": Parameter(places)}, "bool", named=False)
-    return node.reshape(node.draft("cast", [hit], {"to": x.dtype}), x.shape)
+    return node.reshape(node.draft("cast", [hit], {"to": x.dtype}, dtype=x.dtype), x.shape)
 
 
 def softmax(node: Node) -> Draft:

@@ -76,6 +76,8 @@ def gather_elements(node: Node) -> Draft:
         if indices.shape != (*x.shape[:axis], 1, *x.shape[axis + 1 :]):
             raise RefusalError(f"its indices {list(indices.shape)} are not constant", inputs_of(indices))
         return _picked(node, x, indices, axis)
+    if indices.array.dtype.kind not in "iu":
+        raise RefusalError("its indices are no whole numbers")
     array = indices.array.astype(np.int64)
     if array.ndim != len(x.shape) or array.size == 0 or array.min() < -size or array.max() >= size:
         raise RefusalError(f"its indices {list(array.shape)} do not fit {list(x.shape)}")

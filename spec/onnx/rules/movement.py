@@ -110,15 +110,15 @@ def tile(node: Node) -> Draft:
     return node.draft("tile", [x], {"repeats": repeats}) if any(k != 1 for k in repeats) else x
 
 
-def depth_to_space(node: Node) -> Draft:
-    """DepthToSpace."""
-    block, mode = node.integer("blocksize", 0), node.text("mode", "DCR").lower()
-    return node.draft("depth_to_space", [node.tensor()], {"block": block, "mode": mode})
+def _blocks(op: str) -> Rule:
+    """DepthToSpace and SpaceToDepth."""
 
+    def rule(node: Node) -> Draft:
+        fields: dict[str, object] = {"block": node.integer("blocksize", 0)}
+        mode = node.text("mode", "DCR").lower()
+        return node.draft(op, [node.tensor()], fields | ({"mode": mode} if mode != "dcr" else {}))
 
-def space_to_depth(node: Node) -> Draft:
-    """SpaceToDepth."""
-    return node.draft("space_to_depth", [node.tensor()], {"block": node.integer("blocksize", 0)})
+    return rule
 
 
 RULES: dict[str, Rule] = {
@@ -130,6 +130,6 @@ RULES: dict[str, Rule] = {
     "Transpose": transpose,
     "Expand": expand,
     "Tile": tile,
-    "DepthToSpace": depth_to_space,
-    "SpaceToDepth": space_to_depth,
+    "DepthToSpace": _blocks("depth_to_space"),
+    "SpaceToDepth": _blocks("space_to_depth"),
 }

@@ -64,7 +64,7 @@ def split(node: Node) -> Result:
     lengths = node.integers_of("split", 1)
     if not lengths:
         count = node.integer("num_outputs", parts)
-        if count < 1:
+        if not 1 <= count <= max(parts, x.shape[axis]):
             raise RefusalError(f"it is split into {count} parts")
         each = -(-x.shape[axis] // count)
         lengths = [each] * (count - 1) + [x.shape[axis] - each * (count - 1)]
