@@ -31,7 +31,7 @@ format: $(INSTALLED)  ## put Python and C++ into the form that lint asks for
 	@$(if $(CXX_FILES),$(BIN)/clang-format -i $(CXX_FILES))
 
 clean:  ## remove what builds left; .venv stays
-	rm -rf generated/*/build generated/*/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf generated/*/build generated/*/*.so generated/cpu/*/build generated/cpu/*/*.so build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \

@@ -10,17 +10,19 @@ import pytest
 
 from cnngen.codegen.generate import GeneratedProject, generate
 from cnngen.codegen.project import WRITTEN
+from cnngen.codegen.targets import CPU, CUDA, Target
 
 EXAMPLES = ("tiny", "resnet50", "mobilenet_v2", "matting")
+COMMITTED = [*((name, CUDA) for name in EXAMPLES), ("tiny", CPU)]
 NOT_COMMITTED = (".safetensors", ".so", ".pyc")
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize(("name", "target"), COMMITTED, ids=lambda value: getattr(value, "name", value))
 def test_generated_project_is_committed(
-    name: str, example: Callable[..., Path], checkout: Path, update_golden: bool
+    name: str, target: Target, example: Callable[..., Path], checkout: Path, update_golden: bool
 ) -> None:
-    folder = checkout / "generated" / name
-    files = committed_files(generate(example(name)))
+    folder = checkout / "generated" / ("" if target is CUDA else target.name) / name
+    files = committed_files(generate(example(name), target=target))
     if update_golden:
         for path in (path for path in found_files(folder) if path not in files):
             (folder / path).unlink()
@@ -35,7 +37,7 @@ def test_generated_project_is_committed(
         for line in difflib.unified_diff(
             (folder / path).read_text(encoding="utf-8").splitlines(keepends=True),
             text.splitlines(keepends=True),
-            f"generated/{name}/{path}",
+            f"{folder.relative_to(checkout)}/{path}",
             f"what is generated for {path}; pytest --update-golden takes it over",
         )
     )
