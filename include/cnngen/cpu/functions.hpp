@@ -14,7 +14,7 @@
 namespace cnngen::inline cpu {
 namespace fn {
 
-inline float identity(float x) { return x; }
+inline bool is_nan(float x) { return x != x; }
 inline float abs(float x) { return std::fabs(x); }
 inline float sqrt(float x) { return std::sqrt(x); }
 inline float rsqrt(float x) { return 1.0f / std::sqrt(x); }
@@ -179,13 +179,20 @@ inline float erfc(float x) {
 }
 
 inline float elu(float x, float alpha) { return x > 0.0f ? x : alpha * expm1(x); }
+inline float celu(float x, float alpha) { return x > 0.0f ? x : alpha * expm1(x / alpha); }
+inline float selu(float x, float alpha, float gamma) { return gamma * elu(x, alpha); }
+inline float softsign(float x) { return x / (1.0f + std::fabs(x)); }
+inline float thresholded_relu(float x, float alpha) { return x <= alpha ? 0.0f : x; }
+inline float shrink(float x, float bias, float lambd) { return x < -lambd ? x + bias : (x <= lambd ? 0.0f : x - bias); }
 
 // exp(-x) overflows to infinity below -88, where 1 / (1 + inf) = 0 is the right answer.
 inline float sigmoid(float x) { return 1.0f / (1.0f + exp(-x)); }
 inline float silu(float x) { return x / (1.0f + exp(-x)); }
+inline float swish(float x, float alpha) { return x / (1.0f + exp(-alpha * x)); }
 
 // log(1 + exp(x)) without overflow for large x and without cancellation for small.
 inline float softplus(float x) { return relu(x) + log1p(exp(-std::fabs(x))); }
+inline float scaled_softplus(float x, float beta) { return softplus(beta * x) / beta; }
 
 // x * tanh(softplus(x)): with e = exp(x), tanh(log(1 + e)) = e (e + 2) / (e (e + 2) + 2). From 20 on the quotient is 1.
 inline float mish(float x) {
@@ -203,7 +210,11 @@ inline float hard_swish(float x) { return x * clip(x / 6.0f + 0.5f, 0.0f, 1.0f);
 
 // The rarer ones: a call each.
 inline float pow(float x, float y) { return std::pow(x, y); }
-inline float fmod(float x, float y) { return std::fmod(x, y); }
+inline float fmod(float x, float y) { return std::fmod(x, y); }  // with the sign of x
+inline float mod(float x, float y) {                             // with the sign of y
+    const float rest = std::fmod(x, y);
+    return rest != 0.0f && (rest < 0.0f) != (y < 0.0f) ? rest + y : rest;
+}
 inline float sin(float x) { return std::sin(x); }
 inline float cos(float x) { return std::cos(x); }
 inline float tan(float x) { return std::tan(x); }
