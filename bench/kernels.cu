@@ -85,13 +85,13 @@ __global__ void __launch_bounds__(256)
 template <int C, int Size, int V, int Groups, int Pixels>
 __global__ void __launch_bounds__(Groups* Pixels)
     mean_kernel(int batch, const __half* __restrict__ x, __half* __restrict__ y) {
-    reduce<__half, ReduceTile{V, Groups, Pixels}, ReduceShape{C, Size, Size}, Reduction::mean>(batch, x, y);
+    reduce<__half, ReduceTile{V, Groups, Pixels}, ReduceShape{C, Size * Size}, Reduction::mean>(batch, x, y);
 }
 
 template <int C, int V, int Lanes, int Threads>
 __global__ void __launch_bounds__(Threads)
     softmax_kernel(int rows, const __half* __restrict__ x, __half* __restrict__ y) {
-    softmax<__half, SoftmaxTile{V, Lanes, Threads}, SoftmaxShape{C}>(rows, x, y);
+    softmax<__half, RowTile{V, Lanes, Threads}, RowShape{C}>(rows, x, y);
 }
 
 // --- the same, naively: one output a thread, in float
@@ -317,7 +317,7 @@ void time_max_pool() {
 
 template <int C, int Size, int Batch>
 void time_mean() {
-    constexpr ReduceShape shape = {C, Size, Size};
+    constexpr ReduceShape shape = {C, Size * Size};
     constexpr ReduceTile tile = reduce_tile<__half>(shape, Batch);
     const Tensors t(std::int64_t{Batch} * Size * Size * C, std::int64_t{Batch} * C);
     naive_mean<<<grid(t.y_count), 256>>>(C, Size * Size, Batch * C, t.x, t.want);
@@ -332,7 +332,7 @@ void time_mean() {
 
 template <int C>
 void time_softmax(int rows) {
-    constexpr SoftmaxTile tile = softmax_tile<__half>({C});
+    constexpr RowTile tile = row_tile<__half>({C});
     const Tensors t(std::int64_t{rows} * C, std::int64_t{rows} * C);
     naive_softmax<<<grid(rows), 256>>>(C, rows, t.x, t.want);
     char name[64], label[64];
@@ -340,7 +340,7 @@ void time_softmax(int rows) {
     std::snprintf(label, sizeof(label), "v%d l%d t%d", tile.v, tile.lanes, tile.threads);
     report(name, rows, label, t, [&](const __half* x, __half* y, cudaStream_t stream) {
         softmax_kernel<C, tile.v, tile.lanes, tile.threads>
-            <<<blocks(SoftmaxShape{C}, tile, rows), tile.threads, 0, stream>>>(rows, x, y);
+            <<<blocks(RowShape{C}, tile, rows), tile.threads, 0, stream>>>(rows, x, y);
     });
 }
 

@@ -163,7 +163,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Reduce:
-    """x reduced along logical axes, which stay with size 1; the other axes lie in memory as x's do.
+    """x reduced along logical axes that are neighbours in memory; they stay with size 1, the others lie as they did.
 
     variance: the mean of the squared distances from the mean.
     """

@@ -7,6 +7,7 @@ neighbours where it can.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -167,10 +168,29 @@ class Lowering:
     def reduce(
         self, kind: ReduceKind, name: str, axes: Iterable[int], dtype: ElementType | None = None
     ) -> str:
-        """The value reduced along logical axes, which stay with size 1."""
-        value, axes = self.values[name], tuple(axes)
-        shape = tuple(1 if axis in axes else size for axis, size in enumerate(value.shape))
-        return self.emit(Reduce(kind, axes), [name], shape, dtype=dtype, layout=value.layout)
+        """The value reduced along logical axes, which stay with size 1: a step for those that are neighbours in memory."""
+        value, axes = self.values[name], set(axes)
+        several = [axis for axis in reversed(value.axes) if value.shape[axis] > 1]
+        runs = [tuple(run) for reduced, run in itertools.groupby(several, axes.__contains__) if reduced]
+        if not runs:
+            x = self.here(value)
+            same = {"sum_squares": ex.call("mul", x, x), "variance": ex.Float(0.0)}
+            return self.map([name], value.shape, same.get(kind, x), dtype)
+        if kind == "variance" and len(runs) > 1:
+            mean = self.identity_load(
+                1, mean_name := self.reduce("mean", name, axes, "float32"), len(value.shape)
+            )
+            distance = ex.call("sub", self.here(value), mean)
+            squares = ex.call("mul", distance, distance)
+            name = self.map([name, mean_name], value.shape, squares, "float32")
+            return self.reduce("mean", name, axes, dtype)
+        for run in runs:
+            last = run is runs[-1]
+            shape = tuple(1 if axis in run else size for axis, size in enumerate(self.shape(name)))
+            op = Reduce(kind, tuple(sorted(run)))
+            name = self.emit(op, [name], shape, dtype=dtype if last else "float32", layout=value.layout)
+            kind = "sum" if kind == "sum_squares" else kind
+        return name
 
     def inside(self, dtype: ElementType) -> ElementType:
         """The type in which a network's input of that type is kept: a whole number stays one."""

@@ -36,7 +36,7 @@ class ReduceTile:
 
 
 @dataclass(frozen=True)
-class SoftmaxTile:
+class RowTile:
     """A row is shared by `lanes` threads, `v` elements at a time."""
 
     v: int
@@ -99,9 +99,8 @@ def reduce_blocks(tile: ReduceTile, channels: int) -> int:
     return ceil_div(channels // tile.v, tile.groups)
 
 
-def reduce_tile(batch: int, channels: int, pixels: int, item_bytes: int) -> ReduceTile:
-    """For reductions over height and width."""
-    v = vector_width(channels, item_bytes)
+def reduce_tile(batch: int, channels: int, pixels: int, v: int, item_bytes: int) -> ReduceTile:
+    """For reductions of `pixels` values with `channels` neighbours each, `v` of which a thread takes."""
     groups = 1
     while groups < 32 and groups < channels // v and groups * v * item_bytes < 128:
         groups *= 2
@@ -121,8 +120,8 @@ def reduce_tile(batch: int, channels: int, pixels: int, item_bytes: int) -> Redu
     return ReduceTile(v, groups, threads)
 
 
-def softmax_tile(columns: int, item_bytes: int) -> SoftmaxTile:
-    """For softmax over the innermost axis: a row to some lanes of a warp, or to a block."""
+def row_tile(columns: int, item_bytes: int) -> RowTile:
+    """For softmax and reductions over the innermost axis: a row to some lanes of a warp, or to a block."""
     v, lanes, threads = vector_width(columns, item_bytes), 1, 128
     while lanes < 32 and lanes * 8 < columns:
         lanes *= 2
@@ -130,4 +129,4 @@ def softmax_tile(columns: int, item_bytes: int) -> SoftmaxTile:
         while threads < 1024 and threads * 16 < columns:
             threads *= 2
         lanes = threads
-    return SoftmaxTile(v, lanes, threads)
+    return RowTile(v, lanes, threads)

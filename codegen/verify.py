@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Container, Sequence
 from dataclasses import replace
 
@@ -81,6 +82,9 @@ def _reduction_problem(x: Value, y: Value, axes: tuple[int, ...]) -> str | None:
         return f"reduces {list(x.shape)} along {list(axes)} to {list(y.shape)}"
     if not y.lies_like(replace(x, shape=kept)):
         return "the axes that a reduction keeps lie in memory as its input's do"
+    several = [axis in axes for axis in x.axes if x.shape[axis] > 1]
+    if sum(1 for reduced, _ in itertools.groupby(several) if reduced) != 1:
+        return "a reduction takes axes that are neighbours in memory"
     return None
 
 

@@ -8,22 +8,29 @@ from dataclasses import replace
 from cnngen.codegen import tiles
 from cnngen.codegen.emit.cpp import Source, coordinate_names
 from cnngen.codegen.emit.cuda_pointwise import pointwise_body
-from cnngen.codegen.emit.kernels import (
-    Kernel,
-    Launch,
-    Parameter,
-    aggregate,
-    parameters_of,
-    product,
-    sources_of,
+from cnngen.codegen.emit.cuda_reductions import arg_reduce_kernel, reduce_kernel, softmax_kernel
+from cnngen.codegen.emit.cuda_text import (
+    ELEMENTS,
+    POINTWISE_THREADS,
+    cuda_parameters,
+    epilogue_lambda,
+    integer_type,
+    kernel_call,
 )
+from cnngen.codegen.emit.kernels import Kernel, Launch, aggregate, sources_of
 from cnngen.codegen.expr import ACC
-from cnngen.codegen.graph import ITEM_BYTES, Conv, Graph, Node, Pointwise, Pool, Reduce, Softmax, Value
-from cnngen.codegen.targets import CUDA
-
-POINTWISE_THREADS = 256
-ELEMENTS = CUDA.elements
-LARGEST_INT = 2**31
+from cnngen.codegen.graph import (
+    ITEM_BYTES,
+    ArgReduce,
+    Conv,
+    Graph,
+    Node,
+    Pointwise,
+    Pool,
+    Reduce,
+    Softmax,
+    Value,
+)
 
 
 def kernel_of(node: Node, graph: Graph, largest_batch: int, tile_batch: int) -> Launch | None:
@@ -37,15 +44,13 @@ def kernel_of(node: Node, graph: Graph, largest_batch: int, tile_batch: int) -> 
             return _grouped(node, op, graph, tile_batch)
         case (Pool() as op, _):
             return _pool(node, op, graph, tile_batch)
-        case (Reduce(), _):
-            return _reduce(node, graph, tile_batch)
+        case (Reduce() as op, _):
+            return reduce_kernel(node, op, graph, largest_batch)
+        case (ArgReduce() as op, _):
+            return arg_reduce_kernel(node, op, graph, largest_batch)
         case (Softmax() as op, _):
-            return _softmax(node, op, graph)
+            return softmax_kernel(node, op, graph)
     return None
-
-
-def _parameters(sources: Sequence[Source], value: Value, *, restrict: bool) -> tuple[Parameter, ...]:
-    return parameters_of(sources, value, ELEMENTS, " __restrict__" if restrict else "")
 
 
 def _pointwise(node: Node, graph: Graph, largest_batch: int) -> Launch:
@@ -55,9 +60,9 @@ def _pointwise(node: Node, graph: Graph, largest_batch: int) -> Launch:
     lanes = tiles.vector_width(extent, ITEM_BYTES[value.dtype])
     body = pointwise_body(node.epilogue, value, sources, lanes)
     items = value.elements // value.shape[0] // lanes
-    involved = [value, *(source.value for source in sources)]
-    large = any(v.elements // graph.batch * largest_batch >= LARGEST_INT for v in involved)
-    lines = _position_lines(value, items, lanes, body.uses, "std::int64_t" if large else "int")
+    lines = _position_lines(
+        value, items, lanes, body.uses, integer_type(value, sources, graph, largest_batch)
+    )
     lines += body.before
     result_type = ELEMENTS[value.dtype]
     if lanes == 1:
@@ -74,7 +79,7 @@ def _pointwise(node: Node, graph: Graph, largest_batch: int) -> Launch:
         ]
     # Without __restrict__: a step may write over its input where nobody reads that again.
     kernel = Kernel(
-        _parameters(sources, value, restrict=False),
+        cuda_parameters(sources, value, restrict=False),
         tuple(lines),
         ("functions.cuh", "vector.cuh"),
         POINTWISE_THREADS,
@@ -117,23 +122,7 @@ def _epilogue_lines(node: Node, sources: Sequence[Source], lanes: int) -> list[s
         f"float (&acc)[{lanes}]",
         *(f"int {name}" if axis in body.uses else "int" for axis, name in enumerate(coordinate_names(4))),
     ]
-    lines = [f"const auto epilogue = [&]({', '.join(arguments)}) {{", *body.before]
-    if lanes == 1:
-        lines += [*body.inside, f"acc[0] = {body.result};"]
-    else:
-        lines += [
-            "#pragma unroll",
-            f"for (int lane = 0; lane < {lanes}; ++lane) {{",
-            *body.inside,
-            f"acc[lane] = {body.result};",
-            "}",
-        ]
-    return [*lines, "};"]
-
-
-def _call(function: str, arguments: Sequence[str], node: Node) -> str:
-    more = [] if node.epilogue == ACC else ["epilogue"]
-    return f"cnngen::{function}({', '.join([*arguments, *more])});"
+    return epilogue_lambda(arguments, body, lanes)
 
 
 def _tile_line(tile: tiles.Tile) -> str:
@@ -174,14 +163,14 @@ def _depthwise(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
         *_window_lines(x, node.value, (w.shape[2], w.shape[3]), op),
         _tile_line(tile),
         *_epilogue_lines(node, sources, tile.v),
-        _call(
+        kernel_call(
             f"depthwise<{ELEMENTS[x.dtype]}, tile, shape>",
             ["batch", sources[0].parameter, sources[1].parameter, "y"],
             node,
         ),
     ]
     kernel = Kernel(
-        _parameters(sources, node.value, restrict=True), tuple(lines), ("depthwise.cuh",), tile.threads
+        cuda_parameters(sources, node.value, restrict=True), tuple(lines), ("depthwise.cuh",), tile.threads
     )
     return Launch(kernel, tiles.window_items(tile, x.shape[1], out))
 
@@ -191,17 +180,19 @@ def _pool(node: Node, op: Pool, graph: Graph, batch: int) -> Launch:
     out = (node.value.shape[2], node.value.shape[3])
     tile = tiles.window_tile(batch, x.shape[1], op.kernel, out, ITEM_BYTES[x.dtype])
     template = f"{ELEMENTS[x.dtype]}, tile, shape"
-    function = f"max_pool<{template}>"
-    if op.kind == "avg":
+    functions = {"max": "max_pool", "sum": "sum_pool", "argmax": "arg_max_pool"}
+    if op.kind != "avg":
+        function = f"{functions[op.kind]}<{template}>"
+    else:
         function = f"avg_pool<{template}, /*count_include_pad=*/{str(op.count_include_pad).lower()}>"
     lines = [
         *_window_lines(x, node.value, op.kernel, op),
         _tile_line(tile),
         *_epilogue_lines(node, sources, tile.v),
-        _call(function, ["batch", sources[0].parameter, "y"], node),
+        kernel_call(function, ["batch", sources[0].parameter, "y"], node),
     ]
     kernel = Kernel(
-        _parameters(sources, node.value, restrict=True), tuple(lines), ("pool.cuh",), tile.threads
+        cuda_parameters(sources, node.value, restrict=True), tuple(lines), ("pool.cuh",), tile.threads
     )
     return Launch(kernel, tiles.window_items(tile, x.shape[1], out))
 
@@ -231,61 +222,13 @@ def _grouped(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
         f"constexpr cnngen::ConvShape shape = {aggregate(fields)};",
         _tile_line(tile),
         *_epilogue_lines(node, sources, tile.v),
-        _call(
+        kernel_call(
             f"grouped_conv<{ELEMENTS[x.dtype]}, tile, shape>",
             ["batch", sources[0].parameter, sources[1].parameter, "y"],
             node,
         ),
     ]
     kernel = Kernel(
-        _parameters(sources, node.value, restrict=True), tuple(lines), ("grouped_conv.cuh",), tile.threads
+        cuda_parameters(sources, node.value, restrict=True), tuple(lines), ("grouped_conv.cuh",), tile.threads
     )
     return Launch(kernel, tiles.window_items(tile, w.shape[0], out))
-
-
-def _reduce(node: Node, graph: Graph, batch: int) -> Launch:
-    x, sources = graph.values[node.inputs[0]], sources_of(node, graph)
-    _, c, h, w = x.shape
-    tile = tiles.reduce_tile(batch, c, h * w, ITEM_BYTES[x.dtype])
-    lines = [
-        f"constexpr cnngen::ReduceShape shape = {aggregate({'c': c, 'h': h, 'w': w})};",
-        f"constexpr cnngen::ReduceTile tile = {aggregate(vars(tile))};",
-        *_epilogue_lines(node, sources, tile.v),
-        _call(
-            f"reduce<{ELEMENTS[x.dtype]}, tile, shape, cnngen::Reduction::mean>",
-            ["batch", sources[0].parameter, "y"],
-            node,
-        ),
-    ]
-    kernel = Kernel(
-        _parameters(sources, node.value, restrict=True), tuple(lines), ("reduce.cuh",), tile.threads
-    )
-    return Launch(kernel, tiles.reduce_blocks(tile, c), whole_blocks=True)
-
-
-def _softmax(node: Node, op: Softmax, graph: Graph) -> Launch:
-    x, sources = graph.values[node.inputs[0]], sources_of(node, graph)
-    place = x.axes.index(op.axis)
-    outer = product(x, x.axes[1:place])
-    inner = product(x, x.axes[place + 1 :])
-    length = x.shape[op.axis]
-    element = ELEMENTS[x.dtype]
-    rows = "batch" if outer == 1 else f"batch * {outer}"
-    if inner == 1:
-        tile = tiles.softmax_tile(length, ITEM_BYTES[x.dtype])
-        fields = {"v": tile.v, "lanes": tile.lanes, "threads": tile.threads}
-        lines = [
-            f"constexpr cnngen::SoftmaxShape shape = {aggregate({'c': length})};",
-            f"constexpr cnngen::SoftmaxTile tile = {aggregate(fields)};",
-            f"cnngen::softmax<{element}, tile, shape>({rows}, {sources[0].parameter}, y);",
-        ]
-        threads, items = tile.threads, outer * tile.lanes
-    else:
-        v = tiles.vector_width(inner, ITEM_BYTES[x.dtype])
-        lines = [
-            f"constexpr cnngen::StridedSoftmaxShape shape = {aggregate({'axis': length, 'inner': inner})};",
-            f"cnngen::softmax_strided<{element}, {v}, shape>({rows}, {sources[0].parameter}, y);",
-        ]
-        threads, items = POINTWISE_THREADS, outer * (inner // v)
-    kernel = Kernel(_parameters(sources, node.value, restrict=True), tuple(lines), ("softmax.cuh",), threads)
-    return Launch(kernel, items)

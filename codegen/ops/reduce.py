@@ -100,6 +100,8 @@ def lower_arg(low: Lowering, layer: ArgMax | ArgMin, inputs: list[str], shape: S
     x = low.floats(inputs[0])
     op = _place(layer, low.shape(x))
     kept = tuple(1 if axis == op.axis else size for axis, size in enumerate(low.shape(x)))
+    if kept == low.shape(x):  # one element is all there is
+        return low.reshape(low.map([], kept, Float(0.0), "int32"), shape)
     y = low.emit(op, [x], kept, dtype="int32", layout=low.values[x].layout)
     return low.reshape(y, shape)
 

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "cnngen/cuda/kernels/arg_reduce.cuh"
 #include "cnngen/cuda/kernels/depthwise.cuh"
 #include "cnngen/cuda/kernels/functions.cuh"
 #include "cnngen/cuda/kernels/grouped_conv.cuh"
@@ -16,13 +17,14 @@
 
 namespace checks {
 
+using cnngen::AxisShape;
 using cnngen::ConvShape;
+using cnngen::Extreme;
 using cnngen::ReduceShape;
 using cnngen::ReduceTile;
 using cnngen::Reduction;
-using cnngen::SoftmaxShape;
-using cnngen::SoftmaxTile;
-using cnngen::StridedSoftmaxShape;
+using cnngen::RowShape;
+using cnngen::RowTile;
 using cnngen::Tile;
 using cnngen::WindowShape;
 using emulation::Buffer;
@@ -48,7 +50,8 @@ constexpr double rounding() {
 template <typename Y>
 void expect(Y got, double want, double scale, std::size_t at) {
     const double value = cnngen::to_float(got);
-    const double allowed = 1.01 * rounding<Y>() * std::fabs(want) + 2e-6 * scale + 1e-7;
+    const double cut = std::is_integral_v<Y> ? 1.0 : 0.0;  // what stands behind the point
+    const double allowed = 1.01 * rounding<Y>() * std::fabs(want) + 2e-6 * scale + 1e-7 + cut;
     const bool equal = value == want || (std::isnan(value) && std::isnan(want));  // infinities too
     if (!equal && !(std::fabs(value - want) <= allowed)) {
         std::fprintf(stderr, "%s: element %zu is %.9g, should be %.9g\n", running, at, value, want);
@@ -173,12 +176,19 @@ void grouped_conv(const char* name, int batch) {
     });
 }
 
-enum class Pool { max, avg, avg_include_pad };
+// Few different numbers, so that some are equal.
+template <typename T>
+void fill_with_steps(Buffer<T>& buffer) {
+    std::uniform_int_distribution<int> uniform(-4, 4);
+    for (std::size_t i = 0; i < buffer.size(); ++i) buffer[i] = cnngen::from_float<T>(uniform(numbers));
+}
+
+enum class Pool { max, avg, avg_include_pad, sum, arg_max };
 
 template <typename T, typename Y, Tile tile, WindowShape shape, Pool pool>
 void pooling(const char* name, int batch, bool with_nan = false) {
     Buffer<T> x(static_cast<std::size_t>(batch) * shape.h * shape.w * shape.c);
-    fill(x);
+    pool == Pool::arg_max ? fill_with_steps(x) : fill(x);
     if (with_nan) {
         for (std::size_t i = 0; i < x.size(); i += 37) x[i] = cnngen::from_float<T>(std::nanf(""));
     }
@@ -186,6 +196,10 @@ void pooling(const char* name, int batch, bool with_nan = false) {
         emulation::launch(cnngen::blocks(shape, tile, batch), tile.threads, [&] {
             if constexpr (pool == Pool::max) {
                 cnngen::max_pool<T, tile, shape>(batch, x.data(), y, epilogue);
+            } else if constexpr (pool == Pool::sum) {
+                cnngen::sum_pool<T, tile, shape>(batch, x.data(), y, epilogue);
+            } else if constexpr (pool == Pool::arg_max) {
+                cnngen::arg_max_pool<T, tile, shape>(batch, x.data(), y, epilogue);
             } else {
                 cnngen::avg_pool<T, tile, shape, pool == Pool::avg_include_pad>(batch, x.data(), y, epilogue);
             }
@@ -193,7 +207,7 @@ void pooling(const char* name, int batch, bool with_nan = false) {
     };
     run<Y>(name, batch, shape.c, shape.oh, shape.ow, launch, [&](int n, int c, int h, int w, double& scale) {
         double sum = 0.0, largest = -std::numeric_limits<double>::infinity();
-        int cells = 0, padded_cells = 0;
+        int cells = 0, padded_cells = 0, place = -1;
         for (int r = 0; r < shape.r; ++r) {
             for (int s = 0; s < shape.s; ++s) {
                 const int ih = h * shape.stride_h - shape.pad_top + r * shape.dilation_h;
@@ -202,20 +216,65 @@ void pooling(const char* name, int batch, bool with_nan = false) {
                 if (ih < 0 || ih >= shape.h || iw < 0 || iw >= shape.w) continue;
                 const double value = element(x, shape, n, ih, iw, c);
                 sum += value;
-                scale += std::fabs(value);
-                if (std::isnan(value) || value > largest) largest = value;
-                if (std::isnan(largest)) return largest;
+                scale += std::isnan(value) ? 0.0 : std::fabs(value);
                 ++cells;
+                if (std::isnan(largest)) continue;
+                if (std::isnan(value) || value > largest || place < 0) {
+                    largest = value;
+                    place = ih * shape.w + iw;
+                }
             }
         }
-        if (pool == Pool::max) return largest;
+        if (pool == Pool::max || (pool != Pool::arg_max && std::isnan(largest))) return largest;
+        if (pool == Pool::arg_max) return double(std::max(place, 0));
+        if (pool == Pool::sum) return sum;
         return sum / std::max(1, pool == Pool::avg ? cells : padded_cells);
     });
 }
 
+// A reduction of values, by definition; `scale` is the sum of the absolute values of all terms.
+template <Reduction op>
+double reduced(const std::vector<double>& values, double& scale) {
+    double sum = 0.0, terms = 0.0, product = 1.0, squares = 0.0;
+    for (const double value : values) {
+        sum += value;
+        terms += std::fabs(value);
+        product *= value;
+        squares += value * value;
+    }
+    const double count = static_cast<double>(values.size()), mean = sum / count;
+    double distances = 0.0;
+    for (const double value : values) distances += (value - mean) * (value - mean);
+    scale += op == Reduction::mean || op == Reduction::variance ? terms / count : terms;
+    switch (op) {
+        case Reduction::max:
+            return *std::max_element(values.begin(), values.end());
+        case Reduction::min:
+            return *std::min_element(values.begin(), values.end());
+        case Reduction::prod:
+            return product;
+        case Reduction::sum_squares:
+            return squares;
+        case Reduction::variance:
+            return distances / count;
+        default:
+            return op == Reduction::mean ? mean : sum;
+    }
+}
+
+// x[n, :, c] of [batch, count, inner].
+template <typename T>
+std::vector<double> line(Buffer<T>& x, int count, int inner, int n, int c) {
+    std::vector<double> values;
+    for (int i = 0; i < count; ++i) {
+        values.push_back(cnngen::to_float(x[(static_cast<std::size_t>(n) * count + i) * inner + c]));
+    }
+    return values;
+}
+
 template <typename T, typename Y, ReduceTile tile, ReduceShape shape, Reduction op>
 void reduce(const char* name, int batch) {
-    Buffer<T> x(static_cast<std::size_t>(batch) * shape.h * shape.w * shape.c);
+    Buffer<T> x(static_cast<std::size_t>(batch) * shape.count * shape.c);
     fill(x);
     const auto launch = [&](Y* y, const Epilogue& epilogue) {
         // One block more than needed: a kernel must survive any grid.
@@ -223,27 +282,70 @@ void reduce(const char* name, int batch) {
                           [&] { cnngen::reduce<T, tile, shape, op>(batch, x.data(), y, epilogue); });
     };
     run<Y>(name, batch, shape.c, 1, 1, launch, [&](int n, int c, int, int, double& scale) {
-        double sum = 0.0, largest = -2.0, smallest = 2.0, terms = 0.0;
-        for (int h = 0; h < shape.h; ++h) {
-            for (int w = 0; w < shape.w; ++w) {
-                const double value = element(x, shape, n, h, w, c);
-                sum += value;
-                terms += std::fabs(value);
-                largest = std::max(largest, value);
-                smallest = std::min(smallest, value);
-            }
-        }
-        if (op == Reduction::max) return largest;
-        if (op == Reduction::min) return smallest;
-        const double divisor = op == Reduction::mean ? double{shape.h} * shape.w : 1.0;
-        scale += terms / divisor;
-        return sum / divisor;
+        return reduced<op>(line(x, shape.count, shape.c, n, c), scale);
+    });
+}
+
+template <typename T, typename Y, RowTile tile, RowShape shape, Reduction op>
+void reduce_rows(const char* name, int rows) {
+    Buffer<T> x(static_cast<std::size_t>(rows) * shape.c);
+    fill(x);
+    const auto launch = [&](Y* y, const Epilogue& epilogue) {
+        emulation::launch(cnngen::blocks(shape, tile, rows) + 1, tile.threads,
+                          [&] { cnngen::reduce_rows<T, tile, shape, op>(rows, x.data(), y, epilogue); });
+    };
+    run<Y>(name, rows, 1, 1, 1, launch,
+           [&](int n, int, int, int, double& scale) { return reduced<op>(line(x, shape.c, 1, n, 0), scale); });
+}
+
+// The place of an extreme, by definition.
+template <Extreme extreme, bool last>
+double place_of(const std::vector<double>& values) {
+    std::size_t best = 0;
+    for (std::size_t i = 1; i < values.size(); ++i) {
+        const double a = values[i], b = values[best];
+        const bool better = std::isnan(a) ? !std::isnan(b) || last : extreme == Extreme::max ? a > b : a < b;
+        if (better || (last && a == b)) best = i;
+    }
+    return static_cast<double>(best);
+}
+
+template <typename T>
+void add_nans(Buffer<T>& x) {
+    for (std::size_t i = 3; i < x.size(); i += 101) x[i] = cnngen::from_float<T>(std::nanf(""));
+}
+
+template <typename T, typename Y, RowTile tile, RowShape shape, Extreme extreme, bool last>
+void arg_rows(const char* name, int rows) {
+    Buffer<T> x(static_cast<std::size_t>(rows) * shape.c);
+    fill_with_steps(x);
+    add_nans(x);
+    const auto launch = [&](Y* y, const Epilogue& epilogue) {
+        emulation::launch(cnngen::blocks(shape, tile, rows) + 1, tile.threads,
+                          [&] { cnngen::arg_rows<T, tile, shape, extreme, last>(rows, x.data(), y, epilogue); });
+    };
+    run<Y>(name, rows, 1, 1, 1, launch,
+           [&](int n, int, int, int, double&) { return place_of<extreme, last>(line(x, shape.c, 1, n, 0)); });
+}
+
+template <typename T, typename Y, int V, AxisShape shape, Extreme extreme, bool last>
+void arg_columns(const char* name, int outer) {
+    constexpr int threads = 96;
+    Buffer<T> x(static_cast<std::size_t>(outer) * shape.axis * shape.inner);
+    fill_with_steps(x);
+    add_nans(x);
+    const auto launch = [&](Y* y, const Epilogue& epilogue) {
+        emulation::launch(cnngen::blocks(shape, V, threads, outer) + 1, threads,
+                          [&] { cnngen::arg_columns<T, V, shape, extreme, last>(outer, x.data(), y, epilogue); });
+    };
+    run<Y>(name, outer, shape.inner, 1, 1, launch, [&](int n, int c, int, int, double&) {
+        return place_of<extreme, last>(line(x, shape.axis, shape.inner, n, c));
     });
 }
 
 // Softmax over x[o, :, i], by definition; both kernels are this.
 template <typename T, typename Y>
-void expect_softmax(const char* name, Buffer<T>& x, Buffer<Y>& y, int outer, int axis, int inner) {
+void expect_softmax(const char* name, Buffer<T>& x, Buffer<Y>& y, int outer, int axis, int inner, bool log) {
     y.check();
     for (int o = 0; o < outer; ++o) {
         for (int i = 0; i < inner; ++i) {
@@ -257,26 +359,27 @@ void expect_softmax(const char* name, Buffer<T>& x, Buffer<Y>& y, int outer, int
             }
             for (int a = 0; a < axis; ++a) {
                 const std::size_t at = start + static_cast<std::size_t>(a) * inner;
-                const double want = std::exp(cnngen::to_float(x[at]) - largest) / sum;
-                expect(y[at], want, want, at);
+                const double less = cnngen::to_float(x[at]) - largest;
+                const double want = log ? less - std::log(sum) : std::exp(less) / sum;
+                expect(y[at], want, log ? 120.0 : want, at);
             }
         }
     }
     std::printf("%s\n", name);
 }
 
-template <typename T, typename Y, SoftmaxTile tile, SoftmaxShape shape>
+template <typename T, typename Y, RowTile tile, RowShape shape, bool log>
 void softmax(const char* name, int rows) {
     running = name;
     Buffer<T> x(static_cast<std::size_t>(rows) * shape.c);
     Buffer<Y> y(x.size());
     fill(x, -30.0f, 90.0f);  // exp(90) overflows a float
     emulation::launch(cnngen::blocks(shape, tile, rows) + 1, tile.threads,
-                      [&] { cnngen::softmax<T, tile, shape>(rows, x.data(), y.data()); });
-    expect_softmax(name, x, y, rows, shape.c, 1);
+                      [&] { cnngen::softmax<T, tile, shape, log>(rows, x.data(), y.data()); });
+    expect_softmax(name, x, y, rows, shape.c, 1, log);
 }
 
-template <typename T, typename Y, int V, StridedSoftmaxShape shape>
+template <typename T, typename Y, int V, AxisShape shape, bool log>
 void softmax_strided(const char* name, int outer) {
     running = name;
     constexpr int threads = 96;
@@ -284,8 +387,8 @@ void softmax_strided(const char* name, int outer) {
     Buffer<Y> y(x.size());
     fill(x, -30.0f, 90.0f);
     emulation::launch(cnngen::blocks(shape, V, threads, outer) + 1, threads,
-                      [&] { cnngen::softmax_strided<T, V, shape>(outer, x.data(), y.data()); });
-    expect_softmax(name, x, y, outer, shape.axis, shape.inner);
+                      [&] { cnngen::softmax_strided<T, V, shape, log>(outer, x.data(), y.data()); });
+    expect_softmax(name, x, y, outer, shape.axis, shape.inner, log);
 }
 
 }  // namespace checks

@@ -1,5 +1,6 @@
 // The kernels as generated code calls them: compiled by test_kernels.py for a GPU, never run. Each line below the
 // macros is one __global__ kernel; the test counts them, and allows no spill.
+#include "cnngen/cuda/kernels/arg_reduce.cuh"
 #include "cnngen/cuda/kernels/depthwise.cuh"
 #include "cnngen/cuda/kernels/functions.cuh"
 #include "cnngen/cuda/kernels/grouped_conv.cuh"
@@ -100,15 +101,23 @@ constexpr ConvShape grouped(int c, int size, int k, int groups) {
         name(int batch, const T* __restrict__ x, const float* __restrict__ bias, T* __restrict__ y) { \
         reduce<T, name##_tile, name##_shape, op>(batch, x, y, Epilogue<T>{bias, nullptr, 1, 1, 1});   \
     }
+#define ROWS(name, T, c, call)                                           \
+    constexpr RowTile name##_tile = row_tile<T>({c});                    \
+    __global__ void __launch_bounds__(name##_tile.threads)               \
+        name(int rows, const T* __restrict__ x, float* __restrict__ y) { \
+        constexpr RowTile tile = name##_tile;                            \
+        constexpr RowShape s = {c};                                      \
+        call(rows, x, y);                                                \
+    }
 #define SOFTMAX(name, T, Y, c)                                       \
-    constexpr SoftmaxTile name##_tile = softmax_tile<T>({c});        \
+    constexpr RowTile name##_tile = row_tile<T>({c});                \
     __global__ void __launch_bounds__(name##_tile.threads)           \
         name(int rows, const T* __restrict__ x, Y* __restrict__ y) { \
-        softmax<T, name##_tile, SoftmaxShape{c}>(rows, x, y);        \
+        softmax<T, name##_tile, RowShape{c}>(rows, x, y);            \
     }
 #define SOFTMAX_STRIDED(name, T, V, axis, inner)                                                         \
     __global__ void __launch_bounds__(256) name(int outer, const T* __restrict__ x, T* __restrict__ y) { \
-        softmax_strided<T, V, StridedSoftmaxShape{axis, inner}>(outer, x, y);                            \
+        softmax_strided<T, V, AxisShape{axis, inner}>(outer, x, y);                                      \
     }
 
 DEPTHWISE(dw_32x112, half, same(32, 112, 3), window_tile<half>(dw_32x112_shape, 64))
@@ -131,6 +140,8 @@ DEPTHWISE(dw_odd_channels, half, same(27, 40, 3), window_tile<half>(dw_odd_chann
 POOL(max_3x3_s2, half, (max_pool<half, tile, s>), same(64, 112, 3, 2), window_tile<half>(max_3x3_s2_shape, 64))
 POOL(max_2x2, float, (max_pool<float, tile, s>), same(64, 112, 2, 2), {.v = 4})
 POOL(max_13x13, half, (max_pool<half, tile, s>), same(512, 13, 13), window_tile<half>(max_13x13_shape, 1))
+POOL(sum_3x3, float, (sum_pool<float, tile, s>), same(64, 112, 3, 2), window_tile<float>(sum_3x3_shape, 64))
+POOL(arg_max_2x2, half, (arg_max_pool<half, tile, s>), same(64, 112, 2, 2), window_tile<half>(arg_max_2x2_shape, 64))
 POOL(avg_3x3, half, (avg_pool<half, tile, s, false>), same(192, 35, 3), window_tile<half>(avg_3x3_shape, 64))
 POOL(avg_padded, bfloat16, (avg_pool<bfloat16, tile, s, true>), same(192, 35, 3), {.v = 8, .tw = 2})
 
@@ -139,10 +150,16 @@ CONV(resnext_wide, half, grouped(512, 14, 512, 32))
 CONV(dense_float, float, grouped(3, 64, 32, 1))
 CONV(multiplier, bfloat16, grouped(24, 32, 48, 24))
 
-REDUCE(mean_2048x7, half, Reduction::mean, 1, {.c = 2048, .h = 7, .w = 7})
-REDUCE(mean_2048x7_large, half, Reduction::mean, 64, {.c = 2048, .h = 7, .w = 7})
-REDUCE(mean_32x112, half, Reduction::mean, 1, {.c = 32, .h = 112, .w = 112})
-REDUCE(max_odd, float, Reduction::max, 8, {.c = 27, .h = 30, .w = 30})
+REDUCE(mean_2048x7, half, Reduction::mean, 1, {.c = 2048, .count = 49})
+REDUCE(mean_2048x7_large, half, Reduction::mean, 64, {.c = 2048, .count = 49})
+REDUCE(mean_32x112, half, Reduction::mean, 1, {.c = 32, .count = 12544})
+REDUCE(max_odd, float, Reduction::max, 8, {.c = 27, .count = 900})
+REDUCE(variance_64x128, half, Reduction::variance, 1, {.c = 64, .count = 16384})
+ROWS(reduce_rows_768, half, 768, (reduce_rows<half, tile, s, Reduction::sum_squares>))
+ROWS(variance_rows_768, float, 768, (reduce_rows<float, tile, s, Reduction::variance>))
+ROWS(variance_rows_65536, half, 65536, (reduce_rows<half, tile, s, Reduction::variance>))
+ROWS(arg_rows_1000, half, 1000, (arg_rows<half, tile, s, Extreme::max, false>))
+ROWS(log_softmax_1000, half, 1000, (softmax<half, tile, s, true>))
 
 SOFTMAX(softmax_1000, half, float, 1000)
 SOFTMAX(softmax_1000_float, float, float, 1000)

@@ -1,4 +1,4 @@
-"""The CUDA kernels of include/cnngen/kernels: compiled for a GPU by nvcc, and run on the CPU by emulation.
+"""The CUDA kernels of include/cnngen/cuda/kernels: compiled for a GPU by nvcc, and run on the CPU by emulation.
 
 The shapes are template arguments, so each run writes a C++ program with random ones (the same every time)
 and compiles it with the headers as they are.
@@ -22,6 +22,8 @@ ROOT = HERE.parent.parent
 INCLUDE = ROOT / "include"
 SIZE = {"float": 4, "half": 2, "bfloat16": 2}
 CASES = 24  # of each kernel
+POOLS = ("max", "avg", "avg_include_pad", "sum", "arg_max")
+REDUCTIONS = ("mean", "sum", "max", "min", "prod", "sum_squares", "variance")
 # Designated initialisers stand in the order of the declaration.
 CONV_FIELDS = "c h w k oh ow r s groups stride_h stride_w dilation_h dilation_w pad_top pad_left".split()  # noqa: SIM905
 STRICT = ("-std=c++20", "-O3", "-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra,-Werror")
@@ -154,10 +156,10 @@ def pooling(rng: random.Random) -> Iterator[tuple[str, str]]:
     for i in range(2 * CASES):
         x, y = rng.choice(tuple(SIZE)), rng.choice(tuple(SIZE))
         c = rng.choice((1, 2, 3, 6, 8, 12, 24))
-        pool = ("max", "avg", "avg_include_pad")[i % 3]
+        pool = POOLS[i % len(POOLS)]
         arguments = f"{x}, {y}, {window_tile(rng, x, c)}, {window_shape(c, window(rng))}, Pool::{pool}"
         yield f"pooling<{arguments}>", f"{rng.randint(1, 3)}"
-    for pool in ("max", "avg", "avg_include_pad"):
+    for pool in POOLS:
         shape = large_window(8, 21, 13, 6)
         yield f"pooling<half, half, Tile{{.v = 8}}, {shape}, Pool::{pool}>", "1"
         shape = large_window(8, 12, 3, 1)
@@ -168,33 +170,52 @@ def reduce(rng: random.Random) -> Iterator[tuple[str, str]]:
     for i in range(CASES):
         x, y = rng.choice(tuple(SIZE)), rng.choice(tuple(SIZE))
         c = rng.choice((1, 2, 3, 8, 24, 40, 64, 144))
-        shape = aggregate("ReduceShape", c=c, h=rng.randint(1, 15), w=rng.randint(1, 15))
+        shape = aggregate("ReduceShape", c=c, count=rng.choice((1, rng.randint(1, 15), rng.randint(1, 225))))
         v = vector(rng, x, c)
         groups = rng.choice((1, 2, 4, 8, 16, 32))
         pixels = rng.choice([p for p in (1, 2, 4, 8, 16, 32, 64, 128) if 32 <= groups * p <= 1024 and p >= v])
         tile = aggregate("ReduceTile", v=v, groups=groups, pixels=pixels)
         if rng.random() < 0.3:
             tile = f"cnngen::reduce_tile<{x}>({shape}, {rng.choice((1, 64))})"
-        op = ("mean", "sum", "max", "min")[i % 4]
+        op = REDUCTIONS[i % len(REDUCTIONS)]
         yield f"reduce<{x}, {y}, {tile}, {shape}, Reduction::{op}>", f"{rng.randint(1, 3)}"
+    for i in range(CASES):
+        op = REDUCTIONS[i % len(REDUCTIONS)]
+        yield f"reduce_rows<{rows(rng)}, Reduction::{op}>", f"{rng.randint(1, 9)}"
+
+
+def rows(rng: random.Random) -> str:
+    """Template arguments of a kernel over rows: types, tile, shape."""
+    x, y = rng.choice(tuple(SIZE)), rng.choice(tuple(SIZE))
+    c = rng.choice((1, 2, 5, 10, 21, 64, 100, 1000, 1001, 3000))
+    shape = f"RowShape{{{c}}}"
+    threads = rng.choice((32, 128, 256))
+    lanes = rng.choice((1, 2, 4, 8, 16, 32, threads) if c < 500 else (32, threads))
+    tile = aggregate("RowTile", v=vector(rng, x, c), lanes=lanes, threads=threads)
+    if rng.random() < 0.4:
+        tile = f"cnngen::row_tile<{x}>({shape})"
+    return f"{x}, {y}, {tile}, {shape}"
+
+
+def arg_reduce(rng: random.Random) -> Iterator[tuple[str, str]]:
+    for i in range(CASES):
+        which = f"Extreme::{('max', 'min')[i % 2]}, {('true', 'false')[i // 2 % 2]}"
+        yield f"arg_rows<{rows(rng)}, {which}>", f"{rng.randint(1, 9)}"
+        inner = rng.choice((1, 3, 4, 24, 49, 64))
+        x, y = rng.choice(tuple(SIZE)), rng.choice(("float", "int"))
+        shape = aggregate("AxisShape", axis=rng.choice((1, 2, 7, 33)), inner=inner)
+        yield f"arg_columns<{x}, {y}, {vector(rng, x, inner)}, {shape}, {which}>", f"{rng.randint(1, 5)}"
 
 
 def softmax(rng: random.Random) -> Iterator[tuple[str, str]]:
-    for _ in range(CASES):
-        x, y = rng.choice(tuple(SIZE)), rng.choice(tuple(SIZE))
-        c = rng.choice((1, 2, 5, 10, 21, 64, 100, 1000, 1001, 3000))
-        shape = f"SoftmaxShape{{{c}}}"
-        threads = rng.choice((32, 128, 256))
-        lanes = rng.choice((1, 2, 4, 8, 16, 32, threads) if c < 500 else (32, threads))
-        tile = aggregate("SoftmaxTile", v=vector(rng, x, c), lanes=lanes, threads=threads)
-        if rng.random() < 0.4:
-            tile = f"cnngen::softmax_tile<{x}>({shape})"
-        yield f"softmax<{x}, {y}, {tile}, {shape}>", f"{rng.randint(1, 9)}"
-    for _ in range(CASES // 2):
+    for i in range(CASES):
+        yield f"softmax<{rows(rng)}, {('true', 'false')[i % 2]}>", f"{rng.randint(1, 9)}"
+    for i in range(CASES // 2):
         x, y = rng.choice(tuple(SIZE)), rng.choice(tuple(SIZE))
         inner = rng.choice((1, 3, 4, 24, 49, 64))
-        shape = aggregate("StridedSoftmaxShape", axis=rng.choice((1, 2, 7, 33)), inner=inner)
-        yield f"softmax_strided<{x}, {y}, {vector(rng, x, inner)}, {shape}>", f"{rng.randint(1, 5)}"
+        shape = aggregate("AxisShape", axis=rng.choice((1, 2, 7, 33)), inner=inner)
+        log = ("true", "false")[i % 2]
+        yield f"softmax_strided<{x}, {y}, {vector(rng, x, inner)}, {shape}, {log}>", f"{rng.randint(1, 5)}"
 
 
 def program(calls: list[tuple[str, str]], header: str) -> str:
@@ -219,6 +240,7 @@ KERNELS: tuple[Callable[[random.Random], Iterator[tuple[str, str]]], ...] = (
     grouped_conv,
     pooling,
     reduce,
+    arg_reduce,
     softmax,
 )
 

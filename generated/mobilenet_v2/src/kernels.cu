@@ -606,22 +606,22 @@ __global__ void __launch_bounds__(128)
 
 // mean: mean over height and width. [N, 1280, 7, 7] -> [N, 1280, 1, 1].
 __global__ void __launch_bounds__(32) mean(int batch, const __half* __restrict__ x, __half* __restrict__ y) {
-    constexpr cnngen::ReduceShape shape = {.c = 1280, .h = 7, .w = 7};
+    constexpr cnngen::ReduceShape shape = {.c = 1280, .count = 49};
     constexpr cnngen::ReduceTile tile = {.v = 8, .groups = 2, .pixels = 16};
     cnngen::reduce<__half, tile, shape, cnngen::Reduction::mean>(batch, x, y);
 }
 
 // mean: mean over height and width. [N, 1280, 7, 7] -> [N, 1280, 1, 1].
 __global__ void __launch_bounds__(128) mean_batch8(int batch, const __half* __restrict__ x, __half* __restrict__ y) {
-    constexpr cnngen::ReduceShape shape = {.c = 1280, .h = 7, .w = 7};
+    constexpr cnngen::ReduceShape shape = {.c = 1280, .count = 49};
     constexpr cnngen::ReduceTile tile = {.v = 8, .groups = 8, .pixels = 16};
     cnngen::reduce<__half, tile, shape, cnngen::Reduction::mean>(batch, x, y);
 }
 
 // prob: softmax. [N, 1000] -> [N, 1000].
 __global__ void __launch_bounds__(128) prob(int batch, const __half* __restrict__ x, float* __restrict__ y) {
-    constexpr cnngen::SoftmaxShape shape = {.c = 1000};
-    constexpr cnngen::SoftmaxTile tile = {.v = 8, .lanes = 32, .threads = 128};
+    constexpr cnngen::RowShape shape = {.c = 1000};
+    constexpr cnngen::RowTile tile = {.v = 8, .lanes = 32, .threads = 128};
     cnngen::softmax<__half, tile, shape>(batch, x, y);
 }
 

@@ -58,15 +58,15 @@ __global__ void __launch_bounds__(256) both(int batch, const __half* x0, const _
 
 // mean: mean over height and width. [N, 16, 32, 32] -> [N, 16, 1, 1].
 __global__ void __launch_bounds__(256) mean(int batch, const __half* __restrict__ x, __half* __restrict__ y) {
-    constexpr cnngen::ReduceShape shape = {.c = 16, .h = 32, .w = 32};
+    constexpr cnngen::ReduceShape shape = {.c = 16, .count = 1024};
     constexpr cnngen::ReduceTile tile = {.v = 8, .groups = 1, .pixels = 256};
     cnngen::reduce<__half, tile, shape, cnngen::Reduction::mean>(batch, x, y);
 }
 
 // prob: softmax. [N, 10] -> [N, 10].
 __global__ void __launch_bounds__(128) prob(int batch, const __half* __restrict__ x, float* __restrict__ y) {
-    constexpr cnngen::SoftmaxShape shape = {.c = 10};
-    constexpr cnngen::SoftmaxTile tile = {.v = 2, .lanes = 2, .threads = 128};
+    constexpr cnngen::RowShape shape = {.c = 10};
+    constexpr cnngen::RowTile tile = {.v = 2, .lanes = 2, .threads = 128};
     cnngen::softmax<__half, tile, shape>(batch, x, y);
 }
 

@@ -1,5 +1,5 @@
-// Max and average pooling, NHWC, any window, stride, dilation and padding. Ceil mode is only a larger oh and ow: the
-// window is clipped at the input's edge.
+// Max, average and sum pooling and the places of maxima, NHWC, any window, stride, dilation and padding. Ceil mode is
+// only a larger oh and ow: the window is clipped at the input's edge.
 #pragma once
 
 #include "functions.cuh"
@@ -38,6 +38,59 @@ __device__ __forceinline__ void max_pool(int batch, const T* x, Y* y, const Epil
     detail::finish_tile<tile, shape>(acc, at, y, epilogue);
 }
 
+// y[n, h, w, c] = epilogue(place of the window's largest value, row * shape.w + column, the first of equals), as a
+// float: exact up to 2^24. A NaN is the largest; a window without any cell gives 0.
+//
+// x: [batch, shape.h, shape.w, shape.c]; y: [batch, shape.oh, shape.ow, shape.c].
+// Launch: blocks(shape, tile, batch) blocks of tile.threads threads.
+template <typename T, Tile tile, WindowShape shape, typename Y, typename Epilogue = NoEpilogue>
+__device__ __forceinline__ void arg_max_pool(int batch, const T* x, Y* y, const Epilogue& epilogue = Epilogue()) {
+    detail::check_window<tile, shape>();
+    detail::TilePosition at;
+    if (!detail::tile_position<tile, shape>(batch, at)) return;
+
+    float best[tile.th][tile.tw][tile.v];
+    int place[tile.th][tile.tw][tile.v];
+#pragma unroll
+    for (int i = 0; i < tile.th; ++i) {
+#pragma unroll
+        for (int j = 0; j < tile.tw; ++j) {
+#pragma unroll
+            for (int v = 0; v < tile.v; ++v) {
+                best[i][j][v] = -INFINITY;
+                place[i][j][v] = -1;
+            }
+        }
+    }
+    const T* image = x + static_cast<std::int64_t>(at.n) * (shape.h * shape.w * shape.c);
+    detail::visit_windows<T, tile, shape>(
+        image, at, -INFINITY, [](int) {},
+        [&](const float (&value)[tile.v], int i, int j, int r, int s) {
+            const int row = (at.h + i) * shape.stride_h - shape.pad_top + r * shape.dilation_h;
+            const int column = (at.w + j) * shape.stride_w - shape.pad_left + s * shape.dilation_w;
+            if (row < 0 || row >= shape.h || column < 0 || column >= shape.w) return;
+#pragma unroll
+            for (int v = 0; v < tile.v; ++v) {
+                const bool first_nan = value[v] != value[v] && best[i][j][v] == best[i][j][v];
+                if (place[i][j][v] < 0 || value[v] > best[i][j][v] || first_nan) {
+                    best[i][j][v] = value[v];
+                    place[i][j][v] = row * shape.w + column;
+                }
+            }
+        });
+#pragma unroll
+    for (int i = 0; i < tile.th; ++i) {
+#pragma unroll
+        for (int j = 0; j < tile.tw; ++j) {
+#pragma unroll
+            for (int v = 0; v < tile.v; ++v) {
+                best[i][j][v] = static_cast<float>(place[i][j][v] < 0 ? 0 : place[i][j][v]);
+            }
+        }
+    }
+    detail::finish_tile<tile, shape>(best, at, y, epilogue);
+}
+
 namespace detail {
 
 // How many of the positions start, start + dilation, ... (`taps` of them) lie in [low, high).
@@ -48,7 +101,42 @@ __host__ __device__ constexpr int taps_within(int start, int dilation, int taps,
     return end > first ? end - first : 0;
 }
 
+// The sum of each window of a tile.
+template <typename T, Tile tile, WindowShape shape>
+__device__ __forceinline__ void sum_windows(const T* x, const TilePosition& at,
+                                            float (&acc)[tile.th][tile.tw][tile.v]) {
+#pragma unroll
+    for (int i = 0; i < tile.th; ++i) {
+#pragma unroll
+        for (int j = 0; j < tile.tw; ++j) {
+#pragma unroll
+            for (int v = 0; v < tile.v; ++v) acc[i][j][v] = 0.0f;
+        }
+    }
+    const T* image = x + static_cast<std::int64_t>(at.n) * (shape.h * shape.w * shape.c);
+    visit_windows<T, tile, shape>(
+        image, at, 0.0f, [](int) {},
+        [&](const float (&value)[tile.v], int i, int j, int, int) {
+#pragma unroll
+            for (int v = 0; v < tile.v; ++v) acc[i][j][v] += value[v];
+        });
+}
+
 }  // namespace detail
+
+// y[n, h, w, c] = epilogue(sum of the window).
+//
+// x: [batch, shape.h, shape.w, shape.c]; y: [batch, shape.oh, shape.ow, shape.c].
+// Launch: blocks(shape, tile, batch) blocks of tile.threads threads.
+template <typename T, Tile tile, WindowShape shape, typename Y, typename Epilogue = NoEpilogue>
+__device__ __forceinline__ void sum_pool(int batch, const T* x, Y* y, const Epilogue& epilogue = Epilogue()) {
+    detail::check_window<tile, shape>();
+    detail::TilePosition at;
+    if (!detail::tile_position<tile, shape>(batch, at)) return;
+    float acc[tile.th][tile.tw][tile.v];
+    detail::sum_windows<T, tile, shape>(x, at, acc);
+    detail::finish_tile<tile, shape>(acc, at, y, epilogue);
+}
 
 // y[n, h, w, c] = epilogue(mean of the window): over the input's cells alone, or, with count_include_pad, over those of
 // the padding too (pad_bottom and pad_right included), but never over what ceil mode adds beyond the padded input.
@@ -61,14 +149,8 @@ __device__ __forceinline__ void avg_pool(int batch, const T* x, Y* y, const Epil
     detail::TilePosition at;
     if (!detail::tile_position<tile, shape>(batch, at)) return;
 
-    float acc[tile.th][tile.tw][tile.v] = {};
-    const T* image = x + static_cast<std::int64_t>(at.n) * (shape.h * shape.w * shape.c);
-    detail::visit_windows<T, tile, shape>(
-        image, at, 0.0f, [](int) {},
-        [&](const float (&value)[tile.v], int i, int j, int, int) {
-#pragma unroll
-            for (int v = 0; v < tile.v; ++v) acc[i][j][v] += value[v];
-        });
+    float acc[tile.th][tile.tw][tile.v];
+    detail::sum_windows<T, tile, shape>(x, at, acc);
 
     constexpr int low_h = count_include_pad ? -shape.pad_top : 0;
     constexpr int low_w = count_include_pad ? -shape.pad_left : 0;

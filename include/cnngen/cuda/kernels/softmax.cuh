@@ -1,86 +1,22 @@
-// Softmax in float, the row's largest value subtracted first: over the innermost axis, or over an axis with others
-// inside it.
+// Softmax, or its logarithm, in float, the row's largest value subtracted first: over the innermost axis, or over an
+// axis with others inside it.
 #pragma once
 
 #include <cstdint>
 
-#include "functions.cuh"
-#include "window.cuh"
+#include "rows.cuh"
 
 namespace cnngen {
 
-// Rows of c neighbouring values. For NHWC data and the channel axis the rows are the pixels of all images.
-struct SoftmaxShape {
-    int c;
-};
-
-// `lanes` threads share a row: a power of two up to 32, or all threads of the block. v must divide c.
-struct SoftmaxTile {
-    int v;
-    int lanes;
-    int threads;
-};
-
-// The grid: blocks of tile.threads threads.
-__host__ __device__ constexpr unsigned blocks(const SoftmaxShape&, const SoftmaxTile& tile, int rows) {
-    return detail::blocks_of(rows, tile.threads / tile.lanes);
-}
-
-// A tile for rows of T: up to 8 values a thread within a warp, up to 32 within a block; longer rows are read again.
-template <typename T>
-__host__ __device__ constexpr SoftmaxTile softmax_tile(const SoftmaxShape& shape) {
-    SoftmaxTile tile = {.v = vector_width<T>(shape.c), .lanes = 1, .threads = 128};
-    while (tile.lanes < 32 && tile.lanes * 8 < shape.c) tile.lanes *= 2;
-    if (shape.c > 32 * 32) {
-        while (tile.threads < 1024 && tile.threads * 16 < shape.c) tile.threads *= 2;
-        tile.lanes = tile.threads;
-    }
-    return tile;
-}
-
-namespace detail {
-
-struct Largest {
-    __device__ __forceinline__ float operator()(float a, float b) const { return fn::max(a, b); }
-};
-struct Sum {
-    __device__ __forceinline__ float operator()(float a, float b) const { return a + b; }
-};
-
-// `op` over the values of all lanes of a row, in a fixed order; every lane gets it. All threads of the block must call.
-template <SoftmaxTile tile, typename Op>
-__device__ __forceinline__ float over_row(float value, Op op) {
-    constexpr int in_warp = tile.lanes < 32 ? tile.lanes : 32;
-#pragma unroll
-    for (int offset = in_warp / 2; offset > 0; offset /= 2) {
-        value = op(value, __shfl_xor_sync(0xffffffffu, value, offset));
-    }
-    if constexpr (tile.lanes > 32) {
-        constexpr int warps = tile.lanes / 32;
-        __shared__ float partial[warps];
-        const int thread = static_cast<int>(threadIdx.x);
-        if (thread % 32 == 0) partial[thread / 32] = value;
-        __syncthreads();
-        value = partial[0];
-#pragma unroll
-        for (int warp = 1; warp < warps; ++warp) value = op(value, partial[warp]);
-    }
-    return value;
-}
-
-}  // namespace detail
-
-// y[row, i] = exp(x[row, i]) / sum over j of exp(x[row, j]). x, y: [rows, shape.c].
+// y[row, i] = exp(x[row, i]) / sum over j of exp(x[row, j]), or the logarithm of that. x, y: [rows, shape.c].
 //
 // Launch: blocks(shape, tile, rows) blocks of exactly tile.threads threads.
-template <typename T, SoftmaxTile tile, SoftmaxShape shape, typename Y>
+template <typename T, RowTile tile, RowShape shape, bool log = false, typename Y>
 __device__ __forceinline__ void softmax(int rows, const T* x, Y* y) {
     constexpr int vectors = shape.c / tile.v;
     constexpr int steps = detail::ceil_div(vectors, tile.lanes);
     constexpr bool kept = steps * tile.v <= 32;  // in registers between the passes; longer rows are read again
-    static_assert(shape.c % tile.v == 0, "tile.v must divide the row");
-    static_assert(tile.threads % 32 == 0 && tile.threads <= 1024);
-    static_assert((tile.lanes & (tile.lanes - 1)) == 0 && (tile.lanes <= 32 || tile.lanes == tile.threads));
+    detail::check_rows<tile, shape>();
 
     const int lane = static_cast<int>(threadIdx.x) % tile.lanes;
     const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * (tile.threads / tile.lanes) +
@@ -115,15 +51,19 @@ __device__ __forceinline__ void softmax(int rows, const T* x, Y* y) {
         for (int step = 0; step < steps; ++step) {
 #pragma unroll
             for (int v = 0; v < tile.v; ++v) {
-                value[step][v] = fn::exp(value[step][v] - largest);
-                sum += value[step][v];
+                const float power = fn::exp(value[step][v] - largest);
+                value[step][v] = log ? value[step][v] - largest : power;
+                sum += power;
             }
         }
-        const float scale = 1.0f / detail::over_row<tile>(sum, detail::Sum());
+        sum = detail::over_row<tile>(sum, detail::Sum());
+        const float scale = log ? fn::log(sum) : 1.0f / sum;
 #pragma unroll
         for (int step = 0; step < steps; ++step) {
 #pragma unroll
-            for (int v = 0; v < tile.v; ++v) value[step][v] *= scale;
+            for (int v = 0; v < tile.v; ++v) {
+                value[step][v] = log ? value[step][v] - scale : value[step][v] * scale;
+            }
             write(step, value[step]);
         }
     } else {
@@ -141,32 +81,26 @@ __device__ __forceinline__ void softmax(int rows, const T* x, Y* y) {
 #pragma unroll
             for (int v = 0; v < tile.v; ++v) sum += fn::exp(value[v] - largest);
         }
-        const float scale = 1.0f / detail::over_row<tile>(sum, detail::Sum());
+        sum = detail::over_row<tile>(sum, detail::Sum());
+        const float scale = log ? fn::log(sum) : 1.0f / sum;
 #pragma unroll 4
         for (int step = 0; step < steps; ++step) {
             read(step, value);
 #pragma unroll
-            for (int v = 0; v < tile.v; ++v) value[v] = fn::exp(value[v] - largest) * scale;
+            for (int v = 0; v < tile.v; ++v) {
+                const float x = value[v] - largest;
+                value[v] = log ? x - scale : fn::exp(x) * scale;
+            }
             write(step, value);
         }
     }
 }
 
-// An axis with `inner` neighbouring elements between two of its values.
-struct StridedSoftmaxShape {
-    int axis;
-    int inner;
-};
-
-// The grid: blocks of `threads` threads, each of which does v neighbouring rows. v must divide shape.inner.
-__host__ __device__ constexpr unsigned blocks(const StridedSoftmaxShape& shape, int v, int threads, int outer) {
-    return detail::blocks_of(static_cast<std::int64_t>(outer) * (shape.inner / v), threads);
-}
-
-// y[o, i, k] = exp(x[o, i, k]) / sum over j of exp(x[o, j, k]). x, y: [outer, shape.axis, shape.inner].
+// y[o, i, k] = exp(x[o, i, k]) / sum over j of exp(x[o, j, k]), or the logarithm of that.
+// x, y: [outer, shape.axis, shape.inner].
 //
 // Launch: blocks(shape, V, threads, outer) blocks of any number of threads.
-template <typename T, int V, StridedSoftmaxShape shape, typename Y>
+template <typename T, int V, AxisShape shape, bool log = false, typename Y>
 __device__ __forceinline__ void softmax_strided(int outer, const T* x, Y* y) {
     constexpr unsigned vectors = shape.inner / V;
     static_assert(shape.inner % V == 0, "V must divide the inner size");
@@ -198,12 +132,15 @@ __device__ __forceinline__ void softmax_strided(int outer, const T* x, Y* y) {
         for (int v = 0; v < V; ++v) sum[v] += fn::exp(value[v] - largest[v]);
     }
 #pragma unroll
-    for (int v = 0; v < V; ++v) sum[v] = 1.0f / sum[v];
+    for (int v = 0; v < V; ++v) sum[v] = log ? fn::log(sum[v]) : 1.0f / sum[v];
 #pragma unroll 4
     for (int i = 0; i < shape.axis; ++i) {
         to_float(load_readonly<V>(x + start + i * shape.inner), value);
 #pragma unroll
-        for (int v = 0; v < V; ++v) value[v] = fn::exp(value[v] - largest[v]) * sum[v];
+        for (int v = 0; v < V; ++v) {
+            const float less = value[v] - largest[v];
+            value[v] = log ? less - sum[v] : fn::exp(less) * sum[v];
+        }
         store(y + start + i * shape.inner, from_float<Y>(value));
     }
 }

@@ -1,6 +1,7 @@
 // Vec<T, V>: V neighbouring channels of a channels-last tensor, moved by one access of up to 16 bytes.
 //
-// T is float, __half or __nv_bfloat16; arithmetic is always done in float. A pointer given to load<V> or store must be
+// T is float, __half or __nv_bfloat16, or a whole number or bool; arithmetic is always done in float, which has whole
+// numbers up to 2^24. A pointer given to load<V> or store must be
 // aligned to min(16, V * sizeof(T)) bytes, which holds for a channel that is a multiple of V in a tensor whose channel
 // count is a multiple of V and whose start is 16-byte aligned.
 #pragma once
@@ -8,6 +9,7 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include <cstdint>
 #include <cstring>
 
 namespace cnngen {
@@ -30,6 +32,10 @@ namespace detail {
 
 template <int Bytes>
 struct WordOf;
+template <>
+struct WordOf<1> {
+    using type = unsigned char;
+};
 template <>
 struct WordOf<2> {
     using type = unsigned short;
@@ -98,8 +104,13 @@ __device__ __forceinline__ void store(T* to, const Vec<T, V>& value) {
 __device__ __forceinline__ float to_float(float x) { return x; }
 __device__ __forceinline__ float to_float(__half x) { return __half2float(x); }
 __device__ __forceinline__ float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
+__device__ __forceinline__ float to_float(int x) { return static_cast<float>(x); }
+__device__ __forceinline__ float to_float(std::int64_t x) { return static_cast<float>(x); }
+__device__ __forceinline__ float to_float(std::uint8_t x) { return static_cast<float>(x); }
+__device__ __forceinline__ float to_float(bool x) { return x ? 1.0f : 0.0f; }
 
-// Rounds to nearest even: from_float<__half>(x).
+// Rounds to nearest even: from_float<__half>(x). A whole number is what stands before the point, a bool whether x is
+// not 0.
 template <typename T>
 __device__ __forceinline__ T from_float(float x);
 template <>
@@ -113,6 +124,22 @@ __device__ __forceinline__ __half from_float<__half>(float x) {
 template <>
 __device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float x) {
     return __float2bfloat16_rn(x);
+}
+template <>
+__device__ __forceinline__ int from_float<int>(float x) {
+    return static_cast<int>(x);
+}
+template <>
+__device__ __forceinline__ std::int64_t from_float<std::int64_t>(float x) {
+    return static_cast<std::int64_t>(x);
+}
+template <>
+__device__ __forceinline__ std::uint8_t from_float<std::uint8_t>(float x) {
+    return static_cast<std::uint8_t>(static_cast<int>(x));
+}
+template <>
+__device__ __forceinline__ bool from_float<bool>(float x) {
+    return x != 0.0f;
 }
 
 namespace detail {

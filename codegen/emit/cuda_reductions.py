@@ -1,0 +1,167 @@
+"""The CUDA kernels that go along an axis: reductions, places of extremes, softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cnngen.codegen import tiles
+from cnngen.codegen.emit.cpp import coordinate_names
+from cnngen.codegen.emit.cuda_pointwise import pointwise_body
+from cnngen.codegen.emit.cuda_text import (
+    ELEMENTS,
+    POINTWISE_THREADS,
+    cuda_parameters,
+    epilogue_lambda,
+    integer_type,
+    kernel_call,
+)
+from cnngen.codegen.emit.kernels import Kernel, Launch, aggregate, product, sources_of
+from cnngen.codegen.expr import ACC
+from cnngen.codegen.graph import ITEM_BYTES, ArgReduce, Graph, Node, Reduce, Softmax, Value
+
+
+def _reduction_epilogue(node: Node, graph: Graph, lanes: int, inner: int, integer: str) -> list[str]:
+    """As `_epilogue_lines`, of results that lie in rows of `inner`: the coordinates follow from the place in y."""
+    if node.epilogue == ACC:
+        return []
+    value = node.value
+    body = pointwise_body(node.epilogue, value, sources_of(node, graph), lanes, acc="acc")
+    place = "row" if inner == 1 else f"row * {inner} + column"
+    if integer != "int":
+        place = place.replace("row", f"{integer}{{row}}")
+    places = [f"const {integer} i = {place};"] if body.uses else []
+    names = coordinate_names(len(value.shape))
+    for axis in sorted(body.uses):
+        text = "i" if value.strides[axis] == 1 else f"i / {value.strides[axis]}"
+        extent = f" % {value.shape[axis]}" if axis else ""
+        places.append(f"const {integer} {names[axis]} = {text}{extent};")
+    used = [name if name in place and body.uses else "" for name in ("row", "column")]
+    arguments = [f"float (&acc)[{lanes}]", *(f"int {name}".strip() for name in (*used, "", ""))]
+    return epilogue_lambda(arguments, body, lanes, places)
+
+
+@dataclass(frozen=True)
+class _Reduced:
+    """A reduction as its kernels see it: x is [outer, count, inner], and `count` goes."""
+
+    node: Node
+    graph: Graph
+    x: Value
+    axes: tuple[int, ...]
+    largest_batch: int
+
+    @property
+    def count(self) -> int:
+        return product(self.x, self.axes)
+
+    @property
+    def inner(self) -> int:
+        """How many neighbours each reduced value has."""
+        innermost = max(self.x.axes.index(axis) for axis in self.axes if self.x.shape[axis] > 1)
+        return product(self.x, self.x.axes[innermost + 1 :])
+
+    @property
+    def rows(self) -> int:
+        """Of the outer ones, for each along axis 0 of the result."""
+        return self.x.elements // self.count // self.inner // self.node.value.shape[0]
+
+    @property
+    def rows_text(self) -> str:
+        return "batch" if self.rows == 1 else f"batch * {self.rows}"
+
+    @property
+    def lanes(self) -> int:
+        """How many neighbours a thread may take at once."""
+        y = self.node.value
+        extent = self.inner if self.node.epilogue == ACC else y.shape[y.inner_axis]
+        return tiles.vector_width(extent, ITEM_BYTES[self.x.dtype])
+
+    def lines(self, lanes: int, function: str) -> list[str]:
+        sources = sources_of(self.node, self.graph)
+        integer = integer_type(self.node.value, sources, self.graph, self.largest_batch)
+        return [
+            *_reduction_epilogue(self.node, self.graph, lanes, self.inner, integer),
+            kernel_call(function, [self.rows_text, sources[0].parameter, "y"], self.node),
+        ]
+
+    def kernel(self, lines: Sequence[str], header: str, threads: int) -> Kernel:
+        parameters = cuda_parameters(sources_of(self.node, self.graph), self.node.value, restrict=True)
+        return Kernel(parameters, tuple(lines), (header,), threads)
+
+
+def _row_lines(length: int, tile: tiles.RowTile) -> list[str]:
+    return [
+        f"constexpr cnngen::RowShape shape = {aggregate({'c': length})};",
+        f"constexpr cnngen::RowTile tile = {aggregate(vars(tile))};",
+    ]
+
+
+def reduce_kernel(node: Node, op: Reduce, graph: Graph, largest_batch: int) -> Launch:
+    """Of inner axes rows, else columns of neighbours that each thread or block keeps apart."""
+    x = graph.values[node.inputs[0]]
+    form = _Reduced(node, graph, x, op.axes, largest_batch)
+    element, kind = ELEMENTS[x.dtype], f"cnngen::Reduction::{op.kind}"
+    if form.inner == 1:
+        row_tile = tiles.row_tile(form.count, ITEM_BYTES[x.dtype])
+        function = f"reduce_rows<{element}, tile, shape, {kind}>"
+        lines = [*_row_lines(form.count, row_tile), *form.lines(1, function)]
+        return Launch(form.kernel(lines, "reduce.cuh", row_tile.threads), form.rows * row_tile.lanes)
+    tile = tiles.reduce_tile(
+        form.rows * node.value.shape[0], form.inner, form.count, form.lanes, ITEM_BYTES[x.dtype]
+    )
+    lines = [
+        f"constexpr cnngen::ReduceShape shape = {aggregate({'c': form.inner, 'count': form.count})};",
+        f"constexpr cnngen::ReduceTile tile = {aggregate(vars(tile))};",
+        *form.lines(tile.v, f"reduce<{element}, tile, shape, {kind}>"),
+    ]
+    items = form.rows * tiles.reduce_blocks(tile, form.inner)
+    return Launch(form.kernel(lines, "reduce.cuh", tile.threads), items, whole_blocks=True)
+
+
+def arg_reduce_kernel(node: Node, op: ArgReduce, graph: Graph, largest_batch: int) -> Launch:
+    """Of inner axes rows, else columns: each thread some neighbours, from end to end of the axis."""
+    x = graph.values[node.inputs[0]]
+    form = _Reduced(node, graph, x, (op.axis,), largest_batch)
+    element, header = ELEMENTS[x.dtype], "arg_reduce.cuh"
+    which = f"cnngen::Extreme::{op.kind}, /*last=*/{str(op.last).lower()}"
+    if form.inner == 1:
+        tile = tiles.row_tile(form.count, ITEM_BYTES[x.dtype])
+        function = f"arg_rows<{element}, tile, shape, {which}>"
+        lines = [*_row_lines(form.count, tile), *form.lines(1, function)]
+        return Launch(form.kernel(lines, header, tile.threads), form.rows * tile.lanes)
+    lines = [
+        f"constexpr cnngen::AxisShape shape = {aggregate({'axis': form.count, 'inner': form.inner})};",
+        *form.lines(form.lanes, f"arg_columns<{element}, {form.lanes}, shape, {which}>"),
+    ]
+    items = form.rows * (form.inner // form.lanes)
+    return Launch(form.kernel(lines, header, POINTWISE_THREADS), items)
+
+
+def softmax_kernel(node: Node, op: Softmax, graph: Graph) -> Launch:
+    """Of inner axes rows, else columns: each thread some neighbours, from end to end of the axis."""
+    x, sources = graph.values[node.inputs[0]], sources_of(node, graph)
+    place = x.axes.index(op.axis)
+    outer = product(x, x.axes[1:place])
+    inner = product(x, x.axes[place + 1 :])
+    length = x.shape[op.axis]
+    element, log = ELEMENTS[x.dtype], ", /*log=*/true" if op.log else ""
+    rows = "1" if place == 0 else "batch" if outer == 1 else f"batch * {outer}"
+    if inner == 1:
+        tile = tiles.row_tile(length, ITEM_BYTES[x.dtype])
+        lines = [
+            *_row_lines(length, tile),
+            f"cnngen::softmax<{element}, tile, shape{log}>({rows}, {sources[0].parameter}, y);",
+        ]
+        threads, items = tile.threads, outer * tile.lanes
+    else:
+        v = tiles.vector_width(inner, ITEM_BYTES[x.dtype])
+        lines = [
+            f"constexpr cnngen::AxisShape shape = {aggregate({'axis': length, 'inner': inner})};",
+            f"cnngen::softmax_strided<{element}, {v}, shape{log}>({rows}, {sources[0].parameter}, y);",
+        ]
+        threads, items = POINTWISE_THREADS, outer * (inner // v)
+    kernel = Kernel(
+        cuda_parameters(sources, node.value, restrict=True), tuple(lines), ("softmax.cuh",), threads
+    )
+    return Launch(kernel, items)

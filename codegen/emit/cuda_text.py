@@ -1,0 +1,52 @@
+"""What the texts of all CUDA kernels share: types, parameters, the epilogue as a lambda."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cnngen.codegen.emit.cpp import Source
+from cnngen.codegen.emit.cuda_pointwise import Body
+from cnngen.codegen.emit.kernels import Parameter, parameters_of
+from cnngen.codegen.expr import ACC
+from cnngen.codegen.graph import Graph, Node, Value
+from cnngen.codegen.targets import CUDA
+
+POINTWISE_THREADS = 256
+ELEMENTS = CUDA.elements
+LARGEST_INT = 2**31
+
+
+def cuda_parameters(sources: Sequence[Source], value: Value, *, restrict: bool) -> tuple[Parameter, ...]:
+    """`restrict`: no input is the output too."""
+    return parameters_of(sources, value, ELEMENTS, " __restrict__" if restrict else "")
+
+
+def integer_type(value: Value, sources: Sequence[Source], graph: Graph, largest_batch: int) -> str:
+    """A type for the places of all of a step's elements."""
+    involved = [value, *(source.value for source in sources)]
+    large = any(v.elements // graph.batch * largest_batch >= LARGEST_INT for v in involved)
+    return "std::int64_t" if large else "int"
+
+
+def epilogue_lambda(
+    arguments: Sequence[str], body: Body, lanes: int, places: Sequence[str] = ()
+) -> list[str]:
+    """A lambda that finishes `lanes` results in registers; `places`: what it works out of its arguments first."""
+    lines = [f"const auto epilogue = [&]({', '.join(arguments)}) {{", *places, *body.before]
+    if lanes == 1:
+        lines += [*body.inside, f"acc[0] = {body.result};"]
+    else:
+        lines += [
+            "#pragma unroll",
+            f"for (int lane = 0; lane < {lanes}; ++lane) {{",
+            *body.inside,
+            f"acc[lane] = {body.result};",
+            "}",
+        ]
+    return [*lines, "};"]
+
+
+def kernel_call(function: str, arguments: Sequence[str], node: Node) -> str:
+    """The call of the runtime's kernel, with the epilogue where there is one."""
+    more = [] if node.epilogue == ACC else ["epilogue"]
+    return f"cnngen::{function}({', '.join([*arguments, *more])});"
