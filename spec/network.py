@@ -18,6 +18,7 @@ from cnngen.spec.types import (
     Positive,
     Precision,
     PrecisionField,
+    Shape,
     TensorLayout,
 )
 
@@ -118,6 +119,11 @@ class NetworkSpec(Model):
     batch_sizes: Annotated[tuple[Positive, ...], Field(min_length=1), AfterValidator(_batch_sizes)] = Field(
         default_factory=_own_batch, description="a plan and a captured graph each; default: the inputs' own"
     )
+    profiles: tuple[Annotated[dict[Name, tuple[Positive, ...]], Field(min_length=1)], ...] = Field(
+        default=(),
+        description="further shapes that the inputs may have: for each profile {input: shape} of those that change; "
+        "profiles share the weights and have the same batch sizes",
+    )
     weights: Annotated[str, AfterValidator(_weight_path)] | None = Field(
         default=None, description="weight file, relative to the spec: .safetensors, or a text manifest"
     )
@@ -135,3 +141,16 @@ class NetworkSpec(Model):
                 {"got": str(list(self.batch_sizes))},
             )
         return self
+
+    @property
+    def profile_count(self) -> int:
+        """How many shapes the inputs may have: their own are profile 0."""
+        return 1 + len(self.profiles)
+
+    def input_shapes(self, profile: int, batch: int | None = None) -> dict[str, Shape]:
+        """The shapes of all inputs in a profile, with `batch` in axis 0 where there is one and it is given."""
+        given = self.profiles[profile - 1] if profile else {}
+        shapes = {name: given.get(name, tensor.shape) for name, tensor in self.inputs.items()}
+        if batch is None or not self.batched:
+            return shapes
+        return {name: (batch, *shape[1:]) for name, shape in shapes.items()}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cnngen.spec.errors import Problem, ShapeError, SpecError, nearest
 from cnngen.spec.network import NetworkSpec, OutputSpec
 from cnngen.spec.ops import LayerBase
 from cnngen.spec.ops.base import show
 from cnngen.spec.types import Shape
-
 
 _MIXES = (
     "works along axis 0, the batch, whose items must not meet: take another axis, "
@@ -44,37 +43,63 @@ class ResolvedLayer:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A spec at one batch size, which is 1 where the spec has no batch.
+    """A spec at one batch size, which is 1 where the spec has no batch, and in one profile.
 
     shapes:  of every network input and every layer, by name
     outputs: of the network, in order; never empty
-    weights: every tensor that the layers read, once, in order of first use
+    weights: every tensor that the layers read, once, in order of first use; the same in every profile
     """
 
     spec: NetworkSpec
     batch: int
+    profile: int
     layers: tuple[ResolvedLayer, ...]
     shapes: Mapping[str, Shape]
     outputs: tuple[OutputSpec, ...]
     weights: Mapping[str, WeightRef]
 
 
-def resolve(spec: NetworkSpec, batch: int | None = None) -> Resolved:
+def resolve(spec: NetworkSpec, batch: int | None = None, profile: int = 0) -> Resolved:
     """Works out inputs, shapes and weights of every layer, with `batch` in axis 0 of each network input.
 
     The default is the inputs' own; where the spec has no batch, shapes are the inputs' own. Raises SpecError with
-    all problems: duplicate names, dangling inputs, references to later layers, cycles, shapes that do not meet,
-    layers that mix the batch's items, weights used under two shapes, wrong outputs.
+    all problems, of any profile: duplicate names, dangling inputs, references to later layers, cycles, shapes that
+    do not meet, layers that mix the batch's items, weights used under two shapes, wrong outputs.
     """
-    problems = _duplicates(spec) + _batches(spec)
-    wired, wiring = _wire(spec)
-    problems += wiring
     own_batch = next(iter(spec.inputs.values())).shape[0] if spec.batched else 1
     n = own_batch if batch is None or not spec.batched else batch
+    problems = _duplicates(spec) + _batches(spec)
+    wired, wiring = _wire(spec)
+    own, found = _resolve(spec, n, 0, wired)
+    wrong = [*_profile_problems(spec), *problems, *wiring, *found]
+    if wrong:
+        raise SpecError(wrong)
+    resolved = [own]
+    for k in range(1, spec.profile_count):
+        further, found = _resolve(spec, n, k, wired)
+        wrong += found or _other_weights(own, further)
+        resolved.append(further)
+    if wrong:
+        raise SpecError(wrong)
+    return resolved[profile]
 
-    shapes: dict[str, Shape] = {
-        name: (n, *tensor.shape[1:]) if spec.batched else tensor.shape for name, tensor in spec.inputs.items()
-    }
+
+def profile_text(spec: NetworkSpec, profile: int) -> str:
+    """The items of the inputs that tell a profile from others: `images 3x640x640`."""
+    changes = {name for shapes in spec.profiles for name in shapes}
+    return ", ".join(
+        f"{name} {'x'.join(map(str, shape[1:] if spec.batched else shape))}"
+        for name, shape in spec.input_shapes(profile).items()
+        if name in changes
+    )
+
+
+def _resolve(
+    spec: NetworkSpec, n: int, profile: int, wired: Mapping[str, tuple[str, ...] | None]
+) -> tuple[Resolved, list[Problem]]:
+    """A profile as far as it can be worked out, and what is wrong in it."""
+    problems: list[Problem] = []
+    shapes = spec.input_shapes(profile, n)
     layers: list[ResolvedLayer] = []
     weights: dict[str, WeightRef] = {}
     users: dict[str, str] = {}
@@ -113,9 +138,45 @@ def resolve(spec: NetworkSpec, batch: int | None = None) -> Resolved:
 
     outputs = spec.outputs or (OutputSpec(layer=spec.layers[-1].name),)
     problems += _check_outputs(spec, outputs, shapes, n)
-    if problems:
-        raise SpecError(problems)
-    return Resolved(spec, n, tuple(layers), shapes, outputs, weights)
+    if profile:
+        where = f"profile {profile} ({profile_text(spec, profile)})"
+        problems = [replace(problem, message=f"{where}: {problem.message}") for problem in problems]
+    return Resolved(spec, n, profile, tuple(layers), shapes, outputs, weights), problems
+
+
+def _profile_problems(spec: NetworkSpec) -> list[Problem]:
+    """What is wrong with the profiles themselves."""
+    problems = []
+    known: dict[tuple[Shape, ...], int] = {}
+    for k in range(spec.profile_count):
+        named = spec.profiles[k - 1] if k else {}
+        for name, shape in named.items():
+            if name not in spec.inputs:
+                text = f"{name!r} is no network input{nearest(name, spec.inputs)}; they are {', '.join(spec.inputs)}"
+                problems.append(Problem(f"profile {k}: {text}", field="profiles"))
+            elif len(shape) != len(spec.inputs[name].shape):
+                text = f"{name!r} is {show(shape)}, but {show(spec.inputs[name].shape)} in profile 0: keep its rank"
+                problems.append(Problem(f"profile {k}: {text}", field="profiles"))
+        first = known.setdefault(tuple(spec.input_shapes(k, 1).values()), k)
+        if first != k and named.keys() <= spec.inputs.keys():
+            what = " (the inputs' own shapes)" if first == 0 else ""
+            text = f"profile {k} is profile {first}{what} again; the batch does not tell profiles apart"
+            problems.append(Problem(text if spec.batched else text.partition(";")[0], field="profiles"))
+    return problems
+
+
+def _other_weights(own: Resolved, further: Resolved) -> list[Problem]:
+    """Weights that a profile needs under another shape than profile 0."""
+    return [
+        Problem(
+            f"profile {further.profile} ({profile_text(own.spec, further.profile)}): needs weight {ref.name!r} as "
+            f"{show(ref.shape)}, profile 0 as {show(own.weights[ref.name].shape)}; profiles share their weights",
+            layer=layer.layer.name,
+        )
+        for layer in further.layers
+        for ref in layer.parameters.values()
+        if ref != own.weights[ref.name]
+    ]
 
 
 def _duplicates(spec: NetworkSpec) -> list[Problem]:
@@ -204,7 +265,7 @@ def _arity_text(layer: LayerBase, inputs: tuple[str, ...]) -> str:
     got = ", ".join(map(repr, inputs)) or "none"
     more = ""
     if least == 2 and len(inputs) == 1:
-        other = ", value or parameter" if most == 2 else ""
+        other = ", value or parameter" if "parameter" in type(layer).model_fields else ""
         more = f"; give inputs: [a, b]{other}"
     return f"{layer.op} takes {wants}, got {len(inputs)} ({got}){more}"
 
@@ -270,7 +331,10 @@ def _check_outputs(
         elif output.layer in shapes:
             shape = shapes[output.layer]
             if spec.batched and shape[0] != batch:
-                text = f"output {output.layer!r} has shape {show(shape)}: axis 0 must be the batch, {batch}, or say batched: false"
+                text = (
+                    f"output {output.layer!r} has shape {show(shape)}: axis 0 must be the batch, {batch}, "
+                    "or say batched: false"
+                )
             elif output.layout == "NHWC" and len(shape) != 4:
                 text = f"output {output.layer!r} has shape {show(shape)}: layout NHWC needs [N, C, H, W]"
         seen.add(output.layer)

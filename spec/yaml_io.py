@@ -82,6 +82,11 @@ def dump_spec(spec: NetworkSpec) -> str:
         lines.append("batched: false")
     elif spec.batch_sizes != (next(iter(spec.inputs.values())).shape[0],):
         lines.append(f"batch_sizes: {_flow(list(spec.batch_sizes))}")
+    if spec.profiles:
+        lines.append("profiles:")
+        lines += [
+            f"  - {_flow({name: list(shape) for name, shape in shapes.items()})}" for shapes in spec.profiles
+        ]
     if spec.weights is not None:
         lines.append(f"weights: {_text(spec.weights)}")
     lines.append("layers:")

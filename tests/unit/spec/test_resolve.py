@@ -88,7 +88,7 @@ def test_all_problems_at_once() -> None:
         "layer 'conv1': layer 7 has the name of layer 3; names must be unique",
         "layer 'conv1': reads 'imag', which is neither a layer nor a network input (did you mean 'image'?)",
         "layer 'cat': concat takes at least 2 inputs, got 1 ('image'); give inputs: [a, b]",
-        "layer 'sum': add takes 2 inputs, got 1 ('cat'); give inputs: [a, b], value or parameter",
+        "layer 'sum': add takes at least 2 inputs, got 1 ('cat'); give inputs: [a, b], value or parameter",
         "layer 'zero': zeros takes no input, got 1 ('image')",
         "layer 'a': conv2d: 3 input channels cannot be split into 2 groups; input: 'image' [1, 3, 8, 8]",
         "output 'conv2' is no layer (did you mean 'conv1'?)",
@@ -181,3 +181,59 @@ def test_without_a_batch_axis_0_is_like_the_others() -> None:
     resolved = resolve(network, 7)
     assert resolved.batch == 1
     assert dict(resolved.shapes) == {"x": (5,), "y": (4, 5), "sum": (4, 5), "all": (1,)}
+
+
+def test_profiles_are_further_shapes_of_the_inputs() -> None:
+    inputs = {"image": {"shape": [1, 3, 8, 8]}, "scale": {"shape": [1, 3, 1, 1]}}
+    network = spec(
+        {"name": "scaled", "op": "mul", "inputs": ["image", "scale"]},
+        conv("a", stride=2),
+        inputs=inputs,
+        profiles=[{"image": [1, 3, 16, 12]}, {"image": [9, 3, 8, 9], "scale": [1, 3, 8, 1]}],
+    )
+    assert network.profile_count == 3
+    assert [dict(resolve(network, 2, k).shapes) for k in range(3)] == [
+        {"image": (2, 3, 8, 8), "scale": (2, 3, 1, 1), "scaled": (2, 3, 8, 8), "a": (2, 4, 4, 4)},
+        {"image": (2, 3, 16, 12), "scale": (2, 3, 1, 1), "scaled": (2, 3, 16, 12), "a": (2, 4, 8, 6)},
+        {"image": (2, 3, 8, 9), "scale": (2, 3, 8, 1), "scaled": (2, 3, 8, 9), "a": (2, 4, 4, 5)},
+    ]
+    assert resolve(network, profile=1).weights == resolve(network).weights
+
+
+def test_profiles_without_a_batch_have_whole_shapes() -> None:
+    network = spec(relu("a"), batched=False, inputs={"x": {"shape": [4, 5]}}, profiles=[{"x": [6, 5]}])
+    assert resolve(network, profile=1).shapes["a"] == (6, 5)
+
+
+def test_a_layer_that_does_not_fit_a_profile() -> None:
+    layers = [
+        conv("a"),
+        {"name": "flat", "op": "flatten"},
+        {"name": "fc", "op": "linear", "out_features": 10},
+    ]
+    assert problems(spec(*layers, profiles=[{"image": [1, 3, 9, 8]}, {"image": [1, 4, 8, 8]}])) == [
+        "layer 'fc': profile 1 (image 3x9x8): needs weight 'fc.weight' as [10, 288], profile 0 as [10, 256]; "
+        "profiles share their weights",
+        "layer 'a': profile 2 (image 4x8x8): needs weight 'a.weight' as [4, 4, 3, 3], profile 0 as "
+        "[4, 3, 3, 3]; profiles share their weights",
+    ]
+    fold = {"name": "fold", "op": "reshape", "shape": [0, 3, 64]}
+    assert problems(spec(fold, profiles=[{"image": [1, 3, 9, 8]}])) == [
+        "layer 'fold': profile 1 (image 3x9x8): reshape: [1, 3, 9, 8] has 216 elements, which do not fill "
+        "[0, 3, 64]; input: 'image' [1, 3, 9, 8]"
+    ]
+
+
+def test_wrong_profiles() -> None:
+    profiles = [
+        {"image": [7, 3, 8, 8]},
+        {"imag": [1, 3, 9, 9]},
+        {"image": [3, 9, 9]},
+        {"image": [1, 3, 8, 8]},
+    ]
+    assert problems(spec(relu("a"), profiles=profiles)) == [
+        "profile 1 is profile 0 (the inputs' own shapes) again; the batch does not tell profiles apart",
+        "profile 2: 'imag' is no network input (did you mean 'image'?); they are image",
+        "profile 3: 'image' is [3, 9, 9], but [1, 3, 8, 8] in profile 0: keep its rank",
+        "profile 4 is profile 0 (the inputs' own shapes) again; the batch does not tell profiles apart",
+    ]

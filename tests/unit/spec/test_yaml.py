@@ -50,6 +50,24 @@ def test_text_is_written_as_it_was_read() -> None:
     assert dump_spec(parse_spec(TINY)) == TINY
 
 
+def test_profiles_are_written_one_a_line() -> None:
+    text = HEAD.replace("layers:", "profiles:\n  - {x: [1, 3, 16, 16]}\n  - {x: [1, 3, 24, 16]}\nlayers:") + (
+        "  - {name: a, op: relu}\n"
+    )
+    spec = parse_spec(text)
+    assert spec.profiles == ({"x": (1, 3, 16, 16)}, {"x": (1, 3, 24, 16)})
+    assert parse_spec(dump_spec(spec)) == spec
+    assert "profiles:\n  - {x: [1, 3, 16, 16]}\n  - {x: [1, 3, 24, 16]}\n" in dump_spec(spec)
+
+
+def test_wrong_profiles_are_located() -> None:
+    text = HEAD.replace("layers:", "profiles:\n  - {x: [1, 3, 0, 16]}\nlayers:") + "  - {name: a, op: relu}\n"
+    assert problems(text) == ["s.yaml:5:16: profiles[0].x[2]: must be at least 1, got 0"]
+    assert problems(text.replace("0, 16", "8, 8")) == [
+        "s.yaml:4:1: profile 1 is profile 0 (the inputs' own shapes) again; the batch does not tell profiles apart"
+    ]
+
+
 def test_loads_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY, encoding="utf-8")
     assert load_spec(tmp_path / "tiny.yaml").name == "tiny"
@@ -152,7 +170,7 @@ def test_the_networks_problems_all_at_once() -> None:
         "s.yaml:7:10: weights: expected a .safetensors, .manifest or .txt file in the spec's folder or below it, "
         "got '../../etc/weights.safetensors'",
         "s.yaml:8:1: unknown field 'layer' (did you mean 'layers'?); allowed: name, inputs, precision, batched, "
-        "batch_sizes, weights, layers, outputs",
+        "batch_sizes, profiles, weights, layers, outputs",
         "s.yaml:9:9: layers: needs at least 1 entry, got []",
         "s.yaml:10:14: outputs[1]: expected a layer's name or {layer: ..., layout: ..., dtype: ...}, got 3",
     ]  # fmt: skip
