@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from cnngen.spec.errors import ImportModelError, Problem, SpecError
 from cnngen.spec.importing.draft import FLOATS, Draft, Imported
+from cnngen.spec.importing.patterns.graph import numbers
 from cnngen.spec.manifest import ELEMENT_TYPES, Array
 from cnngen.spec.names import module_name, sanitize
 from cnngen.spec.network import NetworkSpec
@@ -69,7 +70,10 @@ def _has_batch(imported: Imported) -> bool:
     ends = [*imported.inputs, *imported.outputs]
     batch = imported.inputs[0].shape[0]
     same = all(len(draft.shape) > 1 and draft.shape[0] == batch for draft in ends)
-    return same and all(_per_item(draft, batch) for draft in imported.layers if draft.op in _KNOWN)
+    moved = any(draft.op == "transpose" and numbers(draft.fields["axes"])[0] for draft in imported.layers)
+    return (
+        same and not moved and all(_per_item(draft, batch) for draft in imported.layers if draft.op in _KNOWN)
+    )
 
 
 def _per_item(known: Draft, batch: int) -> bool:
@@ -163,8 +167,9 @@ def _layers(
             layer["inputs"] = sources
         if batched and draft.op in _KNOWN:
             layer["shape"] = list(draft.shape[1:])
-        if draft.dtype not in FLOATS and precision != "float32":
-            layer["precision"] = "float32"  # numbers up to 2^24 stay exact
+        own = draft.dtype if draft.dtype in FLOATS else "float32"  # in which numbers up to 2^24 are exact
+        if own != precision:
+            layer["precision"] = own
         for role, parameter in draft.parameters.items():
             array = _storable(parameter.array)
             if batched and draft.op in _KNOWN:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnngen.spec.importing.draft import Draft, Imported, Parameter, users
-from cnngen.spec.importing.patterns.graph import become, instead, near, number, numbers
+from cnngen.spec.importing.patterns.graph import become, instead, near, number, numbers, sole_user
 from cnngen.spec.types import Shape
 
 _OF_CHANNELS = ("instance_norm", "group_norm")
@@ -21,6 +21,8 @@ def name_norms(imported: Imported) -> Imported:
             _name(imported, layer)
         elif layer.op == "reshape":
             _name_group_norm(imported, layer)
+        elif layer.op == "add":
+            _name_batch_norm(imported, layer)
     for layer in imported.layers:
         if layer.op in _NORMS and not layer.parameters:
             imported = _take_affine(imported, layer)
@@ -122,6 +124,27 @@ def _name_group_norm(imported: Imported, layer: Draft) -> None:
         return
     fields: dict[str, object] = {"groups": outer.shape[1], **inner.fields, "affine": False}
     become(imported, layer, "group_norm", [x], fields, [outer, inner, layer])
+
+
+def _name_batch_norm(imported: Imported, layer: Draft) -> None:
+    """(x - mean) * weight + bias, a constant a channel each: a batch_norm whose variance is 1."""
+    scaled = layer.inputs[0]
+    centred = scaled.inputs[0] if scaled.op == "mul" else scaled
+    parts = [centred, scaled, layer]
+    if [part.op for part in parts] != ["sub", "mul", "add"] or any(len(part.inputs) != 1 for part in parts):
+        return
+    shape = (*layer.shape[1:2], *(1,) * (len(layer.shape) - 2))
+    given = [part.parameters.get("parameter") for part in parts]
+    arrays = [
+        parameter.array for parameter in given if parameter is not None and parameter.array.shape == shape
+    ]
+    alone = sole_user(imported, centred, scaled) and sole_user(imported, scaled, layer)
+    if len(arrays) < 3 or len(shape) < 2 or centred.fields.get("reverse") or not alone:
+        return
+    mean, weight, bias = (array.reshape(-1) for array in arrays)
+    become(imported, layer, "batch_norm", centred.inputs, {"epsilon": 0.0}, parts)
+    values = {"weight": weight, "bias": bias, "running_mean": mean, "running_var": np.ones_like(mean)}
+    layer.parameters = {role: Parameter(array) for role, array in values.items()}
 
 
 def _take_affine(imported: Imported, norm: Draft) -> Imported:

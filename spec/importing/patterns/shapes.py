@@ -43,8 +43,9 @@ def _nothing(imported: Imported, layer: Draft, source: Draft) -> Imported:
 
 
 def _moves_ones_alone(layer: Draft) -> bool:
-    kept = [axis for axis in numbers(layer.fields["axes"]) if layer.inputs[0].shape[axis] != 1]
-    return kept == sorted(kept)
+    axes = numbers(layer.fields["axes"])
+    kept = [axis for axis in axes if layer.inputs[0].shape[axis] != 1]
+    return axes[0] == 0 and kept == sorted(kept)
 
 
 def merge_slices(imported: Imported) -> Imported:
