@@ -135,7 +135,8 @@ class Lowering:
             )
             self.values[self.layer] = self.nodes[-1].value
         else:  # the layer is its input, or a constant: another name for the same elements
-            self.emit(Reshape(), [result], shape, layout=self.values[result].layout, name=self.layer)
+            same = self.values[result]
+            self.emit(Reshape(), [result], shape, dtype=same.dtype, layout=same.layout, name=self.layer)
 
     def shape(self, name: str) -> Shape:
         return self.values[name].shape

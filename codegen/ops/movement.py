@@ -10,7 +10,7 @@ import numpy as np
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import Coord, Expr, Float, Int, Load
 from cnngen.codegen.graph import Array, Shape
-from cnngen.codegen.ops.moves import affine, common_type, move
+from cnngen.codegen.ops.moves import affine, common_type, move, type_with
 from cnngen.codegen.ops.registry import OpRules
 from cnngen.spec.ops.movement import Concat, Expand, Flatten, Pad, Reshape, Tile, Transpose
 
@@ -60,7 +60,8 @@ def lower_pad(low: Lowering, layer: Pad, inputs: list[str], shape: Shape) -> str
         else:
             index.append(_in_border(layer.mode, axis, source[axis], before, after))
     value: Expr = Load(0, tuple(index))
-    return move(low, inputs, shape, ex.select(inside, value, Float(layer.value)))
+    dtype = type_with(low, inputs[0], layer.value)
+    return move(low, inputs, shape, ex.select(inside, value, Float(layer.value)), dtype)
 
 
 def _in_border(mode: str, axis: int, extent: int, before: int, after: int) -> Expr:

@@ -19,6 +19,14 @@ def common_type(low: Lowering, names: list[str]) -> ElementType:
     return types.pop() if len(types) == 1 else low.precision.storage
 
 
+def type_with(low: Lowering, name: str, number: float) -> ElementType:
+    """The type of what holds elements of a value, and a number besides."""
+    dtype = low.values[name].dtype
+    whole = number.is_integer() and abs(number) < 2**24
+    fits = {"bool": number in (0.0, 1.0), "uint8": whole and 0 <= number < 256, "int32": whole}
+    return dtype if fits.get(dtype, True) else low.precision.storage
+
+
 def move(
     low: Lowering, inputs: list[str], shape: Shape, value: Expr, dtype: ElementType | None = None
 ) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import Coord, Expr, Float, Int, Load
 from cnngen.codegen.graph import Array, Shape
-from cnngen.codegen.ops.moves import move
+from cnngen.codegen.ops.moves import move, type_with
 from cnngen.codegen.ops.registry import OpRules
 from cnngen.codegen.ops.tables import Tables, clamped
 from cnngen.spec.ops.resize import Resize, Upsample
@@ -257,7 +257,8 @@ def _interpolate(
         inside = ex.call("and", inside, _inside(tables, layer, along))
     value = _weighted(0, [*ex.coords(len(shape))], reads)
     value = ex.select(inside, value, Float(layer.extrapolation))
-    dtype = None if layer.mode == "nearest" else low.precision.storage
+    whole = layer.mode == "nearest"
+    dtype = type_with(low, x, layer.extrapolation) if whole else low.precision.storage
     return move(low, tables.names, tuple(shape), value, dtype)
 
 
