@@ -179,7 +179,10 @@ def evaluate(expr: Expr, shape: Sequence[int], inputs: Sequence[Array], acc: Arr
 
 
 def repeated(expr: Expr) -> list[Expr]:
-    """The calls worth a name: what more than one other expression needs, inner first; no condition, no offset."""
+    """The calls worth a name: what more than one other expression needs, inner first; no condition.
+
+    An offset has none either where what it is added to has one, or is a coordinate.
+    """
     uses: Counter[Expr] = Counter()
     order: dict[Expr, None] = {}
 
@@ -192,7 +195,13 @@ def repeated(expr: Expr) -> list[Expr]:
 
     visit(expr)
     calls = [node for node in order if isinstance(node, Call) and uses[node] > 1 and kind(node) != "bool"]
-    return [node for node in calls if not (node.function == "iadd" and isinstance(node.args[1], Int))]
+
+    def is_offset(node: Call) -> bool:
+        base = node.args[0]
+        offset = node.function == "iadd" and isinstance(node.args[1], Int)
+        return offset and (not isinstance(base, Call) or uses[base] > 1)
+
+    return [node for node in calls if not is_offset(node)]
 
 
 def describe(expr: Expr, names: Sequence[str]) -> str:

@@ -38,9 +38,16 @@ def index(rng: random.Random, depth: int) -> Expr:
 
 
 def condition(rng: random.Random, depth: int) -> Expr:
-    function = rng.choice(("true", "false", "lt", "ge", "ge", "and"))
-    if depth and function == "and":
-        return Call("and", (condition(rng, depth - 1), condition(rng, depth - 1)))
+    function = rng.choice(("true", "false", "lt", "ge", "ge", "and", "or", "xor", "not", "less", "truth"))
+    if depth and function in ("and", "or", "xor"):
+        return Call(function, (condition(rng, depth - 1), condition(rng, depth - 1)))
+    if depth and function == "not":
+        return Call("not", (condition(rng, depth - 1),))
+    if depth and function == "truth":
+        one_or_zero = Call("select", (condition(rng, depth - 1), Float(1.0), Float(0.0)))
+        return Call("not_equal", (one_or_zero, Float(0.0)))
+    if function == "less":
+        return Call("less", (Load(0, (index(rng, 1), index(rng, 1))), Float(0.5)))
     if function in ("lt", "ge"):
         return Call(function, (index(rng, 1), Int(rng.randint(0, 3))))
     return TRUE if function == "true" else FALSE
@@ -49,7 +56,7 @@ def condition(rng: random.Random, depth: int) -> Expr:
 def data(rng: random.Random, depth: int) -> Expr:
     """A number, not yet simplified."""
     function = rng.choice(
-        ("load", "load", "number", "add", "mul", "sub", "relu", "twice", "select", "same", "place")
+        ("load", "load", "number", "add", "mul", "sub", "relu", "twice", "select", "same", "place", "nested")
     )
     if function == "number":
         return Float(rng.choice((0.0, 1.0, -0.5)))
@@ -63,6 +70,9 @@ def data(rng: random.Random, depth: int) -> Expr:
             return Call("add", (a, a))
         case "same":
             return Call("select", (condition(rng, 2), a, a))
+        case "nested":  # an index that is loaded
+            place = Call("to_int", (Call("clip", (a, Float(0.0), Float(3.0))),))
+            return Load(rng.randrange(3), (index(rng, 1), place))
         case "place":
             return Call("mul", (a, Call("to_float", (index(rng, 1),))))
     b = data(rng, depth - 1)
@@ -126,10 +136,23 @@ c = Coord(1)
         (call("imul", c, Int(0)), Int(0)),
         (call("idiv", c, Int(1)), c),
         (call("imod", c, Int(1)), Int(0)),
+        (call("imul", Int(3), call("imul", c, Int(2))), Call("imul", (c, Int(6)))),
+        (call("idiv", call("idiv", c, Int(2)), Int(3)), Call("idiv", (c, Int(6)))),
+        (call("imod", call("imod", c, Int(6)), Int(3)), Call("imod", (c, Int(3)))),
+        (call("iadd", Int(3), call("iadd", c, Int(-3))), c),
+        (call("to_int", call("to_float", c)), c),
         (call("lt", Int(2), Int(3)), TRUE),
         (call("ge", Int(2), Int(3)), FALSE),
         (call("and", TRUE, call("lt", c, Int(3))), Call("lt", (c, Int(3)))),
         (call("and", call("lt", c, Int(3)), FALSE), FALSE),
+        (call("or", FALSE, call("lt", c, Int(3))), Call("lt", (c, Int(3)))),
+        (call("or", call("lt", c, Int(3)), TRUE), TRUE),
+        (call("not", call("not", call("lt", c, Int(3)))), Call("lt", (c, Int(3)))),
+        (ex.holds(ex.truth(call("lt", c, Int(3)))), Call("lt", (c, Int(3)))),
+        (
+            select(call("not", call("lt", c, Int(3))), ACC, Float(1.0)),
+            select(call("lt", c, Int(3)), Float(1.0), ACC),
+        ),
         (call("add", ACC, Float(0.0)), ACC),
         (call("sub", ACC, Float(0.0)), ACC),
         (call("mul", Float(1.0), ACC), ACC),
@@ -141,6 +164,8 @@ c = Coord(1)
         (call("sub", Float(0.0), ACC), Call("sub", (Float(0.0), ACC))),
         (call("mul", ACC, Float(0.0)), Call("mul", (ACC, Float(0.0)))),  # a NaN stays one
         (call("imod", c, Int(3)), Call("imod", (c, Int(3)))),
+        (call("imod", call("imod", c, Int(5)), Int(3)), Call("imod", (Call("imod", (c, Int(5))), Int(3)))),
+        (call("less", ACC, ACC), Call("less", (ACC, ACC))),
     ],
 )
 def test_simplifications(made: Expr, simple: Expr) -> None:
@@ -166,6 +191,14 @@ def test_the_batch_axis_is_never_broadcast() -> None:
     assert ex.broadcast_load(0, (1, 1, 5), 3) == Load(0, (Coord(0), Int(0), Coord(2)))
     assert ex.broadcast_load(0, (1, 1, 5), 3, batched=False) == Load(0, (Int(0), Int(0), Coord(2)))
     assert ex.broadcast_load(0, (1, 5), 4) == Load(0, (Int(0), Coord(3)))
+
+
+def test_what_is_worth_a_name() -> None:
+    place = call("iadd", call("idiv", Coord(2), Int(6)), Int(-1))
+    twice = select(call("ge", place, Int(0)), Load(0, (place,)), Float(0.0))
+    assert ex.repeated(twice) == [place]
+    offset = call("iadd", Coord(2), Int(-1))
+    assert ex.repeated(select(call("ge", offset, Int(0)), Load(0, (offset,)), Float(0.0))) == []
 
 
 def test_describe_reads_as_a_person_writes() -> None:
