@@ -65,6 +65,24 @@ class ImportedModel:
         )
 
 
+def feeds_of(model: onnx.ModelProto, inputs: Any) -> dict[str, Array]:  # noqa: ANN401 (onnx's interface)
+    """The inputs of a model by name: given as an array, as arrays in its order, or by name.
+
+    Raises:
+        ImportModelError: they are not the model's, or no tensors.
+    """
+    names = [value.name for value in data_inputs(model)]
+    if isinstance(inputs, Mapping):
+        given = dict(inputs)
+    else:
+        arrays = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
+        given = dict(zip([*names, *map(str, range(len(names), len(arrays)))], arrays, strict=False))
+    if given.keys() != set(names):
+        text = f"got the inputs {listing(sorted(given))}; the model has {listing(names)}"
+        raise ImportModelError(Problem(text))
+    return {name: _array(name, given[name]) for name in names}
+
+
 def import_model(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> ImportedModel:
     """Import a model for these inputs; those that it can only take as constants become constants.
 
@@ -142,7 +160,7 @@ class Prepared(BackendRep):
             ImportModelError: the model cannot be expressed with these inputs, or they are not the model's.
             CnngenError: the network cannot be built.
         """
-        feeds = self._feeds(inputs)
+        feeds = feeds_of(self.model, inputs)
         imported, network = self._network(feeds)
         self.constants = tuple(imported.constants)
         # A network's arrays have an axis at least; a model may have scalars.
@@ -152,19 +170,6 @@ class Prepared(BackendRep):
             array.reshape(()) if _is_scalar(value) else array
             for array, value in zip(outputs, self.model.graph.output, strict=True)
         )
-
-    def _feeds(self, inputs: Any) -> dict[str, Array]:  # noqa: ANN401 (onnx's interface)
-        names = [value.name for value in data_inputs(self.model)]
-        if isinstance(inputs, Mapping):
-            given = dict(inputs)
-        else:
-            arrays = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
-            given = dict(zip([*names, *map(str, range(len(names), len(arrays)))], arrays, strict=False))
-        if given.keys() != set(names):
-            raise ImportModelError(
-                Problem(f"got the inputs {listing(sorted(given))}; the model has {listing(names)}")
-            )
-        return {name: _array(name, given[name]) for name in names}
 
     def _network(self, feeds: Mapping[str, Array]) -> tuple[ImportedModel, Network]:
         for imported, network in self._made:

@@ -9,7 +9,8 @@ others      every other node case: run where cnngen takes it, never counted
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,9 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 from onnx.backend.test.loader import load_model_tests
+
+from cnngen.codegen.onnx_backend import feeds_of, import_model
+from cnngen.spec import ImportModelError, NetworkSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -89,6 +93,15 @@ def pytorch_cases() -> tuple[Case, ...]:
 def light_models() -> tuple[Path, ...]:
     """ONNX's own architecture files."""
     return tuple(sorted((Path(onnx.__file__).parent / "backend/test/data/light").glob("*.onnx")))
+
+
+def sources(cases: Iterable[Case]) -> Iterator[tuple[NetworkSpec, Mapping[str, Array]]]:
+    """The network of each data set of the cases, but for those that are refused."""
+    for case in cases:
+        for inputs, _ in case.data_sets:
+            with suppress(ImportModelError):
+                imported = import_model(case.model, feeds_of(case.model, inputs))
+                yield imported.spec, imported.weights
 
 
 def element_types(values: Sequence[onnx.ValueInfoProto]) -> list[int]:

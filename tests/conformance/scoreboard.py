@@ -1,6 +1,7 @@
-"""How far the importer and the ops' meanings are, without a compiler: every case by the reference interpreter.
+# ruff: noqa: E402 (a script finds its neighbours by the path that it makes)
+"""How far cnngen is: every case of ONNX's, by the reference interpreter or compiled for the CPU.
 
-python tests/conformance/scoreboard.py [PART OF A NAME ...]
+python tests/conformance/scoreboard.py [--cpu] [PART OF A NAME ...]
 """
 
 from __future__ import annotations
@@ -9,20 +10,21 @@ import re
 import sys
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 from onnx.backend.test.runner import Runner
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
-from cases import COUNTS, Array, Case, node_cases, pytorch_cases
+from bundle import build_bundle, bundle_folder
+from cases import COUNTS, Array, Case, node_cases, pytorch_cases, sources
 
 from cnngen.codegen.interpret import outputs
 from cnngen.codegen.lower import lower
-from cnngen.codegen.onnx_backend import Network, Prepared
+from cnngen.codegen.onnx_backend import Maker, Network, Prepared
 from cnngen.spec import CnngenError, NetworkSpec, check_weights, resolve
 
 
@@ -47,9 +49,15 @@ def interpreted(spec: NetworkSpec, weights: Mapping[str, Array], _target: str) -
     return run
 
 
-def outcome(case: Case) -> str:
+def compiled(cases: Iterable[Case]) -> Maker:
+    """The networks of the cases from one module for the CPU."""
+    bundle = build_bundle(sources(cases), bundle_folder("scoreboard"))
+    return lambda spec, weights, _target: bundle.network(spec, weights)
+
+
+def outcome(case: Case, make: Maker) -> str:
     """ "" where the case passes, else why not."""
-    model = Prepared(case.model, "cpu", interpreted)
+    model = Prepared(case.model, "cpu", make)
     for inputs, expected in case.data_sets:
         try:
             given = model.run(inputs)
@@ -70,16 +78,21 @@ def outcome(case: Case) -> str:
     return ""
 
 
-def main(wanted: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     """Prints, for each group, how many pass and why the others do not."""
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")
+    wanted = [argument for argument in arguments if argument != "--cpu"]
+    cases = [
+        case
+        for case in (*node_cases(), *pytorch_cases())
+        if not wanted or any(part in case.name for part in wanted)
+    ]
+    make = compiled(cases) if "--cpu" in arguments else interpreted
     passed: Counter[str] = Counter()
     failed: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for case in (*node_cases(), *pytorch_cases()):
-        if wanted and not any(part in case.name for part in wanted):
-            continue
-        why = outcome(case)
+    for case in cases:
+        why = outcome(case, make)
         if why:
             failed[case.group][why].append(case.name.removeprefix("test_"))
         else:
