@@ -87,6 +87,10 @@ class Node:
         value = self.required(index)
         if isinstance(value, Draft):
             raise RefusalError(f"{what} is not constant", inputs_of(value))
+        if value.array.dtype.name not in FLOATS:
+            raise RefusalError(
+                f"{what} is {value.array.dtype.name}; only floats of 16 and 32 bits are supported"
+            )
         return Parameter(value.array, value.origin)
 
     # attributes
@@ -97,7 +101,8 @@ class Node:
 
     def integer(self, name: str, default: int) -> int:
         """An attribute."""
-        return next((int(a.i) for a in self.proto.attribute if a.name == name), default)
+        found = self._attribute(name, onnx.AttributeProto.INT)
+        return default if found is None else int(found.i)
 
     def flag(self, name: str) -> bool:
         """An attribute that is 0 or 1, 0 where it is left out."""
@@ -105,15 +110,31 @@ class Node:
 
     def real(self, name: str, default: float) -> float:
         """An attribute, as the shortest number that is the same float32."""
-        return next((short(a.f) for a in self.proto.attribute if a.name == name), default)
+        found = self._attribute(name, onnx.AttributeProto.FLOAT)
+        return default if found is None else short(found.f)
 
     def text(self, name: str, default: str) -> str:
         """An attribute."""
-        return next((a.s.decode("utf-8", "replace") for a in self.proto.attribute if a.name == name), default)
+        found = self._attribute(name, onnx.AttributeProto.STRING)
+        return default if found is None else found.s.decode("utf-8", "replace")
 
     def integers(self, name: str) -> list[int] | None:
         """An attribute; None where it is left out."""
-        return next(([int(i) for i in a.ints] for a in self.proto.attribute if a.name == name), None)
+        found = self._attribute(name, onnx.AttributeProto.INTS)
+        return None if found is None else [int(i) for i in found.ints]
+
+    def reals(self, name: str) -> list[float] | None:
+        """An attribute; None where it is left out."""
+        found = self._attribute(name, onnx.AttributeProto.FLOATS)
+        return None if found is None else [float(f) for f in found.floats]
+
+    def _attribute(self, name: str, kind: int) -> onnx.AttributeProto | None:
+        """The attribute where it is given; refused where it is of another type."""
+        found = next((attribute for attribute in self.proto.attribute if attribute.name == name), None)
+        if found is not None and found.type != kind:
+            expected = onnx.AttributeProto.AttributeType.Name(kind).lower()
+            raise RefusalError(f"its attribute {name!r} is of another type than {expected}")
+        return found
 
     def integers_of(self, name: str, index: int) -> list[int] | None:
         """An attribute of older opsets that has become the input at a position."""

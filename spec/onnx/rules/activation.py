@@ -117,7 +117,10 @@ def is_nan(node: Node) -> Draft:
 
 def logical_not(node: Node) -> Draft:
     """Not."""
-    return node.draft("logical_not", [node.tensor()], dtype="bool")
+    x = node.tensor()
+    if x.dtype != "bool":
+        raise RefusalError(f"it reads {x.dtype} as truth; only bool can be")
+    return node.draft("logical_not", [x], dtype="bool")
 
 
 def hardmax(node: Node) -> Draft:

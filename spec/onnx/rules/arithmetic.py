@@ -2,25 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from cnngen.spec.importing.draft import FLOATS, Constant, Draft, RefusalError, Value
 from cnngen.spec.onnx.node import Node
 from cnngen.spec.onnx.rules.rule import Rule
 
-_NUMBERS = (*FLOATS, "int32", "int64", "uint8")
+_NUMBERS = (*FLOATS, "int32", "int64")  # sums of uint8 would wrap around
 
 
 def _numbers(node: Node, index: int) -> Value:
     value = node.required(index)
-    if isinstance(value, Draft) and value.dtype not in _NUMBERS:
-        raise RefusalError(f"it computes with {value.dtype}; only numbers are supported here")
+    if _type(value) not in _NUMBERS:
+        raise RefusalError(
+            f"it computes with {_type(value)}; only floats, int32 and int64 are supported here"
+        )
     return value
 
 
 def _floats(node: Node, index: int) -> Value:
     value = node.required(index)
+    if isinstance(value, Constant) and _type(value) not in FLOATS:
+        raise RefusalError(f"it computes with {_type(value)}; only floats are supported here")
     return node.floats(index) if isinstance(value, Draft) else value
+
+
+def _bools(node: Node, index: int) -> Value:
+    value = node.required(index)
+    if _type(value) != "bool":
+        raise RefusalError(f"it reads {_type(value)} as truth; only bool can be")
+    return value
+
+
+def _type(value: Value) -> str:
+    return value.dtype if isinstance(value, Draft) else value.array.dtype.name
+
+
+def _of_one_type(values: Sequence[Value]) -> None:
+    """Refuses operands of different types."""
+    types = sorted({_type(value) for value in values})
+    if len(types) > 1:
+        raise RefusalError(f"its inputs are of different types: {', '.join(types)}")
 
 
 def _aligned(node: Node, second: Value, rank: int) -> Value:
@@ -39,6 +63,7 @@ def _binary(op: str, integers: bool = True, dtype: str | None = None) -> Rule:
     def rule(node: Node) -> Draft:
         read = _numbers if integers else _floats
         a, b = read(node, 0), read(node, 1)
+        _of_one_type([a, b])
         rank = len(a.shape) if isinstance(a, Draft) else a.array.ndim
         return node.binary(op, a, _aligned(node, b, rank), dtype)
 
@@ -48,8 +73,6 @@ def _binary(op: str, integers: bool = True, dtype: str | None = None) -> Rule:
 def power(node: Node) -> Draft:
     """Pow, with the type of its base."""
     base, exponent = _floats(node, 0), _numbers(node, 1)
-    if isinstance(base, Constant) and base.array.dtype.kind != "f" and base.array.dtype.name != "bfloat16":
-        raise RefusalError("powers of integers are not supported")
     number = exponent.array if isinstance(exponent, Constant) else np.zeros(2)
     if isinstance(base, Draft) and number.ndim <= len(base.shape) and number.tolist() in (2, [2]):
         return node.draft("mul", [base, base])
@@ -60,6 +83,7 @@ def power(node: Node) -> Draft:
 def modulo(node: Node) -> Draft:
     """Mod."""
     a, b = _numbers(node, 0), _numbers(node, 1)
+    _of_one_type([a, b])
     layer = node.binary("mod", a, b)
     if node.flag("fmod"):
         layer.fields["fmod"] = True
@@ -71,6 +95,7 @@ def _variadic(op: str) -> Rule:
 
     def rule(node: Node) -> Draft:
         values = [_numbers(node, index) for index in range(len(node.proto.input))]
+        _of_one_type(values)
         tensors = [value for value in values if isinstance(value, Draft)]
         constants = [value for value in values if isinstance(value, Constant)]
         if not tensors:
@@ -89,9 +114,13 @@ def mean(node: Node) -> Draft:
     return node.draft("mean", tensors) if len(tensors) > 1 else tensors[0]
 
 
-def _logical(op: str) -> Rule:
+def _compared(op: str) -> Rule:
+    """A comparison, or logic, of two tensors."""
+
     def rule(node: Node) -> Draft:
-        a, b = node.required(0), node.required(1)
+        read = _bools if op.startswith("logical") else Node.required
+        a, b = read(node, 0), read(node, 1)
+        _of_one_type([a, b])
         rank = len(a.shape) if isinstance(a, Draft) else a.array.ndim
         return node.binary(op, a, _aligned(node, b, rank), "bool")
 
@@ -100,7 +129,9 @@ def _logical(op: str) -> Rule:
 
 def where(node: Node) -> Draft:
     """Where."""
+    _bools(node, 0)
     inputs = [node.tensor(index) for index in range(3)]
+    _of_one_type(inputs[1:])
     return node.draft("where", inputs, dtype=inputs[1].dtype)
 
 
@@ -126,6 +157,6 @@ RULES: dict[str, Rule] = {
     "Max": _variadic("maximum"),
     "Min": _variadic("minimum"),
     "Mean": mean,
-    **{name: _logical(op) for name, op in _COMPARISONS.items()},
+    **{name: _compared(op) for name, op in _COMPARISONS.items()},
     "Where": where,
 }

@@ -36,8 +36,12 @@ def gemm(node: Node) -> Draft:
         x = node.draft("transpose", [a], {"axes": [1, 0]}, named=False) if node.flag("transA") else a
         node.floats(0)
         return _gemm_linear(node, x, b, c, alpha, beta)
+    left, right = node.floats(0), node.floats(1)
+    same_type([left, right])
+    if len(left.shape) != 2 or len(right.shape) != 2:
+        raise RefusalError(f"its matrices {list(left.shape)} and {list(right.shape)} are not 2-D")
     transposed = {f"transpose_{name.lower()}": True for name in "AB" if node.flag(f"trans{name}")}
-    result = node.draft("matmul", [node.floats(0), node.floats(1)], transposed)
+    result = node.draft("matmul", [left, right], transposed)
     if alpha != 1.0:
         result = node.binary("mul", result, alpha)
     if c is None:

@@ -25,8 +25,11 @@ def concat(node: Node) -> Draft:
 def flatten(node: Node) -> Draft:
     """Flatten."""
     x = node.tensor()
+    rank = 0 if x.scalar else len(x.shape)
     axis = node.integer("axis", 1)
-    axis += len(x.shape) if axis < 0 else 0
+    if not -rank <= axis <= rank:
+        raise RefusalError(f"axis {axis} does not exist in {rank} axes")
+    axis += rank if axis < 0 else 0
     return node.reshape(x, (math.prod(x.shape[:axis]), math.prod(x.shape[axis:])))
 
 

@@ -59,7 +59,7 @@ def resize(node: Node) -> Draft:
 def upsample(node: Node) -> Draft:
     """Upsample, by an attribute (opset 7) or an input."""
     x = node.floats()
-    given = next(([float(f) for f in a.floats] for a in node.proto.attribute if a.name == "scales"), None)
+    given = node.reals("scales")
     if given is None:
         scales = node.constant(1, "scales")
         given = [] if scales is None else [float(factor) for factor in scales.reshape(-1)]
@@ -153,7 +153,7 @@ def _crop(node: Node, x: Draft, axes: Sequence[int], pairs: Sequence[_Axis], siz
         node.text("nearest_mode", "round_prefer_floor"),
     )
     layer.fields["coordinates"] = "tf_crop_and_resize"
-    layer.fields["roi"] = [short(start) for _, (start, _) in kept] + [short(end) for _, (_, end) in kept]
+    layer.fields["roi"] = [start for _, (start, _) in kept] + [end for _, (_, end) in kept]
     if value:
         layer.fields["extrapolation"] = value
     return layer

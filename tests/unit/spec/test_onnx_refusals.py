@@ -86,6 +86,25 @@ def test_types_that_are_not_computed_with(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("nodes", "reason"),
+    [
+        ([node("Add", "x whole", "y")], "node 0 (Add): its inputs are of different types: float32, int64"),
+        ([node("Where", "x x x", "y")], "node 0 (Where): it reads float32 as truth; only bool can be"),
+        ([node("Not", "x", "y")], "node 0 (Not): it reads float32 as truth; only bool can be"),
+        ([node("Cast", "x", "b", to=2), node("Sub", "b b", "y")],
+         "node 1 (Sub): it computes with uint8; only floats, int32 and int64 are supported here"),
+        ([node("Cast", "x", "i", to=7), node("Div", "i i", "y")], "node 1 (Div): it computes with int64; only floats are supported here"),
+        ([node("Conv", "x double", "y")], "node 0 (Conv): the weight is float64; only floats of 16 and 32 bits are supported"),
+        ([node("Softmax", "x", "y", axis="one")], "node 0 (Softmax): its attribute 'axis' is of another type than int"),
+        ([node("Flatten", "x", "y", axis=-5)], "node 0 (Flatten): axis -5 does not exist in 4 axes"),
+    ],
+)  # fmt: skip
+def test_operands_of_other_types_are_refused(tmp_path: Path, nodes: list[object], reason: str) -> None:
+    constants = {"whole": np.array([2]), "double": np.ones((4, 3, 3, 3))}
+    assert refused(save(tmp_path / "m.onnx", nodes, constants)) == [reason]
+
+
+@pytest.mark.parametrize(
     ("op", "attributes", "constants"),
     [
         ("ConstantOfShape", {}, {"k": np.array([2**40, 2])}),
