@@ -11,6 +11,7 @@ from cnngen.codegen.passes.fold_batch_norm import fold_batch_norm
 from cnngen.codegen.passes.fold_constants import fold_constants
 from cnngen.codegen.passes.fuse_bias_only import fuse_bias_only
 from cnngen.codegen.passes.fuse_epilogues import fuse_epilogues
+from cnngen.codegen.passes.images_of_sequences import images_of_sequences
 from cnngen.codegen.passes.pad_channels import pad_channels
 from cnngen.codegen.passes.select_forms import select_forms
 from cnngen.codegen.passes.share_subexpressions import share_subexpressions
@@ -25,6 +26,8 @@ def pipeline(cost: Cost, target: Target = CUDA) -> tuple[tuple[str, Pass], ...]:
     return (
         # First: what is known now must not look like work to anyone below.
         ("fold_constants", fold_constants),
+        # Before what folds into convolutions, or fuses with them: 1-d is then 2-d.
+        ("images_of_sequences", images_of_sequences),
         # Before fuse_bias_only, which drops a convolution together with the shift folded into its bias.
         ("fold_batch_norm", fold_batch_norm),
         ("fuse_bias_only", fuse_bias_only),

@@ -33,9 +33,7 @@ def _cpu_form(node: Node, _graph: Graph) -> str:
 
 def _cuda_form(node: Node, graph: Graph) -> str:
     match node.op:
-        case BatchMatMul():
-            return "cudnn"
-        case MatMul():
+        case MatMul() | BatchMatMul():
             return "cublaslt"
         case Conv() as op if op.groups == 1:
             return "cudnn"

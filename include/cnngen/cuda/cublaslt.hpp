@@ -1,9 +1,10 @@
-// Matrix products by cuBLASLt: y = epilogue(x w^T + residual + bias), all row-major.
+// Matrix products by cuBLASLt: y = epilogue(x w^T + residual + bias), or of a batch x w, all row-major.
 #pragma once
 
 #include <algorithm>
 #include <optional>
 #include <span>
+#include <type_traits>
 
 #include "cnngen/cuda/memory.hpp"
 #include "cnngen/operation.hpp"
@@ -29,13 +30,14 @@ struct Fused {
 };
 
 // What cuBLASLt can fuse: residual and bias in any order, then ReLU or tanh-GELU; nothing for any other epilogue.
-inline std::optional<Fused> fuse(const Matmul& m) {
+template <class Product>
+std::optional<Fused> fuse(const Product& m) {
     Fused out;
     int operand = 0;
     bool has_relu = false, has_gelu = false;
     for (const Pointwise& step : m.epilogue) {
         const bool is_bias = step.function == Function::add && step.operand.rank == 1;
-        const bool is_residual = step.function == Function::add && step.operand.rank == 2;
+        const bool is_residual = step.function == Function::add && step.operand.rank == m.y.rank;
         const bool is_relu = step.function == Function::relu && step.a == 0 && step.b == no_limit && step.slope == 0;
         if (has_relu || has_gelu || (step.operand.rank && step.operand.dtype != m.y.dtype)) return std::nullopt;
         if (is_bias && out.bias < 0) {
@@ -62,15 +64,17 @@ inline std::optional<Fused> fuse(const Matmul& m) {
     return out;
 }
 
-// A matrix product with its algorithm. Column-major cuBLAS sees y^T = w x^T: A is w, transposed, B is x.
+// A matrix product, or a batch of them, with its algorithm. Column-major cuBLAS sees y^T = w x^T: A is w, which a
+// single product has transposed, B is x.
 class Plan {
    public:
     // Throws where cuBLASLt has no algorithm within the workspace.
-    Plan(const Matmul& m, cublasLtHandle_t handle, std::size_t workspace_limit) : fused_(*fuse(m)) {
+    template <class Product>
+    Plan(const Product& m, cublasLtHandle_t handle, std::size_t workspace_limit) : fused_(*fuse(m)) {
         const bool exact = m.x.dtype != DType::float32 || !m.tf32;
         const auto compute = exact ? CUBLAS_COMPUTE_32F : CUBLAS_COMPUTE_32F_FAST_TF32;
         check(cublasLtMatmulDescCreate(operation_.out(), compute, CUDA_R_32F), "cuBLASLt: describing a product");
-        set(CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
+        set(CUBLASLT_MATMUL_DESC_TRANSA, std::is_same_v<Product, Matmul> ? CUBLAS_OP_T : CUBLAS_OP_N);
         set(CUBLASLT_MATMUL_DESC_EPILOGUE, fused_.epilogue);
         layout(a_, m.w);
         layout(b_, m.x);
@@ -122,15 +126,28 @@ class Plan {
               "cuBLASLt: setting an attribute");
     }
 
-    // A row-major M x N matrix is a column-major N x M one.
+    // A row-major M x N matrix is a column-major N x M one; three dimensions are a batch of them.
     static void layout(Layout& into, const Tensor& t) {
-        check(cublasLtMatrixLayoutCreate(into.out(), data_type(t.dtype), static_cast<std::uint64_t>(t.dims[1]),
-                                         static_cast<std::uint64_t>(t.dims[0]), t.strides[0]),
+        const std::size_t rows = static_cast<std::size_t>(t.rank) - 2;
+        check(cublasLtMatrixLayoutCreate(into.out(), data_type(t.dtype), static_cast<std::uint64_t>(t.dims[rows + 1]),
+                                         static_cast<std::uint64_t>(t.dims[rows]), t.strides[rows]),
               "cuBLASLt: describing a matrix");
+        if (t.rank < 3) return;
+        const auto count = static_cast<std::int32_t>(t.dims[0]);
+        set(into, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, count);
+        set(into, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, t.strides[0]);
     }
 
-    static const Tensor& residual_of(const Matmul& m) {
-        return std::ranges::find_if(m.epilogue, [](const Pointwise& p) { return p.operand.rank == 2; })->operand;
+    template <class Value>
+    static void set(Layout& layout, cublasLtMatrixLayoutAttribute_t name, const Value& value) {
+        check(cublasLtMatrixLayoutSetAttribute(layout.get(), name, &value, sizeof value),
+              "cuBLASLt: describing a batch of matrices");
+    }
+
+    template <class Product>
+    static const Tensor& residual_of(const Product& m) {
+        return std::ranges::find_if(m.epilogue, [&](const Pointwise& p) { return p.operand.rank == m.y.rank; })
+            ->operand;
     }
 
     Fused fused_;

@@ -26,7 +26,8 @@ inline cudnn::Graph graph_of(const Operation& op, cudnnHandle_t handle) {
 }
 
 inline bool is_for_cublaslt(const Operation& op) {
-    const Matmul* m = std::get_if<Matmul>(&op);
+    if (const auto* m = std::get_if<Matmul>(&op)) return lt::fuse(*m).has_value();
+    const auto* m = std::get_if<BatchMatmul>(&op);
     return m && lt::fuse(*m);
 }
 
@@ -166,7 +167,11 @@ class Planner {
     std::shared_ptr<Plan> build(const Operation& op, cudnnHandle_t handle) const {
         if (is_for_cublaslt(op)) {
             try {
-                return std::make_shared<Plan>(lt::Plan(std::get<Matmul>(op), cublaslt_.get(), workspace_limit_));
+                if (const auto* m = std::get_if<Matmul>(&op)) {
+                    return std::make_shared<Plan>(lt::Plan(*m, cublaslt_.get(), workspace_limit_));
+                }
+                const auto& m = std::get<BatchMatmul>(op);
+                return std::make_shared<Plan>(lt::Plan(m, cublaslt_.get(), workspace_limit_));
             } catch (const Error&) {
                 // cuDNN may know how.
             }

@@ -304,6 +304,7 @@ NOT(cublasLtMatmulDescDestroy, cublasLtMatmulDesc_t)
 NOT(cublasLtMatmulDescSetAttribute, cublasLtMatmulDesc_t, cublasLtMatmulDescAttributes_t, const void*, size_t)
 NOT(cublasLtMatrixLayoutCreate, cublasLtMatrixLayout_t*, cudaDataType, uint64_t, uint64_t, int64_t)
 NOT(cublasLtMatrixLayoutDestroy, cublasLtMatrixLayout_t)
+NOT(cublasLtMatrixLayoutSetAttribute, cublasLtMatrixLayout_t, cublasLtMatrixLayoutAttribute_t, const void*, size_t)
 NOT(cublasLtMatmulPreferenceCreate, cublasLtMatmulPreference_t*)
 NOT(cublasLtMatmulPreferenceDestroy, cublasLtMatmulPreference_t)
 NOT(cublasLtMatmulPreferenceSetAttribute, cublasLtMatmulPreference_t, cublasLtMatmulPreferenceAttributes_t, const void*,
