@@ -21,6 +21,7 @@ from cnngen.spec.importing.write import network_name, write
 from cnngen.spec.manifest import Array
 from cnngen.spec.network import NetworkSpec
 from cnngen.spec.torch.export import export
+from cnngen.spec.torch.patterns import name_normalisations
 from cnngen.spec.torch.rules import RULES
 from cnngen.spec.torch.walk import walk
 
@@ -56,6 +57,6 @@ def import_torch(
         keywords = example_inputs
     else:
         arguments = tuple(example_inputs)
-    imported = simplify(walk(export(module, arguments, keywords, RULES)))
+    imported = simplify(name_normalisations(walk(export(module, arguments, keywords, RULES))))
     title = name or network_name(getattr(module, "__name__", type(module).__name__).lower())
     return write(imported, title, batch_sizes, batched=batched, keep_names=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import pickle
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -113,11 +112,10 @@ def _read(path: Path) -> object:
         raise ImportModelError(
             Problem(f"cannot read the checkpoint: {error.strerror}", where=str(path))
         ) from None
-    except pickle.UnpicklingError:
-        text = "it holds more than tensors, which is not read: save model.state_dict()"
-        raise ImportModelError(Problem(text, where=str(path))) from None
     except Exception as error:  # noqa: BLE001 (a damaged file fails in many ways)
-        raise ImportModelError(Problem(f"not a checkpoint: {_text(error)}", where=str(path))) from None
+        lines = str(error).splitlines() or [""]
+        text = f"it is damaged, or holds more than tensors, which is not read ({lines[0]}); save model.state_dict()"
+        raise ImportModelError(Problem(text, where=str(path))) from None
 
 
 def _state(loaded: object, path: Path) -> dict[str, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,6 @@ from torch.export.graph_signature import InputKind, OutputKind
 from cnngen.spec.errors import ImportModelError, Problem
 
 OLDEST = (2, 6)
-_KEPT_WHOLE = frozenset({"batch_norm", "_native_batch_norm_legit_no_training"})
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,11 @@ def export(
         with _inference(module), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own, of what will change in it
             program = torch.export.export(module, tuple(arguments), dict(keywords))
-            program = program.run_decompositions(_decompositions(frozenset(named) | _KEPT_WHOLE))
+            if not _is_plain(program, known := frozenset(named)):
+                program = program.run_decompositions(_decompositions(known))
     except Exception as error:
         raise ImportModelError(Problem(f"torch.export cannot trace the module: {_reason(error)}")) from error
-    return _program(program)
+    return _program(program, _first_names(module))
 
 
 def _as_module(function: Callable[..., object]) -> torch.nn.Module:
@@ -86,6 +87,20 @@ def _inference(module: torch.nn.Module) -> Iterator[None]:
             part.training = True
 
 
+def _is_plain(program: torch.export.ExportedProgram, named: frozenset[str]) -> bool:
+    """Whether all calls are of the named operators, and none changes its input in place."""
+    targets = [node.target for node in program.graph.nodes if node.op == "call_function"]
+    operators = [target for target in targets if target is not operator.getitem]
+    return all(
+        isinstance(target, OpOverload) and operator_name(target) in named and not _changes_its_input(target)
+        for target in operators
+    )
+
+
+def _changes_its_input(target: OpOverload) -> bool:
+    return bool(target._schema.is_mutable)  # noqa: SLF001 (torch has no public way to an operator's schema)
+
+
 def _decompositions(named: frozenset[str]) -> dict[OpOverload, Callable[..., object]]:
     """Torch's own decompositions of every operator but the named."""
     table = torch.export.default_decompositions()
@@ -105,7 +120,15 @@ def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
 
 
-def _program(program: torch.export.ExportedProgram) -> Program:
+def _first_names(module: torch.nn.Module) -> dict[str, str]:
+    """The name in the state_dict of every parameter and buffer: the first where it has several."""
+    first: dict[int, str] = {}
+    state = module.state_dict(keep_vars=True)
+    return {name: first.setdefault(id(tensor), name) for name, tensor in state.items()}
+
+
+def _program(program: torch.export.ExportedProgram, names: Mapping[str, str]) -> Program:
+    program.graph.eliminate_dead_code()
     signature = program.graph_signature
     nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
     inputs: list[torch.fx.Node] = []
@@ -113,7 +136,8 @@ def _program(program: torch.export.ExportedProgram) -> Program:
     for entry in signature.input_specs:
         node = nodes[entry.arg.name]
         if entry.kind != InputKind.USER_INPUT:
-            known[node] = Tensor(_stored(program, str(entry.target)).detach(), str(entry.target))
+            target = str(entry.target)
+            known[node] = Tensor(_stored(program, target).detach(), names.get(target, target))
         elif isinstance(node.meta.get("val"), torch.Tensor):
             inputs.append(node)
         else:

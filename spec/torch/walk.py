@@ -18,7 +18,6 @@ from cnngen.spec.torch.export import Program, Tensor, operator_name
 from cnngen.spec.torch.naming import ModuleNames, layer_names, module_path
 from cnngen.spec.torch.rules import RULES
 
-_CHECKS = ("_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range_for_size")
 _LARGEST = 1 << 28  # elements of an evaluated constant
 
 
@@ -48,9 +47,7 @@ def walk(program: Program) -> Imported:
         try:
             values[node] = _step(node, name, values, titles.get(node, name), builder)
         except RefusalError as refusal:
-            path = module_path(node)
-            place = f"{path} ({name})" if path else name
-            problems.append(Problem(f"{place}: {refusal}"))
+            problems.append(Problem(f"{_place(node)}: {refusal}"))
     problems += _unsupported_behind(program, values)
     if problems:
         raise ImportModelError(dict.fromkeys(problems))
@@ -68,14 +65,21 @@ def _input(node: torch.fx.Node, name: str) -> Draft:
     return Draft(name, "input", [], shape or (1,), dtype, scalar=not shape)
 
 
+def _place(node: torch.fx.Node) -> str:
+    """What problems call a call: its module's path and its operator."""
+    path, name = module_path(node), operator_name(node.target)
+    return f"{path} ({name})" if path else name
+
+
 def _unsupported_behind(program: Program, values: Mapping[torch.fx.Node, object]) -> list[Problem]:
     """Calls behind a refused one that would be refused by themselves."""
     return [
-        Problem(f"{module_path(node)} ({operator_name(node.target)}): the operator is not supported".lstrip())
+        Problem(f"{_place(node)}: the operator is not supported")
         for node in program.graph.nodes
         if node.op == "call_function"
         and any(source not in values for source in node.all_input_nodes)
-        and operator_name(node.target) not in (*RULES, *_CHECKS, "getitem")
+        and operator_name(node.target) not in RULES
+        and not operator_name(node.target).startswith(("getitem", "_assert", "sym_"))
     ]
 
 
@@ -91,7 +95,7 @@ def _step(
         if found is None:
             raise RefusalError(f"its result {positional[1]} is not supported")
         return found
-    if name in _CHECKS:
+    if name.startswith(("_assert", "sym_constrain")):
         return None
     if not any(isinstance(values[source], (Draft, tuple)) for source in node.all_input_nodes):
         return _evaluate(node, positional, keywords)
@@ -104,7 +108,9 @@ def _step(
     arguments |= dict(zip(arguments, positional, strict=False)) | keywords
     results = node.meta["val"]
     first = results if isinstance(results, torch.Tensor) else results[0]
-    shape = tuple(int(size) for size in first.shape)
+    if not all(isinstance(size, int) for size in first.shape):
+        raise RefusalError("the shape of its result depends on data")
+    shape = tuple(first.shape)
     if 0 in shape:
         raise RefusalError(f"its result {list(shape)} has no elements")
     call = Call(name, arguments, shape or (1,), dtype_name(first.dtype), title, builder)

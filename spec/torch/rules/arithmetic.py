@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from cnngen.spec.importing.draft import FLOATS, Draft, RefusalError
-from cnngen.spec.torch.call import Call, Result, Rule, Value
+from cnngen.spec.torch.call import ELEMENT_TYPES, Call, Result, Rule, Value
 from cnngen.spec.torch.export import Tensor
 
 
@@ -109,6 +109,12 @@ def square(call: Call) -> Draft:
     return call.draft("mul", [x, x])
 
 
+def hypot(call: Call) -> Draft:
+    """hypot: sqrt(a^2 + b^2)."""
+    a, b = call.tensor("self"), call.tensor("other")
+    return call.draft("sqrt", [call.step("add", [call.step("mul", [a, a]), call.step("mul", [b, b])])])
+
+
 def not_equal(call: Call) -> Draft:
     """Ne."""
     same = call.binary("equal", call.value("self"), call.value("other"), dtype="bool", last=False)
@@ -163,6 +169,8 @@ def cast(call: Call) -> Value:
         return Tensor(x.data.to(getattr(torch, call.dtype)), x.origin)
     if call.dtype == x.dtype:
         return x
+    if call.dtype not in ELEMENT_TYPES:
+        raise RefusalError(f"it casts to {call.dtype}; allowed: {', '.join(ELEMENT_TYPES)}")
     if call.dtype in FLOATS and x.dtype in FLOATS:
         raise RefusalError(f"it casts from {x.dtype} to {call.dtype}; give the whole module one of them")
     return call.draft("cast", [x], {"to": call.dtype})
@@ -193,6 +201,7 @@ RULES: dict[str, Rule] = {
     "fmod": fmod,
     "pow": power,
     "square": square,
+    "hypot": hypot,
     "maximum": _binary("maximum"),
     "minimum": _binary("minimum"),
     "eq": _binary("equal"),

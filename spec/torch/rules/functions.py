@@ -129,6 +129,14 @@ def prelu(call: Call) -> Draft:
     )
 
 
+def rrelu(call: Call) -> Draft:
+    """rrelu: at inference a leaky_relu of the mean slope."""
+    if call.get("training"):
+        raise RefusalError("it is in training mode")
+    slope = (call.real("lower") + call.real("upper")) / 2
+    return call.draft("leaky_relu", [call.tensor()], {"slope": short(slope)})
+
+
 def glu(call: Call) -> Draft:
     """glu: the first half times the sigmoid of the second."""
     x = call.tensor()
@@ -139,6 +147,11 @@ def glu(call: Call) -> Draft:
         for start in (0, half)
     )
     return call.draft("mul", [first, call.step("sigmoid", [second])])
+
+
+def erfc(call: Call) -> Draft:
+    """erfc: 1 - erf(x)."""
+    return call.draft("sub", [call.step("erf", [call.tensor()])], {"value": 1.0, "reverse": True})
 
 
 def log_base(base: float) -> Rule:
@@ -206,9 +219,11 @@ RULES: dict[str, Rule] = {
     "clamp_max": clamp,
     "prelu": prelu,
     "_prelu_kernel": prelu,
+    "rrelu": rrelu,
     "glu": glu,
     "log2": log_base(2),
     "log10": log_base(10),
+    "erfc": erfc,
     "exp2": exp2,
     "round": round_to_whole,
     "log1p": log1p,

@@ -54,7 +54,9 @@ def upsample(call: Call) -> Draft:
     elif align:
         fields["coordinates"] = "align_corners"
     if "aa" in words:
-        fields |= {"antialias": True} | ({"cubic_coeff": -0.5} if mode == "cubic" else {})
+        fields |= {"antialias": True, "exclude_outside": True} | (
+            {"cubic_coeff": -0.5} if mode == "cubic" else {}
+        )
     return call.draft("resize", [x], fields)
 
 

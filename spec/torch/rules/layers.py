@@ -161,6 +161,19 @@ def add_matmul(call: Call) -> Draft:
     return call.binary("add", total, addend)
 
 
+def trilinear(call: Call) -> Draft:
+    """_trilinear, which bilinear becomes: the sum over some axes of a product of three tensors."""
+    factors = []
+    for number in ("1", "2", "3"):
+        x = call.tensor(f"i{number}")
+        shape = list(x.shape)
+        for axis in sorted(call.integers(f"expand{number}")):
+            shape.insert(axis, 1)
+        factors.append(call.reshape(x, tuple(shape)))
+    product = call.step("mul", [call.step("mul", factors[:2]), factors[2]])
+    return call.draft("reduce_sum", [product], {"axes": call.integers("sumdim"), "keepdims": False})
+
+
 def softmax(call: Call) -> Draft:
     """softmax, log_softmax."""
     x = call.tensor()
@@ -202,6 +215,11 @@ def _as_addend(seen: torch.Tensor) -> Tensor:
     return Tensor(torch.zeros(seen.shape).masked_fill(~seen, -math.inf))
 
 
+def recurrent(call: Call) -> Draft:  # noqa: ARG001 (a rule)
+    """Refuses what keeps a state."""
+    raise RefusalError("recurrent operators are not supported")
+
+
 RULES: dict[str, Rule] = {
     "batch_norm": batch_norm,
     "_native_batch_norm_legit_no_training": native_batch_norm,
@@ -211,6 +229,7 @@ RULES: dict[str, Rule] = {
     "layer_norm": layer_norm,
     "native_layer_norm": native_layer_norm,
     "rms_norm": rms_norm,
+    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), recurrent),
     "linear": linear,
     "matmul": matmul,
     "mm": matmul,
@@ -220,6 +239,7 @@ RULES: dict[str, Rule] = {
     "addmm": add_matmul,
     "addmv": add_matmul,
     "baddbmm": add_matmul,
+    "_trilinear": trilinear,
     "softmax": softmax,
     "_softmax": softmax,
     "log_softmax": softmax,

@@ -138,15 +138,40 @@ def max_pool_with_indices(call: Call) -> Result:
 
 
 def max_unpool(call: Call) -> Draft:
-    """max_unpool2d, and what torch makes of max_unpool1d: a row."""
+    """max_unpool2d, and what torch makes of max_unpool1d: a column."""
     x, indices = call.tensor(), call.tensor("indices")
     size = call.integers("output_size", 2)
-    # the windows are not known any more; whatever they were, the result's size is
-    fields: dict[str, object] = {"kernel": 1, "output_size": size}
+    fields = _windows_behind(indices, size) | {"output_size": size}
     if len(x.shape) == 4:
         return call.draft("max_unpool2d", [x, indices], fields)
     inputs = [call.reshape(value, (1, *value.shape)) for value in (x, indices)]
     return call.reshape(call.draft("max_unpool2d", inputs, fields), call.shape)
+
+
+def _windows_behind(indices: Draft, size: list[int]) -> dict[str, object]:
+    """Kernel, stride and padding of the pool whose indices these are; torch does not say them again."""
+    pool = indices
+    while pool.op in ("reshape", "flatten"):
+        pool = pool.inputs[0]
+    if not pool.op.endswith("_indices"):
+        raise RefusalError("its indices do not come from a max pool of the same module")
+    plane = [*pool.inputs[0].shape[2:], 1][:2]
+    if plane != size:
+        raise RefusalError(f"its result {size} is not what the max pool has read, {plane}")
+    if "dilation" in pool.fields:
+        raise RefusalError("the max pool is dilated")
+    fields: dict[str, object] = {
+        name: pool.fields[name] for name in ("kernel", "stride", "padding") if name in pool.fields
+    }
+    if len(pool.shape) == 4:
+        return fields
+    outside = {"kernel": 1, "stride": 1, "padding": 0}  # across a column
+    return {name: _across(value, outside[name]) for name, value in fields.items()}
+
+
+def _across(value: object, other: int) -> list[object]:
+    """A field of a 1-d pool as that of a column: 3 -> [3, 1], [left, right] -> [left, 0, right, 0]."""
+    return [number for one in (value if isinstance(value, list) else [value]) for number in (one, other)]
 
 
 def avg_pool(call: Call) -> Draft:
@@ -167,6 +192,18 @@ def avg_pool(call: Call) -> Draft:
         return call.draft("mul", [call.step(f"avg_pool{axes}d", [x], fields)], {"value": factor})
 
     return per_item(call, call.tensor(), axes, compute)
+
+
+def avg_pool_of_planes(call: Call) -> Draft:
+    """avg_pool3d along the first of its three axes alone, as in torch's local_response_norm."""
+    kernel, stride = call.integers("kernel_size", 3), call.integers("stride", 3)
+    x = call.tensor()
+    whole = call.get("ceil_mode") or call.get("divisor_override") or any(call.integers("padding"))
+    if whole or kernel[1:] != [1, 1] or (stride or kernel)[1:] != [1, 1] or len(x.shape) != 5:
+        return three_dimensional(call)
+    planes = call.reshape(x, (*x.shape[:3], x.shape[3] * x.shape[4]))
+    fields = {"kernel": kernel[:2], "stride": (stride or kernel)[:2]}
+    return call.reshape(call.draft("avg_pool2d", [planes], fields), call.shape)
 
 
 def adaptive_avg_pool(call: Call) -> Draft:
@@ -229,7 +266,7 @@ RULES: dict[str, Rule] = {
     "max_unpool3d": three_dimensional,
     "avg_pool1d": avg_pool,
     "avg_pool2d": avg_pool,
-    "avg_pool3d": three_dimensional,
+    "avg_pool3d": avg_pool_of_planes,
     "adaptive_avg_pool1d": adaptive_avg_pool,
     "adaptive_avg_pool2d": adaptive_avg_pool,
     "_adaptive_avg_pool2d": adaptive_avg_pool,
