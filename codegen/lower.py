@@ -40,9 +40,9 @@ from cnngen.spec.types import ElementType, Precision
 INPUT, OUTPUT = "@input", "@output"  # what tells a network's input or output from the layer's own value
 
 
-def lower(spec: NetworkSpec, weights: Mapping[str, Array], batch: int) -> Graph:
-    """The graph of `spec` at `batch`; `weights` are checked already (`check_weights`)."""
-    resolved = resolve(spec, batch)
+def lower(spec: NetworkSpec, weights: Mapping[str, Array], batch: int, profile: int = 0) -> Graph:
+    """The graph of `spec` at `batch`, in a profile; `weights` are checked already (`check_weights`)."""
+    resolved = resolve(spec, batch, profile)
     lowering = Lowering(resolved.shapes, weights, batched=spec.batched)
     inputs = []
     for name, declared in spec.inputs.items():
