@@ -67,12 +67,14 @@ def generate(path: Path, dump: Path | None = None, target: Target = CUDA) -> Gen
 
 def spec_hash(spec: NetworkSpec) -> str:
     """Twelve hex digits of the spec's meaning: comments and the order of fields in the YAML do not count."""
-    return hashlib.sha256(spec.model_dump_json().encode()).hexdigest()[:12]
+    unsaid = None if spec.profiles else {"profiles"}
+    return hashlib.sha256(spec.model_dump_json(exclude=unsaid).encode()).hexdigest()[:12]
 
 
 def interface_hash(spec: NetworkSpec) -> str:
     """The same of what users of the network see, so that files which show no more than that stay as they are."""
-    seen = spec.model_dump(mode="json", include={"name", "inputs", "outputs", "batch_sizes"})
+    shown = {"name", "inputs", "outputs", "batch_sizes", *(["profiles"] if spec.profiles else [])}
+    seen = spec.model_dump(mode="json", include=shown)
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:12]
 
 
@@ -80,13 +82,16 @@ def _dumper(spec: NetworkSpec, folder: Path | None) -> Callable[[str, Graph], No
     if folder is None:
         return lambda _name, _graph: None
     folder.mkdir(parents=True, exist_ok=True)
-    counts: dict[int, int] = {}
-    several = len(spec.batch_sizes) > 1
+    counts: dict[str, int] = {}
 
     def write(name: str, graph: Graph) -> None:
-        number = counts.get(graph.batch, 0)
-        counts[graph.batch] = number + 1
-        suffix = f"-batch{graph.batch}" if several else ""
+        suffix = f"-batch{graph.batch}" if len(spec.batch_sizes) > 1 else ""
+        if spec.profiles:
+            shapes = [value.shape for value in graph.inputs]
+            every = [list(spec.input_shapes(k, graph.batch).values()) for k in range(spec.profile_count)]
+            suffix = f"-profile{every.index(shapes)}{suffix}"
+        number = counts.get(suffix, 0)
+        counts[suffix] = number + 1
         (folder / f"{number:02}-{name}{suffix}.txt").write_text(dump(graph))
 
     return write

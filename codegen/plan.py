@@ -1,4 +1,4 @@
-"""The plan: everything that is decided, at every batch size. Emission reads it and decides nothing more."""
+"""The plan: everything that is decided, for every profile and batch size. Emission decides nothing more."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from cnngen.spec.network import NetworkSpec
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """One batch size: the steps, and where their values lie."""
+    """One batch size in one profile: the steps, and where their values lie."""
 
     graph: Graph
     arena: Arena
     weights: Mapping[str, PackedWeight]  # constant's name -> its place in the slab
+    profile: int
 
     @property
     def batch(self) -> int:
@@ -41,7 +42,11 @@ class Plan:
     target: Target
     computed: NetworkSpec  # as the target computes it: with its types
     weights: WeightTable
-    batches: tuple[BatchPlan, ...]
+    batches: tuple[BatchPlan, ...]  # all batch sizes of profile 0, then of profile 1, ...
+
+    def profile(self, number: int) -> BatchPlan:
+        """A profile at the smallest batch size."""
+        return next(batch for batch in self.batches if batch.profile == number)
 
 
 def make_plan(
@@ -51,12 +56,15 @@ def make_plan(
     target: Target = CUDA,
     after: Callable[[str, Graph], None] = lambda _name, _graph: None,
 ) -> Plan:
-    """Lowers, rewrites and plans the network for a target, at each of its batch sizes."""
+    """Lowers, rewrites and plans the network for a target, in each of its profiles at each of its batch sizes."""
     computed = target.adapt(spec)
-    graphs = [passes.run(lower(computed, weights, batch), cost, target, after) for batch in spec.batch_sizes]
+    wanted = [(profile, batch) for profile in range(spec.profile_count) for batch in spec.batch_sizes]
+    graphs = [
+        passes.run(lower(computed, weights, batch, profile), cost, target, after) for profile, batch in wanted
+    ]
     table = plan_weights(graphs)
     batches = [
-        BatchPlan(graph, assign_buffers(graph), places)
-        for graph, places in zip(graphs, table.places, strict=True)
+        BatchPlan(graph, assign_buffers(graph), places, profile)
+        for graph, places, (profile, _) in zip(graphs, table.places, wanted, strict=True)
     ]
     return Plan(spec, target, computed, table, tuple(batches))

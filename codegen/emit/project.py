@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -43,7 +43,7 @@ RESERVED_ARGUMENTS = (
 
 @dataclass(frozen=True)
 class PortView:
-    """A network input or output. Shapes are of one item, in memory order; `staging`: bytes, one a batch size.
+    """A network input or output. Shapes are of one item, in memory order, one a profile; `staging`: bytes, one a plan.
 
     element: its C++ type
     """
@@ -52,19 +52,31 @@ class PortView:
     identifier: CppIdentifier
     dtype: ElementType
     layout: str  # of an image: NCHW or NHWC
-    shape: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
     staging: tuple[int, ...]
     element: str
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """In the first profile."""
+        return self.shapes[0]
+
+    @property
     def port(self) -> str:
         """The fields of its cnngen::Port."""
-        dims, staging = (", ".join(map(str, numbers)) for numbers in (self.shape, self.staging))
         dtype = "boolean" if self.dtype == "bool" else self.dtype
+        further = f", .further = {{{', '.join(map(_braces, self.shapes[1:]))}}}" if self.shapes[1:] else ""
         return (
             f'.name = {quoted(self.name)}, .dtype = DType::{dtype}, .layout = "{self.layout}", '
-            f".shape = {{{dims}}}, .staging = {{{staging}}}"
+            f".shape = {_braces(self.shape)}, .staging = {_braces(self.staging)}{further}"
         )
+
+    @property
+    def constant(self) -> str:
+        """The shape as a C++ array behind its name; with several profiles one of arrays."""
+        if len(self.shapes) == 1:
+            return f"[] = {_braces(self.shape)}"
+        return f"[][{len(self.shape)}] = {{{', '.join(map(_braces, self.shapes))}}}"
 
 
 @dataclass(frozen=True)
@@ -81,6 +93,7 @@ class ProjectView:
     batched: bool
     inputs: tuple[PortView, ...]
     outputs: tuple[PortView, ...]
+    profiles: tuple[str, ...]  # in Python: the shapes of inputs and outputs by name
     batch_sizes: tuple[int, ...]
     arena_bytes: tuple[int, ...]
     weight_bytes: int
@@ -136,6 +149,7 @@ def _project_view(plan: Plan, interface_hash: str) -> ProjectView:
         batched=spec.batched,
         inputs=inputs,
         outputs=outputs,
+        profiles=tuple(_profile(ports, k) for k in range(spec.profile_count)),
         batch_sizes=spec.batch_sizes,
         arena_bytes=tuple(batch.arena.bytes for batch in plan.batches),
         weight_bytes=plan.weights.bytes,
@@ -157,10 +171,21 @@ def _precision_text(plan: Plan) -> str:
 
 
 def _port(plan: Plan, value: Value, name: str, identifier: CppIdentifier) -> PortView:
-    dims = tuple(value.shape[axis] for axis in value.axes if axis or not plan.spec.batched)
+    values = [plan.profile(k).graph.values[value.name] for k in range(plan.spec.profile_count)]
+    shapes = tuple(
+        tuple(of.shape[axis] for axis in of.axes if axis or not plan.spec.batched) for of in values
+    )
     staging = tuple(batch.arena.offsets[value.name] for batch in plan.batches)
     layout = value.layout if len(value.shape) == 4 else ""
-    return PortView(name, identifier, value.dtype, layout, dims, staging, plan.target.elements[value.dtype])
+    return PortView(name, identifier, value.dtype, layout, shapes, staging, plan.target.elements[value.dtype])
+
+
+def _profile(ports: Sequence[PortView], number: int) -> str:
+    return "{" + ", ".join(f'"{port.identifier}": {port.shapes[number]}' for port in ports) + "}"
+
+
+def _braces(numbers: Sequence[object]) -> str:
+    return "{" + ", ".join(map(str, numbers)) + "}"
 
 
 def _formatted(files: Mapping[str, str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from cnngen.codegen.emit import cpu_kernels, cuda_kernels
 from cnngen.codegen.emit.cpp import float_text, quoted
 from cnngen.codegen.emit.kernels import Kernel, Launch
+from cnngen.codegen.emit.plan_names import PlanNames
 from cnngen.codegen.emit.views import (
     BufferView,
     ForwardView,
@@ -70,8 +71,9 @@ class _View:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.largest = max(batch.batch for batch in plan.batches)
-        self.titles = {batch.batch: _titles(batch.graph) for batch in plan.batches}
-        titles = dict.fromkeys(title for batch in plan.batches for title in self.titles[batch.batch].values())
+        self.names = PlanNames(plan.spec)
+        self.titles = {_key(batch): _titles(batch.graph) for batch in plan.batches}
+        titles = dict.fromkeys(title for batch in plan.batches for title in self.titles[_key(batch)].values())
         self.identifiers = identifiers(titles, (*RESERVED, *(f"slot{i}" for i in range(len(titles)))))
         self.weight_names = identifiers([tensor.name for tensor in plan.weights.tensors], RESERVED)
         self.kernels: dict[Kernel, KernelView] = {}
@@ -81,7 +83,7 @@ class _View:
         found: dict[str, list[tuple[BatchPlan, Node]]] = {}
         orders: list[tuple[CppIdentifier, ...]] = []
         for batch in self.plan.batches:
-            titles = [self.titles[batch.batch][node.name] for node in batch.steps]
+            titles = [self.titles[_key(batch)][node.name] for node in batch.steps]
             for node, title in zip(batch.steps, titles, strict=True):
                 found.setdefault(title, []).append((batch, node))
             orders.append(tuple(self.identifiers[title] for title in titles))
@@ -92,12 +94,27 @@ class _View:
             for title, forms in found.items()
         ]
         return NetworkView(
+            self.names.every,
+            self.names.selector,
             tuple(steps),
             *self._buffers(),
             self._weights(),
             tuple(self.kernels.values()),
-            _forwards(self.plan.batches, orders),
+            self._forwards(orders),
             self._headers(),
+        )
+
+    def _forwards(self, orders: Sequence[tuple[CppIdentifier, ...]]) -> tuple[ForwardView, ...]:
+        groups: dict[tuple[CppIdentifier, ...], list[BatchPlan]] = {}
+        for batch, order in zip(self.plan.batches, orders, strict=True):
+            groups.setdefault(order, []).append(batch)
+        return tuple(
+            ForwardView(
+                "forward" if len(groups) == 1 else f"forward_{self.names.suffix(served[0])}",
+                tuple(map(self.names.case, served)),
+                order,
+            )
+            for order, served in groups.items()
         )
 
     def _headers(self) -> tuple[str, ...]:
@@ -105,7 +122,7 @@ class _View:
 
     def _buffers(self) -> tuple[tuple[SlotView, ...], tuple[BufferView, ...]]:
         columns = [
-            {title: batch.arena.offsets[name] for name, title in self.titles[batch.batch].items()}
+            {title: batch.arena.offsets[name] for name, title in self.titles[_key(batch)].items()}
             for batch in self.plan.batches
         ]
         places = {title: tuple(column.get(title, 0) for column in columns) for title in self.used}
@@ -128,16 +145,16 @@ class _View:
     # --- one step ------------------------------------------------------------------------------------------------
 
     def _variants(self, title: str, forms: Sequence[tuple[BatchPlan, Node]]) -> tuple[Variant, ...]:
-        """The step's statements: one text for all batch sizes where only its launch differs, else one for each form."""
-        every = tuple(batch.batch for batch, _ in forms)
+        """The step's statements: one text for all plans where only its launch differs, else one for each form."""
+        every = tuple(self.names.case(batch) for batch, _ in forms)
         launches = [self._launch(batch, node, title) for batch, node in forms if node.form not in LIBRARIES]
         same = len(launches) == len(self.plan.batches) and len({launch.shared for launch in launches}) == 1
         if same:
             return (Variant(every, (_launch_text(launches),)),)
-        found: dict[tuple[str, ...], list[int]] = {}
+        found: dict[tuple[str, ...], list[str]] = {}
         for batch, node in forms:
-            found.setdefault(self._lines(batch, node, title), []).append(batch.batch)
-        return tuple(Variant(tuple(batches), lines) for lines, batches in found.items())
+            found.setdefault(self._lines(batch, node, title), []).append(self.names.case(batch))
+        return tuple(Variant(tuple(cases), lines) for lines, cases in found.items())
 
     def _lines(self, batch: BatchPlan, node: Node, title: str) -> tuple[str, ...]:
         match node.op, node.form:
@@ -158,7 +175,9 @@ class _View:
             names = [view.name for view in self.kernels.values()]
             name = self.identifiers[title]
             if name in names:
-                (name,) = identifiers([f"{name} batch{batch.batch}"], names).values()
+                free = [s for s in self.names.suffixes(batch) if f"{name}_{s}" not in names]
+                suffix = free[0] if free else self.names.suffix(batch)
+                (name,) = identifiers([f"{name} {suffix}"], names).values()
             known = KernelView(name, comment(batch.graph, node), launch.kernel)
             self.kernels[launch.kernel] = known
         # Not always the batch: a reshape may have merged it with another axis.
@@ -254,7 +273,7 @@ class _View:
         while producer is not None and is_view(producer):
             name = producer.inputs[0]
             producer = batch.graph.producers.get(name)
-        title = self.titles[batch.batch][name]
+        title = self.titles[_key(batch)][name]
         self.used[title] = None
         return f"at::{self.identifiers[title]}"
 
@@ -318,6 +337,10 @@ class _View:
         return f"filter({pointer}, {_dtype(value)}, {', '.join(map(str, value.shape))})"
 
 
+def _key(batch: BatchPlan) -> tuple[int, int]:
+    return batch.profile, batch.batch
+
+
 def _titles(graph: Graph) -> Mapping[str, str]:
     """A name a value for the generated text: its first layer's where that is unique, else its own."""
     titles = {value.name: value.name for value in graph.inputs}
@@ -347,7 +370,7 @@ def _layers(graph: Graph, node: Node) -> str:
 
 
 def _launch_text(launches: Sequence[LaunchView]) -> str:
-    """`pass.launch(layers, y, kernel, blocks, threads, arguments...)`, with `pass.each` where batch sizes differ.
+    """`pass.launch(layers, y, kernel, blocks, threads, arguments...)`, with `pass.each` where plans differ.
 
     On a CPU there are no blocks and threads.
     """
@@ -381,17 +404,3 @@ def _rows_text(count: int, batch: int) -> str:
 
 def _braces(numbers: Sequence[int]) -> str:
     return "{" + ", ".join(map(str, numbers)) + "}"
-
-
-def _forwards(
-    batches: Sequence[BatchPlan], orders: Sequence[tuple[CppIdentifier, ...]]
-) -> tuple[ForwardView, ...]:
-    groups: dict[tuple[CppIdentifier, ...], list[int]] = {}
-    for i, order in enumerate(orders):
-        groups.setdefault(order, []).append(i)
-    if len(groups) == 1:
-        return (ForwardView("forward", tuple(range(len(batches))), orders[0]),)
-    return tuple(
-        ForwardView(f"forward_batch{batches[indices[0]].batch}", tuple(indices), order)
-        for order, indices in groups.items()
-    )

@@ -10,15 +10,15 @@ from cnngen.spec.names import CppIdentifier
 
 @dataclass(frozen=True)
 class Variant:
-    """The statements of a step at some of the batch sizes."""
+    """The statements of a step in some of the plans."""
 
-    batches: tuple[int, ...]
+    cases: tuple[str, ...]  # the labels of a switch, one a plan
     lines: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class StepView:
-    """A step's function: its name, its comment, and its statements; several variants where batch sizes differ."""
+    """A step's function: its name, its comment, and its statements; several variants where plans differ."""
 
     name: CppIdentifier
     comment: str
@@ -30,7 +30,7 @@ class SlotView:
     """A place in the arena, where several buffers lie in turn."""
 
     name: str
-    offsets: tuple[int, ...]  # bytes, one a batch size
+    offsets: tuple[int, ...]  # bytes, one a plan
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class KernelView:
 
 @dataclass(frozen=True)
 class LaunchView:
-    """A kernel's launch at one batch size."""
+    """A kernel's launch in one plan."""
 
     kernel: CppIdentifier
     launch: Launch
@@ -71,17 +71,22 @@ class LaunchView:
 
 @dataclass(frozen=True)
 class ForwardView:
-    """A straight-line forward and the batch sizes that it serves."""
+    """A straight-line forward and the plans that it serves."""
 
     name: str
-    batch_indices: tuple[int, ...]
+    cases: tuple[str, ...]  # the labels of a switch, one a plan
     steps: tuple[CppIdentifier, ...]
 
 
 @dataclass(frozen=True)
 class NetworkView:
-    """All of `network.cu` and `kernels.cu`, in the order of the text."""
+    """All of `network.cu` and `kernels.cu`, in the order of the text.
 
+    A plan is a batch size; where the network has several profiles, a profile at a batch size.
+    """
+
+    plans: str  # all of them in words
+    selector: str  # what the cases of a switch are values of
     steps: tuple[StepView, ...]
     slots: tuple[SlotView, ...]
     buffers: tuple[BufferView, ...]

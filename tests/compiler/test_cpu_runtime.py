@@ -64,6 +64,7 @@ def net(tmp_path_factory: pytest.TempPathFactory, toolchain: CpuToolchain, text:
         "batched": True,
         "notice": "Generated for a test.",
         "description": "Operations.",
+        "profiles": (),
         "batch_sizes": BATCHES,
         "weight_file": "net.weights.safetensors",
         **ports,
