@@ -62,6 +62,7 @@ def net(tmp_path_factory: pytest.TempPathFactory, toolchain: CpuToolchain, text:
         "name": "net",
         "target": "cpu",
         "batched": True,
+        "profiles": (),
         "notice": "Generated for a test.",
         "description": "Operations.",
         "profiles": (),

@@ -38,6 +38,7 @@ VIEW: dict[str, Any] = {
     "name": "fakenet",
     "target": "cuda",
     "batched": True,
+    "profiles": (),
     "notice": "Generated for a test.",
     "description": "Four kernels.",
     "inputs": [port("a", (3,), ""), port("b", (2, 2, 2), "NHWC")],
