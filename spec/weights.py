@@ -124,8 +124,9 @@ def check_weights(resolved: Resolved, weights: Mapping[str, Array]) -> None:
 def _mismatch(role: str, name: str, shape: tuple[int, ...], found: Array) -> str:
     if found.shape != shape:
         return f"{role} {name!r} must be {show(shape)}, the file has {show(found.shape)}"
-    if found.dtype.name not in ELEMENT_TYPES:
-        return f"{role} {name!r} must be {', '.join(ELEMENT_TYPES)}, the file has {found.dtype.name}"
+    allowed = (*ELEMENT_TYPES, "int32", "int64") if role == "indices" else tuple(ELEMENT_TYPES)
+    if found.dtype.name not in allowed:
+        return f"{role} {name!r} must be {', '.join(allowed)}, the file has {found.dtype.name}"
     return ""
 
 

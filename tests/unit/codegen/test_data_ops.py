@@ -17,7 +17,7 @@ from cnngen.codegen.interpret import outputs
 from cnngen.codegen.lower import lower
 from cnngen.codegen.ops import OPS as RULES
 from cnngen.codegen.verify import verify
-from cnngen.spec import NetworkSpec, SpecError
+from cnngen.spec import NetworkSpec, SpecError, check_weights, resolve
 from cnngen.spec.ops import OPS
 
 from .networks import network
@@ -54,6 +54,7 @@ def check(
     want = RULES[op].reference(layer, sources, exact, layer.output_shape(rule_inputs))
     assert want.shape == layer.output_shape(rule_inputs)
     named = {layer.weight_name(role): array for role, array in weights.items()}
+    check_weights(resolve(spec), named)
     graph = lower(spec, named, inputs[0].shape[0] if batched else 1)
     verify(graph)
     values = dict(zip((value.name for value in graph.inputs), sources, strict=False))
