@@ -123,9 +123,8 @@ class Context:
 
     def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, stream: int | None, wait: bool) -> Any:
         inputs = _in_order(args, kwargs)
-        library = type(inputs[0]).__module__.partition(".")[0]
-        if library in ("torch", "cupy"):
-            adapter = _TORCH if library == "torch" else _CUPY
+        adapter = _ADAPTERS.get(type(inputs[0]).__module__.partition(".")[0])
+        if adapter is not None:
             if stream is None:
                 stream = adapter.current_stream(inputs[0])
             if out is None:
@@ -155,6 +154,7 @@ class Network:
     ) -> None:
         path = str(weights) if weights else str(Path(__file__).with_name("matting.weights.safetensors"))
         self._core = _core.Network(device, path, workspace_limit, plan_cache)
+
     @functools.cached_property
     def _context(self) -> Context:
         # Made by the first run: a program that makes contexts of its own pays for no other.
@@ -209,8 +209,7 @@ class _Cupy:
         return sys.modules["cupy"].empty(shape, dtype=dtype)
 
 
-_TORCH = _Torch()
-_CUPY = _Cupy()
+_ADAPTERS = {"torch": _Torch(), "cupy": _Cupy()}
 
 
 def _in_order(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:

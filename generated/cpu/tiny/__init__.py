@@ -23,7 +23,6 @@ from ._core import ArgumentError, Error
 
 __all__ = ["ArgumentError", "Context", "Error", "Network", "Outputs"]
 
-
 #: Planned batch sizes.
 BATCH_SIZES = (1, 8)
 #: Name -> (shape of one item, in memory order; dtype).
@@ -91,9 +90,8 @@ class Context:
 
     def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, stream: int | None, wait: bool) -> Any:
         inputs = _in_order(args, kwargs)
-        library = type(inputs[0]).__module__.partition(".")[0]
-        if library in ("torch", "cupy"):
-            adapter = _TORCH if library == "torch" else _CUPY
+        adapter = _ADAPTERS.get(type(inputs[0]).__module__.partition(".")[0])
+        if adapter is not None:
             if stream is None:
                 stream = adapter.current_stream(inputs[0])
             if out is None:
@@ -115,6 +113,7 @@ class Network:
     def __init__(self, *, weights: str | None = None, threads: int = 0) -> None:
         path = str(weights) if weights else str(Path(__file__).with_name("tiny.weights.safetensors"))
         self._core = _core.Network(path, threads)
+
     @functools.cached_property
     def _context(self) -> Context:
         # Made by the first run: a program that makes contexts of its own pays for no other.
@@ -153,24 +152,15 @@ class Network:
 
 
 class _Torch:
-    def current_stream(self, like: Any) -> int | None:
-        return sys.modules["torch"].cuda.current_stream(like.device).cuda_stream if like.is_cuda else None
+    def current_stream(self, like: Any) -> None:
+        return None
 
     def empty(self, like: Any, shape: tuple[int, ...], dtype: str) -> Any:
         torch = sys.modules["torch"]
-        return torch.empty(shape, dtype=getattr(torch, dtype), device=like.device)
+        return torch.empty(shape, dtype=getattr(torch, dtype))
 
 
-class _Cupy:
-    def current_stream(self, like: Any) -> int | None:
-        return sys.modules["cupy"].cuda.get_current_stream().ptr
-
-    def empty(self, like: Any, shape: tuple[int, ...], dtype: str) -> Any:
-        return sys.modules["cupy"].empty(shape, dtype=dtype)
-
-
-_TORCH = _Torch()
-_CUPY = _Cupy()
+_ADAPTERS = {"torch": _Torch()}
 
 
 def _in_order(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:

@@ -67,14 +67,14 @@ __global__ void __launch_bounds__(128) maxpool_batch8(int batch, const __half* _
 
 // avgpool: mean over height and width. [N, 2048, 7, 7] -> [N, 2048, 1, 1].
 __global__ void __launch_bounds__(32) avgpool(int batch, const __half* __restrict__ x, __half* __restrict__ y) {
-    constexpr cnngen::ReduceShape shape = {.c = 2048, .h = 7, .w = 7};
+    constexpr cnngen::ReduceShape shape = {.c = 2048, .count = 49};
     constexpr cnngen::ReduceTile tile = {.v = 8, .groups = 2, .pixels = 16};
     cnngen::reduce<__half, tile, shape, cnngen::Reduction::mean>(batch, x, y);
 }
 
 // avgpool: mean over height and width. [N, 2048, 7, 7] -> [N, 2048, 1, 1].
 __global__ void __launch_bounds__(128) avgpool_batch8(int batch, const __half* __restrict__ x, __half* __restrict__ y) {
-    constexpr cnngen::ReduceShape shape = {.c = 2048, .h = 7, .w = 7};
+    constexpr cnngen::ReduceShape shape = {.c = 2048, .count = 49};
     constexpr cnngen::ReduceTile tile = {.v = 8, .groups = 8, .pixels = 16};
     cnngen::reduce<__half, tile, shape, cnngen::Reduction::mean>(batch, x, y);
 }
