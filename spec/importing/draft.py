@@ -87,15 +87,6 @@ class Imported:
         return replace(self, layers=tuple(layer for layer in self.layers if layer in wanted))
 
 
-def users(layers: Iterable[Draft]) -> dict[Draft, list[Draft]]:
-    """Who reads what."""
-    result: dict[Draft, list[Draft]] = {}
-    for layer in layers:
-        for source in dict.fromkeys(layer.inputs):
-            result.setdefault(source, []).append(layer)
-    return result
-
-
 def short(value: float) -> float:
     """The shortest decimal that is the same float32: 0.009999999776 is 0.01."""
     return float(str(np.float32(value)))

@@ -22,6 +22,7 @@ class Names:
     def __init__(self, nodes: Iterable[str]) -> None:
         """Counts what stands in each module."""
         self._taken: set[str] = set()
+        self._next: Counter[str] = Counter()  # the last number that each name was given
         paths = [_module(node) for node in nodes]
         self._in_module = Counter(path for path in paths if path is not None)
         self._has_parts = {
@@ -52,9 +53,11 @@ class Names:
 
     def free(self, name: str) -> str:
         """`name`, or `name_2`, `name_3`, ... when it is taken."""
-        candidate, number = name, 2
+        candidate, number = name, max(self._next[name], 1)
         while candidate in self._taken:
-            candidate, number = f"{name}_{number}", number + 1
+            number += 1
+            candidate = f"{name}_{number}"
+        self._next[name] = number
         self._taken.add(candidate)
         return candidate
 

@@ -6,6 +6,7 @@ from cnngen.spec.importing.draft import Imported
 from cnngen.spec.importing.patterns.blocks import name_blocks
 from cnngen.spec.importing.patterns.folding import add_biases, fold_activations, fold_pads
 from cnngen.spec.importing.patterns.functions import name_functions
+from cnngen.spec.importing.patterns.graph import Graph
 from cnngen.spec.importing.patterns.norms import name_norms
 from cnngen.spec.importing.patterns.shapes import fold_layouts, merge_reshapes, merge_slices
 from cnngen.spec.importing.patterns.transposes import move_transposes
@@ -29,6 +30,8 @@ _REWRITES = (
 
 def simplify(imported: Imported) -> Imported:
     """All rewrites, in order."""
+    graph = Graph(imported)
     for rewrite in _REWRITES:
-        imported = rewrite(imported).without_dead()
-    return imported
+        rewrite(graph)
+        graph.prune()
+    return graph.imported()

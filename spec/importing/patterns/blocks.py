@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from itertools import pairwise
 
 from cnngen.spec.importing.builder import Builder
-from cnngen.spec.importing.draft import Draft, Imported
-from cnngen.spec.importing.patterns.graph import become, is_range, numbers, sole_user
+from cnngen.spec.importing.draft import Draft
+from cnngen.spec.importing.patterns.graph import Graph, is_range, numbers
 
 _MOST_LISTED = 64
 
 
-def name_blocks(imported: Imported) -> Imported:
+def name_blocks(graph: Graph) -> None:
     """channel_shuffle, depth_to_space, space_to_depth, unfold2d and dfl."""
-    builder = Builder(imported.names)
-    for layer in imported.layers:
+    builder = Builder(graph.names)
+    for layer in graph.layers:
         if layer.op == "reshape":
-            _name_rearrangement(imported, layer)
-            _name_dfl(imported, layer)
+            _name_rearrangement(graph, layer)
+            _name_dfl(graph, layer)
         elif layer.op == "concat" and layer.fields.get("axis", 1) == 1:
-            _name_slices(imported, layer, builder)
+            _name_slices(graph, layer, builder)
         builder.layers.append(layer)
-    return replace(imported, layers=tuple(builder.layers))
+    graph.layers = builder.layers
 
 
-def _name_rearrangement(imported: Imported, layer: Draft) -> None:
+def _name_rearrangement(graph: Graph, layer: Draft) -> None:
     """Reshape, transpose, reshape."""
     transposed = layer.inputs[0]
     split = transposed.inputs[0] if transposed.op == "transpose" else transposed
@@ -34,19 +33,19 @@ def _name_rearrangement(imported: Imported, layer: Draft) -> None:
         return
     x, axes = split.inputs[0], numbers(transposed.fields["axes"])
     parts = [split, transposed, layer]
-    if x.shape[0] != split.shape[0] or not all(sole_user(imported, *pair) for pair in pairwise(parts)):
+    if x.shape[0] != split.shape[0] or not all(graph.sole_user(*pair) for pair in pairwise(parts)):
         return
     if axes == [0, 2, 1, *range(3, len(axes))] and layer.shape == x.shape:
         groups, each = split.shape[1:3]
         if len(x.shape) > 2 and groups * each == x.shape[1] and 1 not in (groups, each):
-            become(imported, layer, "channel_shuffle", [x], {"groups": groups}, parts)
+            graph.become(layer, "channel_shuffle", [x], {"groups": groups}, parts)
     if len(split.shape) == 6 and len(x.shape) == len(layer.shape) == 4:
         for op, (order, expected, target) in _blocks(x.shape, split.shape).items():
             if axes == order and split.shape == expected and layer.shape == target:
                 name, _, mode = op.partition(" ")
                 block = split.shape[2] if name == "depth_to_space" else split.shape[3]
                 fields: dict[str, object] = {"block": block} | ({"mode": mode} if mode != "dcr" else {})
-                become(imported, layer, name, [x], fields, parts)
+                graph.become(layer, name, [x], fields, parts)
                 return
 
 
@@ -71,7 +70,7 @@ def _blocks(x: tuple[int, ...], split: tuple[int, ...]) -> dict[str, _Block]:
     }  # fmt: skip
 
 
-def _name_dfl(imported: Imported, layer: Draft) -> None:
+def _name_dfl(graph: Graph, layer: Draft) -> None:
     """The expected bin of distributions: softmax over the bins, then a product with 0, 1, ..., bins - 1."""
     product = layer.inputs[0]
     soft = product.inputs[0] if product.op == "conv2d" else product
@@ -92,11 +91,11 @@ def _name_dfl(imported: Imported, layer: Draft) -> None:
         and is_range(product.parameters["weight"].array, bins)
         and layer.shape == (n, sides, anchors)
     )
-    if sound and all(sole_user(imported, *pair) for pair in pairwise(parts)):
-        become(imported, layer, "dfl", [x], {"bins": bins}, parts)
+    if sound and all(graph.sole_user(*pair) for pair in pairwise(parts)):
+        graph.become(layer, "dfl", [x], {"bins": bins}, parts)
 
 
-def _name_slices(imported: Imported, layer: Draft, builder: Builder) -> None:
+def _name_slices(graph: Graph, layer: Draft, builder: Builder) -> None:
     """Slices of one image, side by side: its blocks, or its windows."""
     x = layer.inputs[0].inputs[0] if layer.inputs[0].op == "slice" else None
     if (
@@ -116,12 +115,12 @@ def _name_slices(imported: Imported, layer: Draft, builder: Builder) -> None:
         if not alike or any(list(part[axis]) != list(range(x.shape[axis])) for axis in (0, 1)):
             return
     starts = [(part[2].start, part[3].start) for part in ranges]
-    if not all(sole_user(imported, part, layer) for part in layer.inputs):
+    if not all(graph.sole_user(part, layer) for part in layer.inputs):
         return
     if _in_blocks(x, starts, steps):
-        _become_blocks(imported, layer, x, starts, steps[0], builder)
+        _become_blocks(graph, layer, x, starts, steps[0], builder)
     else:
-        _become_windows(imported, layer, x, starts, steps, builder)
+        _become_windows(graph, layer, x, starts, steps, builder)
 
 
 def _ranges(layer: Draft) -> list[range]:
@@ -144,22 +143,23 @@ def _in_blocks(x: Draft, starts: list[tuple[int, int]], steps: list[int]) -> boo
 
 
 def _become_blocks(
-    imported: Imported, layer: Draft, x: Draft, starts: list[tuple[int, int]], side: int, builder: Builder
+    graph: Graph, layer: Draft, x: Draft, starts: list[tuple[int, int]], side: int, builder: Builder
 ) -> None:
     """space_to_depth, and the order of its channels where that is another."""
     channels = x.shape[1]
     order = [h * side + w for h, w in starts]
     parts = [*layer.inputs, layer]
     if order == sorted(order):
-        become(imported, layer, "space_to_depth", [x], {"block": side}, parts)
+        graph.become(layer, "space_to_depth", [x], {"block": side}, parts)
     elif channels * len(order) <= _MOST_LISTED:
         blocks = builder.draft("space_to_depth", [x], {"block": side})
+        graph.rewire(blocks, [x])
         indices = [place * channels + channel for place in order for channel in range(channels)]
-        become(imported, layer, "gather", [blocks], {"indices": indices}, parts)
+        graph.become(layer, "gather", [blocks], {"indices": indices}, parts)
 
 
 def _become_windows(
-    imported: Imported,
+    graph: Graph,
     layer: Draft,
     x: Draft,
     starts: list[tuple[int, int]],
@@ -185,9 +185,11 @@ def _become_windows(
     if windows.shape[1:] != (layer.shape[1], math.prod(layer.shape[2:])):
         builder.layers.remove(windows)
         return
+    graph.rewire(windows, [x])
     shape = [0, *layer.shape[1:]]
     if channels == 1:
-        become(imported, layer, "reshape", [windows], {"shape": shape}, parts)
+        graph.become(layer, "reshape", [windows], {"shape": shape}, parts)
     else:
         image = builder.draft("reshape", [windows], {"shape": shape})
-        become(imported, layer, "channel_shuffle", [image], {"groups": channels}, parts)
+        graph.rewire(image, [windows])
+        graph.become(layer, "channel_shuffle", [image], {"groups": channels}, parts)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cnngen.spec.importing.draft import Draft, Imported, Parameter
-from cnngen.spec.importing.patterns.graph import instead, number, numbers, sole_user
+from cnngen.spec.importing.draft import Draft, Parameter
+from cnngen.spec.importing.patterns.graph import Graph, number, numbers
 from cnngen.spec.ops import ACTIVATIONS, OPS, WeightedLayer
 
 _FUNCTIONS = frozenset(str(cls.model_fields["op"].default) for cls in ACTIVATIONS)
@@ -15,19 +15,18 @@ def _weighted(layer: Draft) -> bool:
     return layer.op in OPS and issubclass(OPS[layer.op], WeightedLayer)
 
 
-def add_biases(imported: Imported) -> Imported:
+def add_biases(graph: Graph) -> None:
     """A constant a channel that is added to a convolution or a matrix product is its bias."""
-    for layer in imported.layers:
+    for layer in graph.layers:
         source = layer.inputs[0] if layer.inputs else layer
         if layer.op != "add" or len(layer.inputs) != 1 or not _weighted(source):
             continue
         bias = _bias(layer, source)
         free = source.fields.get("bias") is False and "activation" not in source.fields
-        if bias is not None and free and layer.shape == source.shape and sole_user(imported, source, layer):
+        if bias is not None and free and layer.shape == source.shape and graph.sole_user(source, layer):
             del source.fields["bias"]
             source.parameters["bias"] = bias
-            imported = instead(imported, layer, source)
-    return imported
+            graph.replace(layer, source)
 
 
 def _bias(layer: Draft, source: Draft) -> Parameter | None:
@@ -45,15 +44,15 @@ def _bias(layer: Draft, source: Draft) -> Parameter | None:
     return Parameter(parameter.array.reshape(-1), parameter.origin) if fits else None
 
 
-def fold_pads(imported: Imported) -> Imported:
+def fold_pads(graph: Graph) -> None:
     """Zeros around the input of a convolution or an average are its padding."""
-    for layer in imported.layers:
+    for layer in graph.layers:
         source = layer.inputs[0] if layer.inputs else layer
         if layer.op not in ("conv1d", "conv2d", "avg_pool2d") or source.op != "pad":
             continue
         extra = _zeros(source)
         padding = layer.fields.get("padding") or [0] * len(extra)
-        if not extra or not isinstance(padding, list) or not sole_user(imported, source, layer):
+        if not extra or not isinstance(padding, list) or not graph.sole_user(source, layer):
             continue
         if layer.op == "avg_pool2d":
             inside = any(padding) or layer.fields.get("ceil_mode") or "dilation" in layer.fields
@@ -62,9 +61,8 @@ def fold_pads(imported: Imported) -> Imported:
             if inside or any(pad >= size for pad, size in zip(extra, taps, strict=True)):
                 continue
             layer.fields["count_include_pad"] = True
-        layer.inputs = list(source.inputs)
+        graph.rewire(layer, source.inputs)
         layer.fields["padding"] = [a + b for a, b in zip(padding, extra, strict=True)]
-    return imported
 
 
 def _zeros(pad: Draft) -> list[int]:
@@ -79,12 +77,11 @@ def _zeros(pad: Draft) -> list[int]:
     return [before for before, _ in pairs[2:]] + [after for _, after in pairs[2:]]
 
 
-def fold_activations(imported: Imported) -> Imported:
+def fold_activations(graph: Graph) -> None:
     """A function of nothing but a convolution's or linear's result is its activation."""
-    for layer in imported.layers:
+    for layer in graph.layers:
         source = layer.inputs[0] if layer.inputs else layer
         free = _weighted(source) and "activation" not in source.fields
-        if layer.op in _FUNCTIONS and free and sole_user(imported, source, layer):
+        if layer.op in _FUNCTIONS and free and graph.sole_user(source, layer):
             source.fields["activation"] = {"op": layer.op, **layer.fields} if layer.fields else layer.op
-            imported = instead(imported, layer, source)
-    return imported
+            graph.replace(layer, source)

@@ -5,24 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from cnngen.spec.importing.draft import Draft, Imported
-from cnngen.spec.importing.patterns.graph import become, near, number
+from cnngen.spec.importing.draft import Draft
+from cnngen.spec.importing.patterns.graph import Graph, near, number
 
 # the function, its fields, what it is applied to, the layers that it replaces
 Found = tuple[str, dict[str, object], Draft, list[Draft]]
 _Pattern = Callable[[Draft], "Found | None"]
 
 
-def name_functions(imported: Imported) -> Imported:
+def name_functions(graph: Graph) -> None:
     """Layers that make up one known function. Parts that others read stay, where somebody does."""
-    for layer in imported.layers:
+    for layer in graph.layers:
         for pattern in _PATTERNS.get(layer.op, ()):
             found = pattern(layer)
             if found is not None:
                 function, fields, x, parts = found
-                become(imported, layer, function, [x], fields, parts)
+                graph.become(layer, function, [x], fields, parts)
                 break
-    return imported
 
 
 def _gated(layer: Draft) -> Found | None:

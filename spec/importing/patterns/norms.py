@@ -6,27 +6,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnngen.spec.importing.draft import Draft, Imported, Parameter, users
-from cnngen.spec.importing.patterns.graph import become, instead, near, number, numbers, sole_user
+from cnngen.spec.importing.draft import Draft, Parameter
+from cnngen.spec.importing.patterns.graph import Graph, near, number, numbers
 from cnngen.spec.types import Shape
 
 _OF_CHANNELS = ("instance_norm", "group_norm")
 _NORMS = (*_OF_CHANNELS, "layer_norm", "rms_norm")
 
 
-def name_norms(imported: Imported) -> Imported:
+def name_norms(graph: Graph) -> None:
     """layer_norm, instance_norm, rms_norm and group_norm, each with its scale and bias."""
-    for layer in imported.layers:
+    for layer in graph.layers:
         if layer.op in ("div", "mul"):
-            _name(imported, layer)
+            _name(graph, layer)
         elif layer.op == "reshape":
-            _name_group_norm(imported, layer)
+            _name_group_norm(graph, layer)
         elif layer.op == "add":
-            _name_batch_norm(imported, layer)
-    for layer in imported.layers:
+            _name_batch_norm(graph, layer)
+    for layer in graph.layers:
         if layer.op in _NORMS and not layer.parameters:
-            imported = _take_affine(imported, layer)
-    return imported
+            _take_affine(graph, layer)
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class _Scaled:
     parts: list[Draft]
 
 
-def _name(imported: Imported, layer: Draft) -> None:
+def _name(graph: Graph, layer: Draft) -> None:
     found = _scaled(layer)
     if found is None:
         return
@@ -52,16 +51,16 @@ def _name(imported: Imported, layer: Draft) -> None:
     trailing = axes == list(range(axes[0], rank))
     if base is found.x and trailing and not _centre(base, axes):
         fields = _axis(axes[0], rank) | fields | {"affine": False}
-        become(imported, layer, "rms_norm", [base], fields, [power, found.square, *found.parts, layer])
+        graph.become(layer, "rms_norm", [base], fields, [power, found.square, *found.parts, layer])
         return
     x, centred = _centre(base, axes), _centre(found.x, axes)
     if x is None or x is not centred or not trailing:
         return
     parts = [*base.inputs[1:], base, power, found.square, *found.parts, layer]
     if rank > 3 and axes[0] == 2:
-        become(imported, layer, "instance_norm", [x], fields, parts)
+        graph.become(layer, "instance_norm", [x], fields, parts)
     else:
-        become(imported, layer, "layer_norm", [x], _axis(axes[0], rank) | fields | {"affine": False}, parts)
+        graph.become(layer, "layer_norm", [x], _axis(axes[0], rank) | fields | {"affine": False}, parts)
 
 
 def _axis(axis: int, rank: int) -> dict[str, object]:
@@ -112,7 +111,7 @@ def _centre(layer: Draft, axes: list[int]) -> Draft | None:
     return x if mean.inputs == [x] and _mean_axes(mean) == axes else None
 
 
-def _name_group_norm(imported: Imported, layer: Draft) -> None:
+def _name_group_norm(graph: Graph, layer: Draft) -> None:
     """A norm of groups of channels that stand as the channels of another shape."""
     inner = layer.inputs[0]
     outer = inner.inputs[0] if inner.op == "instance_norm" else inner
@@ -123,10 +122,10 @@ def _name_group_norm(imported: Imported, layer: Draft) -> None:
     if not same or x.shape[1] % outer.shape[1]:
         return
     fields: dict[str, object] = {"groups": outer.shape[1], **inner.fields, "affine": False}
-    become(imported, layer, "group_norm", [x], fields, [outer, inner, layer])
+    graph.become(layer, "group_norm", [x], fields, [outer, inner, layer])
 
 
-def _name_batch_norm(imported: Imported, layer: Draft) -> None:
+def _name_batch_norm(graph: Graph, layer: Draft) -> None:
     """(x - mean) * weight + bias, a constant a channel each: a batch_norm whose variance is 1."""
     scaled = layer.inputs[0]
     centred = scaled.inputs[0] if scaled.op == "mul" else scaled
@@ -138,27 +137,27 @@ def _name_batch_norm(imported: Imported, layer: Draft) -> None:
     arrays = [
         parameter.array for parameter in given if parameter is not None and parameter.array.shape == shape
     ]
-    alone = sole_user(imported, centred, scaled) and sole_user(imported, scaled, layer)
+    alone = graph.sole_user(centred, scaled) and graph.sole_user(scaled, layer)
     if len(arrays) < 3 or len(shape) < 2 or centred.fields.get("reverse") or not alone:
         return
     mean, weight, bias = (array.reshape(-1) for array in arrays)
-    become(imported, layer, "batch_norm", centred.inputs, {"epsilon": 0.0}, parts)
+    graph.become(layer, "batch_norm", centred.inputs, {"epsilon": 0.0}, parts)
     values = {"weight": weight, "bias": bias, "running_mean": mean, "running_var": np.ones_like(mean)}
     layer.parameters = {role: Parameter(array) for role, array in values.items()}
 
 
-def _take_affine(imported: Imported, norm: Draft) -> Imported:
+def _take_affine(graph: Graph, norm: Draft) -> None:
     """Makes the product and the sum behind a norm its weight and bias."""
     found: dict[str, Parameter] = {}
     last = norm
     for op, role in (("mul", "weight"), ("add", "bias")):
-        readers = users(imported.layers).get(last, [])
-        behind = readers[0] if len(readers) == 1 and last not in imported.outputs else None
+        readers = graph.readers(last)
+        behind = readers[0] if len(readers) == 1 and last not in graph.outputs else None
         given = _affine(behind, norm) if behind is not None and behind.op == op else None
         if behind is not None and given is not None and not (role == "bias" and norm.op == "rms_norm"):
             found[role], last = given, behind
     if not found:
-        return imported
+        return
     shape, dtype = next((given.array.shape, given.array.dtype) for given in found.values())
     weight = found.get("weight") or Parameter(np.ones(shape, dtype))
     norm.parameters = {"weight": weight} | ({"bias": found["bias"]} if "bias" in found else {})
@@ -169,7 +168,7 @@ def _take_affine(imported: Imported, norm: Draft) -> Imported:
         norm.fields["bias"] = False
     if norm.op in _OF_CHANNELS and "bias" not in found:
         norm.parameters["bias"] = Parameter(np.zeros(shape, dtype))
-    return instead(imported, last, norm)
+    graph.replace(last, norm)
 
 
 def _affine(layer: Draft, norm: Draft) -> Parameter | None:

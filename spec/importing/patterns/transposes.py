@@ -2,62 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-
-from cnngen.spec.importing.draft import Draft, Imported, Parameter, users
-from cnngen.spec.importing.patterns.graph import instead, numbers
+from cnngen.spec.importing.draft import Draft, Parameter
+from cnngen.spec.importing.patterns.graph import Graph, numbers
 from cnngen.spec.ops import OPS
 from cnngen.spec.ops.activation import ElementwiseLayer
 from cnngen.spec.ops.arithmetic import Binary
 
 Axes = list[int]
-_Moved = Callable[[Draft, Axes], "Axes | None"]
 
 
-def move_transposes(imported: Imported) -> Imported:
+def move_transposes(graph: Graph) -> None:
     """Computes before transposing wherever that saves a transpose, as in models whose channels are last."""
     done: list[Draft] = []
-    readers = users(imported.layers)
-    for layer in imported.layers:
+    for layer in graph.layers:
         done.append(layer)
         if layer.op == "transpose":
-            source = layer.inputs[0]
-            if source.op == "transpose":
-                first, second = _axes(source), _axes(layer)
-                layer.inputs, layer.fields = [source.inputs[0]], {"axes": [first[axis] for axis in second]}
-                _reread(readers, layer)
-            if _axes(layer) == sorted(_axes(layer)) and layer not in imported.outputs:
-                imported = instead(imported, layer, layer.inputs[0])
-                readers = users(imported.layers)
+            _cancel(graph, layer)
             continue
-        axes = _common(imported, layer, readers)
+        axes = _common(graph, layer)
         moved = _moved(layer, axes) if axes else None
         if moved is None:
             continue
-        behind = Draft("transpose", "transpose", [layer], layer.shape, layer.dtype, {"axes": moved})
-        layer.inputs = [source.inputs[0] for source in layer.inputs]
+        graph.rewire(layer, [source.inputs[0] for source in layer.inputs])
+        behind = Draft("transpose", "transpose", [], layer.shape, layer.dtype, {"axes": moved})
         layer.shape = _undone(layer.shape, moved)
         if moved != sorted(moved):
             done.append(behind)
-            imported = instead(replace(imported, layers=(*imported.layers, behind)), layer, behind)
-            behind.inputs = [layer]
-        readers = users(imported.layers)
-    return replace(imported, layers=tuple(done))
+            graph.replace(layer, behind)
+            graph.rewire(behind, [layer])
+    graph.layers = done
 
 
-def _reread(readers: dict[Draft, list[Draft]], layer: Draft) -> None:
-    readers.setdefault(layer.inputs[0], []).append(layer)
+def _cancel(graph: Graph, layer: Draft) -> None:
+    """A transpose of a transpose is one, or none."""
+    source = layer.inputs[0]
+    if source.op == "transpose":
+        first, second = _axes(source), _axes(layer)
+        layer.fields = {"axes": [first[axis] for axis in second]}
+        graph.rewire(layer, source.inputs)
+    if _axes(layer) == sorted(_axes(layer)) and layer not in graph.outputs:
+        graph.replace(layer, layer.inputs[0])
 
 
-def _common(imported: Imported, layer: Draft, readers: dict[Draft, list[Draft]]) -> Axes | None:
+def _common(graph: Graph, layer: Draft) -> Axes | None:
     """The one order that all inputs are transposed to, where one of them is needed by nothing else."""
     orders = [_axes(source) for source in layer.inputs if source.op == "transpose"]
     if not orders or len(orders) != len(layer.inputs) or any(order != orders[0] for order in orders):
         return None
     for source in layer.inputs:
-        others = [user for user in readers.get(source, []) if user is not layer and user.op != "transpose"]
-        if not others and source not in imported.outputs:
+        others = [user for user in graph.readers(source) if user is not layer and user.op != "transpose"]
+        if not others and source not in graph.outputs:
             return orders[0]
     return None
 
