@@ -76,7 +76,10 @@ class Bundle:
 
     def network(self, spec: NetworkSpec, weights: Mapping[str, Array]) -> BundledNetwork:
         """One of them, called as a generated module's Network is. Raises KeyError where it is not among them."""
-        key = network_key(spec, weights, self.target.name)
+        return self.by_key(network_key(spec, weights, self.target.name))
+
+    def by_key(self, key: str) -> BundledNetwork:
+        """The same, by what tells it apart."""
         if key in self.refused:
             raise self.refused[key]
         address = self.module.models[key]

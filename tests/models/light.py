@@ -12,6 +12,11 @@ from onnx import numpy_helper
 Array = np.ndarray[Any, np.dtype[Any]]
 
 ARCHITECTURES = ("squeezenet", "shufflenet", "densenet121", "inception_v1", "inception_v2")
+GAINS = {
+    "shufflenet": 1e-6,
+    "inception_v1": 4.0,
+    "inception_v2": 0.1,
+}  # of a classifier, so that softmax is not 0 or 1
 
 
 def seeded(name: str) -> tuple[onnx.ModelProto, dict[str, Array]]:
@@ -26,11 +31,12 @@ def seeded(name: str) -> tuple[onnx.ModelProto, dict[str, Array]]:
     for node in graph.node:
         for position, read in enumerate(node.input):
             readers.setdefault(read, []).append((node, position))
+    gain = GAINS.get(name, 1.0)
     kept = [node for node in graph.node if node.op_type != "ConstantOfShape"]
     constants = [node for node in graph.node if node.op_type == "ConstantOfShape"]
     weights = [
         numpy_helper.from_array(
-            _weight(*_reader(node.output[0], readers), tuple(stored[node.input[0]].tolist()), rng),
+            _weight(*_reader(node.output[0], readers), tuple(stored[node.input[0]].tolist()), rng, gain),
             node.output[0],
         )
         for node in constants
@@ -55,12 +61,12 @@ def _reader(name: str, readers: dict[str, list[tuple[onnx.NodeProto, int]]]) -> 
     return node.op_type, position
 
 
-def _weight(op: str, position: int, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+def _weight(op: str, position: int, shape: tuple[int, ...], rng: np.random.Generator, gain: float) -> Array:
     if op == "BatchNormalization":
         scale, variance = rng.uniform(0.7, 1.3, shape), rng.uniform(0.5, 1.5, shape)
         array = {1: scale, 4: variance}.get(position, rng.normal(0, 0.1, shape))
     elif op in ("Conv", "Gemm") and position == 1:
-        array = rng.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape)
+        array = rng.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape) * (gain if op == "Gemm" else 1.0)
     else:
         array = rng.uniform(0.7, 1.3, shape) if op == "Mul" else rng.normal(0, 0.05, shape)
     return array.astype(np.float32)
