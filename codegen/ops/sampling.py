@@ -90,7 +90,7 @@ def reference_grid_sample(
 
 
 def _add(a: Expr, b: float) -> Expr:
-    return ex.call("add", a, Float(b))
+    return ex.call("sub", a, Float(-b)) if b < 0 else ex.call("add", a, Float(b))
 
 
 def _scaled(a: Expr, factor: float) -> Expr:
