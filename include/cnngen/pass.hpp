@@ -10,7 +10,7 @@
 
 namespace cnngen {
 
-// Byte offsets of a buffer in the arena, one a planned batch size.
+// Byte offsets of a buffer in the arena, one a plan: a planned batch size, in one profile of the inputs' shapes.
 template <std::size_t N>
 struct Offsets {
     std::size_t values[N];
@@ -70,22 +70,23 @@ struct Buffers {
 template <class KernelCall>
 class BasicPass {
    public:
-    BasicPass(BasicVisitor<KernelCall>& visitor, const Buffers& buffers, std::int64_t batch, std::size_t batch_index)
-        : visitor_(visitor), buffers_(buffers), batch_(batch), batch_index_(batch_index) {}
+    BasicPass(BasicVisitor<KernelCall>& visitor, const Buffers& buffers, std::int64_t batch, std::size_t plan)
+        : visitor_(visitor), buffers_(buffers), batch_(batch), plan_(plan) {}
 
     std::int64_t batch() const { return batch_; }
+    std::size_t plan() const { return plan_; }
 
     // An activation in the arena.
     template <class T = void, std::size_t N>
     T* at(const Offsets<N>& offsets) const {
-        return address<T>(buffers_.arena, offsets.values[batch_index_]);
+        return address<T>(buffers_.arena, offsets.values[plan_]);
     }
 
-    // What differs between the planned batch sizes, one value each.
+    // What differs between the plans, one value each.
     template <class T, class... Same>
     T each(T first, Same... others) const {
         const T values[] = {first, others...};
-        return values[batch_index_];
+        return values[plan_];
     }
 
     // A weight in the slab.
@@ -159,7 +160,7 @@ class BasicPass {
     BasicVisitor<KernelCall>& visitor_;
     const Buffers& buffers_;
     std::int64_t batch_;
-    std::size_t batch_index_;
+    std::size_t plan_;
 };
 
 }  // namespace cnngen

@@ -48,10 +48,31 @@ inline void keep_items(TracedLayer& layer, std::int64_t planned, std::int64_t n)
     layer.shape[0] = n;
 }
 
+// "image: float32 NCHW N x 3 x 32 x 32"; with several profiles "... or N x 3 x 64 x 64".
 inline std::string port_text(const Port& port, bool batched) {
-    std::string shape = batched ? "N" : "";
-    for (std::int64_t extent : port.shape) shape += text(shape.empty() ? "" : " x ", extent);
-    return text(port.name, ": ", name_of(port.dtype), " ", port.layout, *port.layout ? " " : "", shape);
+    std::string shapes;
+    for (std::size_t profile = 0; profile <= port.further.size(); ++profile) {
+        std::string shape = batched ? "N" : "";
+        for (std::int64_t extent : port.shape_in(profile)) shape += text(shape.empty() ? "" : " x ", extent);
+        shapes += text(profile ? " or " : "", shape);
+    }
+    return text(port.name, ": ", name_of(port.dtype), " ", port.layout, *port.layout ? " " : "", shapes);
+}
+
+// What a summary says over the steps of a plan: "batch 8", with several profiles "image 3 x 64 x 64, batch 8".
+template <class Model>
+std::string plan_text(const Model& model, std::size_t plan) {
+    std::string out;
+    for (const Port& port : model.inputs) {
+        if (port.further.empty()) break;
+        std::string shape;
+        for (std::int64_t extent : port.shape_in(model.profile_of(plan))) {
+            shape += text(shape.empty() ? "" : " x ", extent);
+        }
+        out += text(out.empty() ? "" : ", ", port.name, " ", shape);
+    }
+    if (model.batched) out += text(out.empty() ? "" : ", ", "batch ", model.batch_of(plan));
+    return out;
 }
 
 // The text, filled up with spaces to a column's width.

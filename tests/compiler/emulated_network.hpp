@@ -291,26 +291,27 @@ inline void read_bytes(std::FILE* in, unsigned char* to, std::size_t expected) {
     if (std::fread(to, 1, expected, in) != expected) fail("the job file ends too early");
 }
 
-// Runs one planned batch size as the job says: weights, inputs, and the sizes that Run wants.
-inline void run(const cnngen::Model& model, std::size_t batch_index, std::FILE* in, std::FILE* out) {
+// Runs one plan as the job says: weights, inputs, and the sizes that Run wants.
+inline void run(const cnngen::Model& model, std::size_t plan, std::FILE* in, std::FILE* out) {
     emulation::running = model.name;
     Buffer weights(model.weight_bytes);
     read_bytes(in, weights.data(), model.weight_bytes);
-    Buffer arena(model.arena_bytes[batch_index]);
-    const std::int64_t batch = model.batch_sizes[batch_index];
+    Buffer arena(model.arena_bytes[plan]);
+    const std::int64_t batch = model.batch_of(plan);
+    const std::size_t profile = model.profile_of(plan);
     cnngen::Buffers buffers{arena.data(), weights.data(), {}, {}};
     for (const cnngen::Port& port : model.inputs) {
-        buffers.inputs.push_back(arena.data() + port.staging[batch_index]);
-        read_bytes(in, arena.data() + port.staging[batch_index], port.bytes() * static_cast<std::size_t>(batch));
+        buffers.inputs.push_back(arena.data() + port.staging[plan]);
+        read_bytes(in, arena.data() + port.staging[plan], port.bytes(profile) * static_cast<std::size_t>(batch));
     }
-    for (const cnngen::Port& port : model.outputs) buffers.outputs.push_back(arena.data() + port.staging[batch_index]);
+    for (const cnngen::Port& port : model.outputs) buffers.outputs.push_back(arena.data() + port.staging[plan]);
     std::vector<std::vector<std::uint64_t>> sizes(read_number(in));
     for (auto& kernel : sizes) {
         kernel.resize(read_number(in));
         for (std::uint64_t& size : kernel) size = read_number(in);
     }
     Run visitor(std::move(sizes), out);
-    cnngen::Pass pass(visitor, buffers, batch, batch_index);
+    cnngen::Pass pass(visitor, buffers, batch, plan);
     model.forward(pass);
     if (!visitor.is_done()) fail("fewer steps than planned");
     arena.check();

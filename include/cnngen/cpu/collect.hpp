@@ -22,14 +22,14 @@ class Collect final : public StepVisitor {
     std::vector<const void*> kernel_arguments;  // of an address's size: numbers may be among them
 };
 
-// The steps at one planned batch size. Addresses in the arena are offsets; those of weights lie behind `weights`.
-inline Collect collect(const Model& model, std::size_t batch_index, void* weights) {
+// The steps of one plan. Addresses in the arena are offsets; those of weights lie behind `weights`.
+inline Collect collect(const Model& model, std::size_t plan, void* weights) {
     Collect steps;
     Buffers nowhere;
     nowhere.weights = weights;
     nowhere.inputs.resize(model.inputs.size());
     nowhere.outputs.resize(model.outputs.size());
-    Pass pass(steps, nowhere, model.batch_sizes[batch_index], batch_index);
+    Pass pass(steps, nowhere, model.batch_of(plan), plan);
     model.forward(pass);
     return steps;
 }

@@ -60,7 +60,7 @@ class Network {
         return state_->weights.contains(w) ? state_->weights.find(w, plan(op)) : w;
     }
 
-    // The largest need of any step at any batch size.
+    // The largest need of any step in any plan.
     std::size_t workspace_bytes() const {
         std::size_t bytes = 0;
         for (const auto& [key, plan] : state_->plans) bytes = std::max(bytes, plan->workspace());
@@ -97,7 +97,7 @@ class Network {
         }
 
         void plan() {
-            for (std::size_t i = 0; i < model.batch_sizes.size(); ++i) {
+            for (std::size_t i = 0; i < model.plan_count(); ++i) {
                 const Collect steps = collect(model, i, weights.slab());
                 for (const void* address : steps.kernel_arguments) weights.keep(address);
                 for (const Operation& op : steps.operations) plan(op);

@@ -38,8 +38,8 @@ struct PythonDevice {
     }
 
     static void run(Context& context, std::span<const void* const> inputs, std::span<void* const> outputs,
-                    std::int64_t n, Stream, bool) {
-        context.run(inputs, outputs, n);
+                    std::int64_t n, std::size_t profile, Stream, bool) {
+        context.run(inputs, outputs, n, profile);
     }
 
     static std::string summary(const Context& context) { return cpu::summary(context); }

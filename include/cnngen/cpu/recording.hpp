@@ -21,7 +21,7 @@ struct Step {
     std::size_t slots = 0;  // index of the first one
 };
 
-// The steps at one batch size, on one context's memory.
+// The steps of one plan, on one context's memory.
 class Recording final : public StepVisitor {
    public:
     // `workspace` holds the largest scratchpad of the network's plans.

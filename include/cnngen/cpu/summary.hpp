@@ -16,7 +16,7 @@ inline std::string cpu_name() {
     return "this CPU";
 }
 
-// CPU, versions, precision, memory, start-up and each step at each batch size with its implementation.
+// CPU, versions, precision, memory, start-up and each step of each plan with its implementation.
 inline std::string summary(const Context& context) {
     const Network& network = context.network();
     const Model& model = context.model();
@@ -32,8 +32,9 @@ inline std::string summary(const Context& context) {
                 ", workspace ", size_text(memory.workspace), "\n");
     out += text("start-up   ", timings_text(network.startup()), timings_text(context.startup()), " (",
                 network.plan_count(), " plans)\n");
-    for (std::size_t i = 0; i < model.batch_sizes.size(); ++i) {
-        if (model.batched) out += text("batch ", model.batch_sizes[i], "\n");
+    for (std::size_t i = 0; i < model.plan_count(); ++i) {
+        const std::string plan = plan_text(model, i);
+        if (!plan.empty()) out += plan + "\n";
         for (const Step& step : context.steps(i)) {
             out += text("  ", column(step.layer, 40), column(step.plan ? "onednn" : "kernel", 12),
                         column(shape_text(step.y), 20), name_of(step.y.dtype));

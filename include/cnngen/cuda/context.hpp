@@ -1,5 +1,5 @@
-// A context runs a network: it owns a stream, the activations, the workspace, one captured graph a planned batch size
-// and the staging for host data.
+// A context runs a network: it owns a stream, the activations, the workspace, one captured graph a plan and the staging
+// for host data.
 #pragma once
 
 #include "cnngen/cuda/network.hpp"
@@ -14,8 +14,8 @@ struct Memory {
     std::size_t pinned;
 };
 
-// Each call is one pass over n items. Inputs and outputs are addresses on the host or on the network's GPU, in the
-// model's order, packed as Port says. A context serves one caller at a time; others wait.
+// Each call is one pass over n items in one profile. Inputs and outputs are addresses on the host or on the network's
+// GPU, in the model's order, packed as Port says. A context serves one caller at a time; others wait.
 class Context {
    public:
     explicit Context(const Network& network) : network_(network) {
@@ -28,8 +28,8 @@ class Context {
         last_stream_ = stream_.get();
         cudnn_ = make_cudnn(stream_.get());
         const std::size_t largest = static_cast<std::size_t>(model().batch_sizes.back());
-        for (const Port& port : model().inputs) pinned_inputs_.push_back(pin(port.bytes() * largest));
-        for (const Port& port : model().outputs) pinned_outputs_.push_back(pin(port.bytes() * largest));
+        for (const Port& port : model().inputs) pinned_inputs_.push_back(pin(port.most_bytes() * largest));
+        for (const Port& port : model().outputs) pinned_outputs_.push_back(pin(port.most_bytes() * largest));
         executor_ = {cudnn_.get(), network_.planner().cublaslt(), stream_.get(), workspace_.get()};
         capture_all();
         watch.lap(startup_, "capture");
@@ -53,27 +53,28 @@ class Context {
     }
 
     // Runs, and waits for the outputs.
-    void run(std::span<const void* const> inputs, std::span<void* const> outputs, std::int64_t n) {
-        run_async(inputs, outputs, n, stream_.get());
+    void run(std::span<const void* const> inputs, std::span<void* const> outputs, std::int64_t n,
+             std::size_t profile = 0) {
+        run_async(inputs, outputs, n, stream_.get(), profile);
         synchronize();
     }
 
     // Enqueues a pass on `stream`. Outputs on the host are there after synchronize(); inputs in ordinary host memory
     // may be reused at once, all others when the stream has come so far.
     void run_async(std::span<const void* const> inputs, std::span<void* const> outputs, std::int64_t n,
-                   cudaStream_t stream) {
+                   cudaStream_t stream, std::size_t profile = 0) {
         const std::lock_guard lock(mutex_);
         const DeviceGuard guard(network_.device());
-        const std::size_t batch_index = model().batch_index_for(n);
+        const std::size_t plan = model().plan_for(n, profile);
         locate(inputs, outputs);
         finish();  // host staging may still be in use
         follow(stream);
-        Captured& graph = captured_[batch_index];
-        stage_inputs(inputs, n, batch_index, stream);
-        stage_outputs(outputs, n, batch_index);
+        Captured& graph = captured_[plan];
+        stage_inputs(inputs, n, plan, stream);
+        stage_outputs(outputs, n, plan);
         graph.retarget(buffers_);
         check(cudaGraphLaunch(graph.exec.get(), stream), "launching '", model().name, "'");
-        fetch_outputs(outputs, n, stream);
+        fetch_outputs(outputs, n, profile, stream);
         if (stream != stream_.get()) check(cudaEventRecord(idle_.get(), stream), "marking the end of a pass");
         last_stream_ = stream;
     }
@@ -90,22 +91,23 @@ class Context {
     }
 
     // Microseconds of each step, timed alone on this input.
-    std::vector<LayerTime> profile(std::span<const void* const> inputs, std::int64_t n) {
+    std::vector<LayerTime> profile(std::span<const void* const> inputs, std::int64_t n, std::size_t profile = 0) {
         const std::lock_guard lock(mutex_);
         const DeviceGuard guard(network_.device());
-        Profile mode(executor_, network_.steps(model().batch_index_for(n)));
-        walk_on(inputs, n, mode);
+        const std::size_t plan = model().plan_for(n, profile);
+        Profile mode(executor_, network_.steps(plan));
+        walk_on(inputs, n, plan, mode);
         return std::move(mode.times);
     }
 
     // The result of each step on this input.
-    std::vector<TracedLayer> trace(std::span<const void* const> inputs, std::int64_t n) {
+    std::vector<TracedLayer> trace(std::span<const void* const> inputs, std::int64_t n, std::size_t profile = 0) {
         const std::lock_guard lock(mutex_);
         const DeviceGuard guard(network_.device());
-        Trace mode(executor_, network_.steps(model().batch_index_for(n)));
-        walk_on(inputs, n, mode);
-        const std::int64_t planned = model().batch_sizes[model().batch_index_for(n)];
-        for (TracedLayer& layer : mode.layers) keep_items(layer, planned, n);
+        const std::size_t plan = model().plan_for(n, profile);
+        Trace mode(executor_, network_.steps(plan));
+        walk_on(inputs, n, plan, mode);
+        for (TracedLayer& layer : mode.layers) keep_items(layer, model().batch_of(plan), n);
         return std::move(mode.layers);
     }
 
@@ -142,7 +144,7 @@ class Context {
         // Kernels read what they never wrote in the first pass: zeros rather than whatever was there.
         if (arena_)
             check(cudaMemsetAsync(arena_.get(), 0, network_.arena_bytes(), stream_.get()), "clearing the arena");
-        for (std::size_t i = 0; i < model().batch_sizes.size(); ++i) {
+        for (std::size_t i = 0; i < model().plan_count(); ++i) {
             Buffers buffers = staging(i);
             Launch warm_up(executor_, network_.steps(i));  // loads the kernels, which a capture may not
             walk(warm_up, buffers, i);
@@ -159,16 +161,16 @@ class Context {
         check(cudaStreamSynchronize(stream_.get()), "the first pass of '", model().name, "'");
     }
 
-    void walk(StepVisitor& visitor, const Buffers& buffers, std::size_t batch_index) const {
-        Pass pass(visitor, buffers, model().batch_sizes[batch_index], batch_index);
+    void walk(StepVisitor& visitor, const Buffers& buffers, std::size_t plan) const {
+        Pass pass(visitor, buffers, model().batch_of(plan), plan);
         model().forward(pass);
     }
 
     // Inputs and outputs in the arena.
-    Buffers staging(std::size_t batch_index) const {
+    Buffers staging(std::size_t plan) const {
         Buffers buffers{arena_.get(), network_.weights(), {}, {}};
         const auto place = [&](const Port& port) {
-            return static_cast<void*>(static_cast<std::byte*>(arena_.get()) + port.staging[batch_index]);
+            return static_cast<void*>(static_cast<std::byte*>(arena_.get()) + port.staging[plan]);
         };
         for (const Port& port : model().inputs) buffers.inputs.push_back(place(port));
         for (const Port& port : model().outputs) buffers.outputs.push_back(place(port));
@@ -189,8 +191,8 @@ class Context {
     }
 
     // Whether a kernel may use the caller's memory itself: a whole batch, aligned for 16-byte accesses.
-    bool is_direct(const void* address, Place place, std::int64_t n, std::size_t batch_index) const {
-        return place == Place::device && n == model().batch_sizes[batch_index] &&
+    bool is_direct(const void* address, Place place, std::int64_t n, std::size_t plan) const {
+        return place == Place::device && n == model().batch_of(plan) &&
                reinterpret_cast<std::uintptr_t>(address) % 16 == 0;
     }
 
@@ -208,16 +210,15 @@ class Context {
     }
 
     // Lets the pass read inputs where they are, or copies them to where it can.
-    void stage_inputs(std::span<const void* const> inputs, std::int64_t n, std::size_t batch_index,
-                      cudaStream_t stream) {
-        buffers_ = captured_[batch_index].staging;
+    void stage_inputs(std::span<const void* const> inputs, std::int64_t n, std::size_t plan, cudaStream_t stream) {
+        buffers_ = captured_[plan].staging;
         for (std::size_t i = 0; i < inputs.size(); ++i) {
             const Port& port = model().inputs[i];
-            if (is_direct(inputs[i], input_places_[i], n, batch_index)) {
+            if (is_direct(inputs[i], input_places_[i], n, plan)) {
                 buffers_.inputs[i] = const_cast<void*>(inputs[i]);
                 continue;
             }
-            const std::size_t bytes = port.bytes() * static_cast<std::size_t>(n);
+            const std::size_t bytes = port.bytes(model().profile_of(plan)) * static_cast<std::size_t>(n);
             const bool is_host = input_places_[i] == Place::host;
             const void* from = is_host ? std::memcpy(pinned_inputs_[i].get(), inputs[i], bytes) : inputs[i];
             check(cudaMemcpyAsync(buffers_.inputs[i], from, bytes, cudaMemcpyDefault, stream), "copying input '",
@@ -226,18 +227,18 @@ class Context {
         }
     }
 
-    void stage_outputs(std::span<void* const> outputs, std::int64_t n, std::size_t batch_index) {
+    void stage_outputs(std::span<void* const> outputs, std::int64_t n, std::size_t plan) {
         for (std::size_t i = 0; i < outputs.size(); ++i) {
-            if (is_direct(outputs[i], output_places_[i], n, batch_index)) buffers_.outputs[i] = outputs[i];
+            if (is_direct(outputs[i], output_places_[i], n, plan)) buffers_.outputs[i] = outputs[i];
         }
     }
 
     // Copies outputs that were not written in place to where they belong.
-    void fetch_outputs(std::span<void* const> outputs, std::int64_t n, cudaStream_t stream) {
+    void fetch_outputs(std::span<void* const> outputs, std::int64_t n, std::size_t profile, cudaStream_t stream) {
         for (std::size_t i = 0; i < outputs.size(); ++i) {
             if (buffers_.outputs[i] == outputs[i]) continue;
             const Port& port = model().outputs[i];
-            const std::size_t bytes = port.bytes() * static_cast<std::size_t>(n);
+            const std::size_t bytes = port.bytes(profile) * static_cast<std::size_t>(n);
             void* to = outputs[i];
             if (output_places_[i] == Place::host) {
                 to = pinned_outputs_[i].get();
@@ -279,14 +280,13 @@ class Context {
     }
 
     // One pass step by step, on these inputs.
-    void walk_on(std::span<const void* const> inputs, std::int64_t n, StepVisitor& mode) {
-        const std::size_t i = model().batch_index_for(n);
-        locate(inputs, captured_[i].staging.outputs);
+    void walk_on(std::span<const void* const> inputs, std::int64_t n, std::size_t plan, StepVisitor& mode) {
+        locate(inputs, captured_[plan].staging.outputs);
         finish();
         follow(stream_.get());
-        stage_inputs(inputs, n, i, stream_.get());
+        stage_inputs(inputs, n, plan, stream_.get());
         last_stream_ = stream_.get();
-        walk(mode, buffers_, i);
+        walk(mode, buffers_, plan);
         check(cudaStreamSynchronize(stream_.get()), "running '", model().name, "' step by step");
     }
 
@@ -302,7 +302,7 @@ class Context {
     std::vector<PinnedBuffer> pinned_outputs_;
     std::size_t pinned_bytes_ = 0;
     Executor executor_;
-    std::vector<Captured> captured_;  // by planned batch size
+    std::vector<Captured> captured_;  // by plan
     // Of the pass under way; members, so that a pass allocates nothing.
     Buffers buffers_;
     std::vector<Place> input_places_;

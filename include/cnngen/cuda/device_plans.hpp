@@ -13,17 +13,17 @@ struct DevicePlan {
     std::size_t workspace;
 };
 
-// Plans every convolution and matrix product at every planned batch size for the GPU that `device_json` (cuDNN's own
+// Plans every convolution and matrix product of every plan for the GPU that `device_json` (cuDNN's own
 // 24 keys) describes. Needs neither driver nor GPU, but a libcuda.so.1 that cuDNN can load, if only a no-op one.
 // Throws with every step that has no plan.
 inline std::vector<DevicePlan> plan_for_device(const Model& model, std::string_view device_json,
                                                std::size_t workspace_limit = std::size_t{256} << 20) {
     std::vector<Operation> operations;
     std::vector<std::int64_t> batches;
-    for (std::size_t i = 0; i < model.batch_sizes.size(); ++i) {
+    for (std::size_t i = 0; i < model.plan_count(); ++i) {
         for (const Operation& op : collect(model, i).operations) {
             operations.push_back(op);
-            batches.push_back(model.batch_sizes[i]);
+            batches.push_back(model.batch_of(i));
         }
     }
     cudnn::Target::described(device_json);  // a bad description is one error, not one a layer

@@ -86,13 +86,13 @@ inline PlanFolder plan_folder(const std::string& base, const cudaDeviceProp& gpu
     return PlanFolder(std::filesystem::path(base) / name);
 }
 
-// The steps of one planned batch size and the operations among them.
-inline Collect collect(const Model& model, std::size_t batch_index) {
+// The steps of one plan and the operations among them.
+inline Collect collect(const Model& model, std::size_t plan) {
     Collect steps;
     Buffers nowhere;
     nowhere.inputs.resize(model.inputs.size());
     nowhere.outputs.resize(model.outputs.size());
-    Pass pass(steps, nowhere, model.batch_sizes[batch_index], batch_index);
+    Pass pass(steps, nowhere, model.batch_of(plan), plan);
     model.forward(pass);
     return steps;
 }
@@ -110,10 +110,10 @@ class Network {
     const Planner& planner() const { return *state_->planner; }
     const Timings& startup() const { return state_->startup; }
 
-    // The steps at a planned batch size, with their plans.
-    const std::vector<Step>& steps(std::size_t batch_index) const { return state_->steps[batch_index]; }
+    // The steps of a plan, with their engines.
+    const std::vector<Step>& steps(std::size_t plan) const { return state_->steps[plan]; }
 
-    // The largest need of any step at any batch size.
+    // The largest need of any step in any plan.
     std::size_t workspace_bytes() const {
         std::size_t bytes = 0;
         for (const auto& steps : state_->steps) {
@@ -154,7 +154,7 @@ class Network {
         void plan() {
             std::vector<Collect> collected;
             std::vector<Operation> operations;
-            for (std::size_t i = 0; i < model.batch_sizes.size(); ++i) {
+            for (std::size_t i = 0; i < model.plan_count(); ++i) {
                 collected.push_back(collect(model, i));
                 const auto& found = collected.back().operations;
                 operations.insert(operations.end(), found.begin(), found.end());
@@ -174,7 +174,7 @@ class Network {
         cudaDeviceProp gpu{};
         DeviceBuffer weights;
         std::optional<Planner> planner;
-        std::vector<std::vector<Step>> steps;  // by planned batch size
+        std::vector<std::vector<Step>> steps;  // by plan
         Timings startup;
     };
 

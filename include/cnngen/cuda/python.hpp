@@ -159,8 +159,8 @@ struct PythonDevice {
     }
 
     static void run(Context& context, std::span<const void* const> inputs, std::span<void* const> outputs,
-                    std::int64_t n, Stream stream, bool wait) {
-        context.run_async(inputs, outputs, n, stream);
+                    std::int64_t n, std::size_t profile, Stream stream, bool wait) {
+        context.run_async(inputs, outputs, n, stream, profile);
         if (wait) context.synchronize();
     }
 

@@ -5,7 +5,7 @@
 
 namespace cnngen::inline cuda {
 
-// Device, versions, precision, memory, start-up and each step at each batch size with its engine and workspace.
+// Device, versions, precision, memory, start-up and each step of each plan with its engine and workspace.
 inline std::string summary(const Context& context) {
     const Network& network = context.network();
     const Model& model = context.model();
@@ -26,8 +26,9 @@ inline std::string summary(const Context& context) {
     out += "start-up   ";
     out += timings_text(network.startup()) + timings_text(context.startup());
     out += text(" (", network.planner().built(), " of ", network.planner().size(), " plans built anew)\n");
-    for (std::size_t i = 0; i < model.batch_sizes.size(); ++i) {
-        out += text("batch ", model.batch_sizes[i], "\n");
+    for (std::size_t i = 0; i < model.plan_count(); ++i) {
+        const std::string plan = plan_text(model, i);
+        if (!plan.empty()) out += plan + "\n";
         for (const Step& step : network.steps(i)) {
             out +=
                 text("  ", column(step.layer, 40), column(step.kind, 12), column(step.shape, 20), name_of(step.dtype));

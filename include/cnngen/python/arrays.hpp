@@ -142,20 +142,26 @@ inline bool is_packed(const View& view) {
     return true;
 }
 
-// Throws unless the array is what the port takes: any number of items where there is a batch.
-inline void check_view(const View& view, const char* what, const Port& port, bool batched) {
+// Whether the array has the shape, with any number of items where there is a batch.
+inline bool has_shape(const View& view, const std::vector<std::int64_t>& shape, bool batched) {
+    return view.shape.size() == shape.size() + batched &&
+           std::equal(shape.begin(), shape.end(), view.shape.begin() + batched);
+}
+
+// Throws unless the array is what the port takes in the profile: any number of items where there is a batch.
+inline void check_view(const View& view, const char* what, const Port& port, std::size_t profile, bool batched) {
     const std::string where = text(what, " '", port.name, "': ");
     const char* expected = name_of(port.dtype);
     if (view.dtype != expected) throw py::type_error(text(where, "got ", view.dtype, ", expected ", expected));
+    const std::vector<std::int64_t>& shape = port.shape_in(profile);
     const std::string layout = *port.layout ? text(" (", port.layout, ")") : "";
-    if (view.shape.size() != port.shape.size() + batched ||
-        !std::equal(port.shape.begin(), port.shape.end(), view.shape.begin() + batched)) {
+    if (!has_shape(view, shape, batched)) {
         throw ArgumentError(
-            text(where, "got shape ", shape_text(view.shape), ", expected ", shape_text(port.shape, batched), layout));
+            text(where, "got shape ", shape_text(view.shape), ", expected ", shape_text(shape, batched), layout));
     }
     if (!is_packed(view)) {
-        throw ArgumentError(text(where, "is not contiguous in the declared order ", shape_text(port.shape, batched),
-                                 layout, ": copy it with numpy.ascontiguousarray(x) or x.contiguous()"));
+        throw ArgumentError(text(where, "is not contiguous in the declared order ", shape_text(shape, batched), layout,
+                                 ": copy it with numpy.ascontiguousarray(x) or x.contiguous()"));
     }
 }
 
@@ -168,16 +174,15 @@ inline py::dtype numpy_dtype(DType dtype) {
     }
 }
 
-// The shape of n items of a port.
-inline std::vector<std::int64_t> array_shape(const Port& port, std::int64_t n, bool batched) {
+// The shape of n items.
+inline std::vector<std::int64_t> array_shape(const std::vector<std::int64_t>& item, std::int64_t n, bool batched) {
     std::vector<std::int64_t> shape;
     if (batched) shape.push_back(n);
-    shape.insert(shape.end(), port.shape.begin(), port.shape.end());
+    shape.insert(shape.end(), item.begin(), item.end());
     return shape;
 }
 
-inline py::array numpy_output(const Port& port, std::int64_t n, bool batched) {
-    const std::vector<std::int64_t> shape = array_shape(port, n, batched);
+inline py::array numpy_output(const Port& port, const std::vector<std::int64_t>& shape) {
     return py::array(numpy_dtype(port.dtype), std::vector<py::ssize_t>(shape.begin(), shape.end()));
 }
 

@@ -6,7 +6,7 @@
 //   view(array, stream)                     an array of another library than numpy; nothing where it is none
 //   arrays                                  what view() takes, in words
 //   make_output(context, shape, port, stream, address)   an output beside inputs that are not on the host
-//   run(context, inputs, outputs, n, stream, wait)
+//   run(context, inputs, outputs, n, profile, stream, wait)
 //   summary(context)
 #pragma once
 
@@ -29,28 +29,28 @@ class Runner {
     // host and no say on the stream, they are ready on return.
     py::list run(const py::list& inputs, const py::object& outputs, const py::object& stream, bool wait) {
         const Stream on = Device::stream(context_, stream);
-        const auto [addresses, n, is_device, held] = take_inputs(inputs, on);
+        const auto [addresses, n, profile, is_device, held] = take_inputs(inputs, on);
         const std::vector<Port>& ports = context_.model().outputs;
         std::vector<void*> targets;
         py::list results;
         bool has_host_output = false;
         for (std::size_t i = 0; i < ports.size(); ++i) {
+            const auto shape = array_shape(ports[i].shape_in(profile), n, is_batched());
             if (!outputs.is_none()) {
                 results.append(py::cast<py::list>(outputs)[i]);
             } else if (is_device) {
                 void* address = nullptr;
-                results.append(
-                    Device::make_output(context_, array_shape(ports[i], n, is_batched()), ports[i], on, address));
+                results.append(Device::make_output(context_, shape, ports[i], on, address));
                 targets.push_back(address);
                 continue;
             } else {
-                results.append(numpy_output(ports[i], n, is_batched()));
+                results.append(numpy_output(ports[i], shape));
             }
-            targets.push_back(take_output(results[i], ports[i], n, on, has_host_output));
+            targets.push_back(take_output(results[i], ports[i], n, profile, on, has_host_output));
         }
         {
             const py::gil_scoped_release release;
-            Device::run(context_, addresses, targets, n, on, wait && (stream.is_none() || has_host_output));
+            Device::run(context_, addresses, targets, n, profile, on, wait && (stream.is_none() || has_host_output));
         }
         held_ = py::make_tuple(held, results);
         return results;
@@ -65,11 +65,11 @@ class Runner {
     }
 
     py::list profile(const py::list& inputs) {
-        const auto [addresses, n, is_device, held] = take_inputs(inputs, Device::stream(context_, py::none()));
+        const auto [addresses, n, profile, is_device, held] = take_inputs(inputs, Device::stream(context_, py::none()));
         std::vector<LayerTime> times;
         {
             const py::gil_scoped_release release;
-            times = context_.profile(addresses, n);
+            times = context_.profile(addresses, n, profile);
         }
         py::list out;
         for (const auto& [layer, microseconds] : times) out.append(py::make_tuple(layer, microseconds));
@@ -77,11 +77,11 @@ class Runner {
     }
 
     py::list trace(const py::list& inputs) {
-        const auto [addresses, n, is_device, held] = take_inputs(inputs, Device::stream(context_, py::none()));
+        const auto [addresses, n, profile, is_device, held] = take_inputs(inputs, Device::stream(context_, py::none()));
         std::vector<TracedLayer> layers;
         {
             const py::gil_scoped_release release;
-            layers = context_.trace(addresses, n);
+            layers = context_.trace(addresses, n, profile);
         }
         py::list out;
         for (const auto& layer : layers) out.append(py::make_tuple(layer.layer, numpy_layer(layer)));
@@ -112,20 +112,17 @@ class Runner {
     struct Inputs {
         std::vector<const void*> addresses;
         std::int64_t n = 1;
+        std::size_t profile = 0;
         bool is_device = false;  // the first one
         py::list held;
     };
 
     bool is_batched() const { return context_.model().batched; }
 
-    View view_of(py::handle object, const char* what, const Port& port, Stream stream) const {
+    static View view_of(py::handle object, const char* what, const Port& port, Stream stream) {
         const std::optional<View> view = find_view(object, what, port, stream);
-        if (!view) {
-            throw py::type_error(
-                text(what, " '", port.name, "': got ", type_name(object), ", expected ", Device::arrays));
-        }
-        check_view(*view, what, port, is_batched());
-        return *view;
+        if (view) return *view;
+        throw py::type_error(text(what, " '", port.name, "': got ", type_name(object), ", expected ", Device::arrays));
     }
 
     static std::optional<View> find_view(py::handle object, const char* what, const Port& port, Stream stream) {
@@ -139,9 +136,13 @@ class Runner {
 
     Inputs take_inputs(const py::list& inputs, Stream stream) const {
         const std::vector<Port>& ports = context_.model().inputs;
+        std::vector<View> views;
+        for (std::size_t i = 0; i < ports.size(); ++i) views.push_back(view_of(inputs[i], "input", ports[i], stream));
         Inputs out;
+        out.profile = find_profile(views);
         for (std::size_t i = 0; i < ports.size(); ++i) {
-            const View view = view_of(inputs[i], "input", ports[i], stream);
+            const View& view = views[i];
+            check_view(view, "input", ports[i], out.profile, is_batched());
             if (is_batched()) {
                 if (i && view.shape[0] != out.n) {
                     throw ArgumentError(text("input '", ports[i].name, "' has ", view.shape[0], " items, input '",
@@ -156,8 +157,33 @@ class Runner {
         return out;
     }
 
-    void* take_output(py::handle array, const Port& port, std::int64_t n, Stream stream, bool& has_host_output) const {
+    // The profile whose shapes the inputs have.
+    std::size_t find_profile(const std::vector<View>& views) const {
+        const auto& model = context_.model();
+        if (model.profile_count() == 1) return 0;
+        std::string known;
+        for (std::size_t profile = 0; profile < model.profile_count(); ++profile) {
+            bool fits = true;
+            std::string shapes;
+            for (std::size_t i = 0; i < views.size(); ++i) {
+                const std::vector<std::int64_t>& shape = model.inputs[i].shape_in(profile);
+                fits &= has_shape(views[i], shape, model.batched);
+                shapes += text(i ? ", " : "", "'", model.inputs[i].name, "' ", shape_text(shape, model.batched));
+            }
+            if (fits) return profile;
+            known += text("\n  ", shapes);
+        }
+        std::string got;
+        for (std::size_t i = 0; i < views.size(); ++i) {
+            got += text(i ? ", " : "", "'", model.inputs[i].name, "' ", shape_text(views[i].shape));
+        }
+        throw ArgumentError(text("no profile of '", model.name, "' has inputs ", got, "; it was built for", known));
+    }
+
+    void* take_output(py::handle array, const Port& port, std::int64_t n, std::size_t profile, Stream stream,
+                      bool& has_host_output) const {
         const View view = view_of(array, "output", port, stream);
+        check_view(view, "output", port, profile, is_batched());
         if (is_batched() && view.shape[0] != n) {
             throw ArgumentError(
                 text("output '", port.name, "' has room for ", view.shape[0], " items, the inputs have ", n));
