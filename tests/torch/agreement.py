@@ -4,6 +4,7 @@ in float64."""
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -67,7 +68,7 @@ def error_of(
     feeds = {}
     for declared, value, tensor in zip(spec.inputs.values(), graph.inputs, tensors, strict=True):
         array = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
-        feeds[value.name] = array.transpose(0, 3, 1, 2) if declared.layout == "NHWC" else array
+        feeds[value.name] = array.transpose(0, 3, 1, 2) if declared.layout == "NHWC" else np.atleast_1d(array)
     ours = outputs(graph, feeds).values()
     worst = 0.0
     wanted = exact(module, inputs)
@@ -99,7 +100,8 @@ def exact(module: Callable[..., object], inputs: Sequence[object]) -> list[Array
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is deprecated is imported too
             made = module(*widened)
     finally:
         torch.set_default_dtype(before)

@@ -283,11 +283,7 @@ def test_command(desk: Path, monkeypatch: pytest.MonkeyPatch, factory: str) -> N
 
 
 def test_checkpoints(desk: Path) -> None:
-    from mine import Net  # type: ignore[import-not-found]
-
-    from cnngen.spec.torch.command import import_from
-
-    state = Net().state_dict()
+    state = make_module("mine:Net").state_dict()
     forms = {
         "plain.pt": state,
         "nested.pt": {"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in state.items()}},

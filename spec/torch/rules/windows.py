@@ -178,20 +178,26 @@ def avg_pool(call: Call) -> Draft:
     """avg_pool1d, avg_pool2d."""
     axes = _spatial(call)
     fields = _window(call, axes)
-    divisor = call.get("divisor_override")
-    padded = "padding" in fields or "ceil_mode" in fields
-    if call.get("count_include_pad") and padded:
+    if call.get("divisor_override") is not None:
+        return per_item(call, call.tensor(), axes, lambda x: _divided_pool(call, x, fields))
+    if call.get("count_include_pad") and ("padding" in fields or "ceil_mode" in fields):
         fields["count_include_pad"] = True
-    if divisor is None:
-        return per_item(call, call.tensor(), axes, lambda x: call.draft(f"avg_pool{axes}d", [x], fields))
-    if padded:
-        raise RefusalError("divisor_override with padding or ceil_mode is not supported")
-    factor = math.prod(call.integers("kernel_size", axes)) / call.integer("divisor_override")
+    return per_item(call, call.tensor(), axes, lambda x: call.draft(f"avg_pool{axes}d", [x], fields))
 
-    def compute(x: Draft) -> Draft:
-        return call.draft("mul", [call.step(f"avg_pool{axes}d", [x], fields)], {"value": factor})
 
-    return per_item(call, call.tensor(), axes, compute)
+def _divided_pool(call: Call, x: Draft, fields: dict[str, object]) -> Draft:
+    """The sums of an avg_pool2d's windows by a divisor of its own: over an input whose zeros make all windows whole."""
+    kernel = call.integers("kernel_size", 2)
+    stride, before = call.integers("stride", 2) or kernel, call.integers("padding", 2)
+    reach = [
+        (count - 1) * step + size for count, step, size in zip(call.shape[-2:], stride, kernel, strict=True)
+    ]
+    after = [max(0, end - size - first) for end, size, first in zip(reach, x.shape[2:], before, strict=True)]
+    if any(before + after):
+        x = call.step("pad", [x], {"padding": before + after})
+    window = {name: value for name, value in fields.items() if name in ("kernel", "stride")}
+    factor = math.prod(kernel) / call.integer("divisor_override")
+    return call.draft("mul", [call.step("avg_pool2d", [x], window)], {"value": factor})
 
 
 def avg_pool_of_planes(call: Call) -> Draft:
