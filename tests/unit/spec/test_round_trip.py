@@ -8,14 +8,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cnngen.spec.network import NetworkSpec
-from cnngen.spec.ops import OPS
+from cnngen.spec.ops import OPS, Binary
 from cnngen.spec.resolve import Resolved, resolve
 from cnngen.spec.yaml_io import dump_spec, parse_spec
 
 PLAIN_ACTIVATIONS = [
     "relu", "relu6", "leaky_relu", "sigmoid", "tanh", "elu", "gelu", "softplus", "silu", "hard_sigmoid",
-    "hard_swish", "mish", "prelu", "identity",
+    "hard_swish", "mish", "selu", "celu", "softsign", "thresholded_relu", "shrink", "swish", "prelu", "identity",
 ]  # fmt: skip
+INPUTS = {"matmul": (2, 2), "max_unpool1d": (2, 2), "max_unpool2d": (2, 2), "grid_sample": (2, 2), "where": (3, 3),
+          "concat": (2, 3), "mean": (1, 3)}  # fmt: skip
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=8)
 
 _size = st.one_of(st.integers(1, 3), st.lists(st.integers(1, 3), min_size=2, max_size=2))
@@ -105,7 +107,35 @@ FIELDS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "gelu": {"approximate": st.sampled_from(["none", "tanh"])},
     "hard_sigmoid": {"alpha": _real, "beta": _real},
     "prelu": {"shared": st.booleans()},
-    **{op: {"value": _real} for op in ("add", "mul", "sub", "div")},
+    **{op: {"value": _real} for op in OPS if issubclass(OPS[op], Binary)},
+    "mod": {"value": _real, "fmod": st.booleans(), "reverse": st.booleans()},
+    "celu": {"alpha": st.floats(0.5, 4)},
+    "selu": {"alpha": _real, "gamma": _real},
+    "shrink": {"bias": _real, "lambd": _real},
+    "softplus": {"beta": st.floats(0.5, 4)},
+    **{op: {"alpha": _real} for op in ("thresholded_relu", "swish")},
+    "is_inf": {"positive": st.booleans(), "negative": st.booleans()},
+    "cast": {"to": st.sampled_from(["float32", "float16", "bfloat16", "int32", "int64", "uint8", "bool"])},
+    "slice": {
+        "axes": st.just([1, -1]), "starts": st.just([None, -2]), "ends": st.just([2, None]),
+        "steps": st.sampled_from([[1, 2], [1, -1]]),
+    },
+    "gather": {"axis": st.integers(1, 3), "indices": st.sampled_from([0, [0], [[0, -1]]])},
+    "flip": {"axes": st.just([-1, 1])},
+    "roll": {"axes": st.just([1]), "shifts": st.lists(st.integers(-3, 3), min_size=1, max_size=1)},
+    "tile": {"repeats": st.permutations([1, 2, 3]).map(lambda repeats: [1, *repeats])},
+    "expand": {"shape": st.just([1, 1])},
+    **{op: {"block": _size1, "mode": st.sampled_from(["dcr", "crd"])} for op in ("depth_to_space", "space_to_depth")},
+    "channel_shuffle": {"groups": _size1},
+    "unfold2d": {"kernel": _size, "stride": _size, "padding": _padding, "dilation": _size},
+    "resize": {
+        "sizes": st.lists(st.integers(1, 4), min_size=2, max_size=2), "mode": st.sampled_from(["nearest", "cubic"]),
+        "coordinates": st.sampled_from(["asymmetric", "align_corners"]), "nearest": st.sampled_from(["floor", "ceil"]),
+        "antialias": st.booleans(), "exclude_outside": st.booleans(), "cubic_coeff": _real,
+    },
+    "grid_sample": {"mode": st.sampled_from(["bilinear", "nearest"]), "align_corners": st.booleans()},
+    "fill": {"shape": st.lists(st.integers(1, 3), min_size=3, max_size=3), "value": _real},
+    "constant": {"shape": st.lists(st.integers(1, 3), min_size=3, max_size=3), "parameter": NAMES},
     "upsample": {"scale": _size, "mode": st.sampled_from(["nearest", "bilinear"])},
     "pad": {"padding": _padding.filter(lambda p: not isinstance(p, str)), "value": _real},
     "flatten": {"axis": st.integers(1, 3)},
@@ -115,6 +145,11 @@ FIELDS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "zeros": {"shape": st.lists(st.integers(1, 3), min_size=3, max_size=3)},
     "concat": {"axis": st.just(1)},
 }  # fmt: skip
+FIELDS |= {
+    op: {}
+    for op, cls in OPS.items()
+    if op not in FIELDS and not any(f.is_required() for name, f in cls.model_fields.items() if name != "name")
+}
 
 
 @st.composite
@@ -137,11 +172,10 @@ def specs(draw: st.DrawFn) -> NetworkSpec:
         layer |= {field: draw(values) for field, values in FIELDS[op].items() if draw(st.integers(0, 3))}
         layer |= {field: draw(values) for field, values in FIELDS[op].items() if _required(op, field)}
         known = [names[0], *(layer["name"] for layer in layers)]
-        if op == "matmul" or op.startswith("max_unpool"):
-            layer["inputs"] = draw(st.lists(st.sampled_from(known), min_size=2, max_size=2))
-        elif op == "concat":
-            layer["inputs"] = draw(st.lists(st.sampled_from(known), min_size=2, max_size=3))
-        elif op != "zeros" and draw(st.booleans()):
+        if op in INPUTS:
+            least, most = INPUTS[op]
+            layer["inputs"] = draw(st.lists(st.sampled_from(known), min_size=least, max_size=most))
+        elif OPS[op].max_inputs != 0 and draw(st.booleans()):
             layer["input"] = draw(st.sampled_from(known))
         try:
             trial = NetworkSpec.model_validate({**head, "layers": [*layers, layer]})
@@ -154,7 +188,11 @@ def specs(draw: st.DrawFn) -> NetworkSpec:
 
 
 def _required(op: str, field: str) -> bool:
-    return OPS[op].model_fields[field].is_required() or field in ("scale", "value") or op == "clip"
+    return (
+        OPS[op].model_fields[field].is_required()
+        or field in ("scale", "value", "sizes", "indices")
+        or op == "clip"
+    )
 
 
 def _meaning(resolved: Resolved) -> object:
