@@ -55,6 +55,16 @@ def library_chain(node: Node, graph: Graph) -> tuple[ChainStep, ...] | None:
     return chain if _activates(chain, CUDNN_ACTIVATIONS) else None
 
 
+def added_in_place(node: Node, graph: Graph) -> str | None:
+    """The stored tensor onto which the library can add its result: the first that it adds, needed nowhere else."""
+    chain = library_chain(node, graph) if node.form == "onednn" else None
+    stored = [step for step in chain or () if step.operand and step.operand not in graph.constants]
+    if not stored or stored[0].function != "add" or stored[0].operand in node.operands:
+        return None
+    once = sum(step.operand == stored[0].operand for step in stored) == 1
+    return stored[0].operand if once else None
+
+
 def _chain(expr: Expr, node: Node, graph: Graph) -> tuple[ChainStep, ...] | None:
     match expr:
         case Acc():

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cnngen.codegen import expr as ex
+from cnngen.codegen.epilogues import added_in_place
 from cnngen.codegen.expr import ACC
 from cnngen.codegen.graph import Graph, Node, Pointwise, Reshape
 
@@ -54,7 +55,7 @@ def collect_buffers(graph: Graph) -> list[Buffer]:
     """The buffers in order of first need.
 
     A view lies in its input's buffer, and so does a pointwise step's output where that input is read for the last
-    time, element by element, at the place that is written.
+    time, element by element, at the place that is written, and the sum of a library's result and a residual.
     """
     last_read = {value.name: -1 for value in graph.inputs} | {
         node.name: i for i, node in enumerate(graph.nodes)
@@ -94,8 +95,11 @@ def _hosts(graph: Graph, node: Node) -> list[str]:
     """The inputs in whose buffer the node's value could lie."""
     if is_view(node):
         return list(node.inputs)
-    if not isinstance(node.op, Pointwise) or node.name in graph.outputs:
+    if node.name in graph.outputs:
         return []
+    if not isinstance(node.op, Pointwise):
+        residual = added_in_place(node, graph)
+        return [residual] if residual is not None else []
     here = ex.broadcast_load(0, node.value.shape, len(node.value.shape)).index
     hosts = []
     for name in node.inputs:
