@@ -169,7 +169,7 @@ class Lowering:
     def reduce(
         self, kind: ReduceKind, name: str, axes: Iterable[int], dtype: ElementType | None = None
     ) -> str:
-        """The value reduced along logical axes, which stay with size 1: a step for those that are neighbours in memory."""
+        """The value reduced along logical axes, which stay with size 1; a step for neighbours in memory."""
         value, axes = self.values[name], set(axes)
         several = [axis for axis in reversed(value.axes) if value.shape[axis] > 1]
         runs = [tuple(run) for reduced, run in itertools.groupby(several, axes.__contains__) if reduced]

@@ -146,7 +146,8 @@ def softmax_kernel(node: Node, op: Softmax, graph: Graph) -> Launch:
     inner = product(x, x.axes[place + 1 :])
     length = x.shape[op.axis]
     element, log = ELEMENTS[x.dtype], ", /*log=*/true" if op.log else ""
-    rows = "1" if place == 0 else "batch" if outer == 1 else f"batch * {outer}"
+    # Along axis 0, which `batch` counts, there is one row, or one of neighbours.
+    rows = f"batch / {length}" if place == 0 else "batch" if outer == 1 else f"batch * {outer}"
     if inner == 1:
         tile = tiles.row_tile(length, ITEM_BYTES[x.dtype])
         lines = [

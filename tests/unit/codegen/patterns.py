@@ -12,6 +12,7 @@ from cnngen.spec.types import Shape
 
 from .builder import CHANNELS, SIDES, Builder
 from .data_patterns import DATA_PATTERNS, MORE_FUNCTIONS
+from .spatial_patterns import SPATIAL_PATTERNS
 
 KERNELS = (1, 2, 3, 3, 5)
 FUNCTIONS: tuple[dict[str, Any], ...] = (
@@ -284,4 +285,5 @@ PATTERNS: tuple[Callable[[Builder], str], ...] = (
     conv, conv, conv, conv, block, block, pool, pool, activation, with_layer, linear, global_pool, batch_norm,
     prelu, with_number, with_parameter, quotient, concat, upsample, pad, reshape, transpose, softmax,
     bias_only, gate, shuffle, beyond_batch, turned, again, *DATA_PATTERNS,
+    *SPATIAL_PATTERNS,
 )  # fmt: skip
