@@ -38,7 +38,7 @@ def fuse_epilogues(graph: Graph) -> Graph:
     graph, before = _merge_pointwise(_affine_as_pointwise(graph), _is_known), None
     while before is None or graph.nodes != before.nodes:
         before = graph
-        graph = _merge_pointwise(_absorb_readers(graph), _merges)
+        graph = _merge_pointwise(_absorb_readers(graph), _may_merge)
     return graph
 
 
@@ -105,9 +105,13 @@ def _merge_pointwise(graph: Graph, merges: Callable[[Graph, Node, Node], bool]) 
 
 
 def _is_known(graph: Graph, writer: Node, _reader: Node) -> bool:
-    """Whether a step has no input but constants: it may be done over in each reader."""
+    """Whether a step has no input but constants, at first or once others have merged: each reader may do it over."""
     constant = all(name in graph.constants for name in writer.inputs)
     return isinstance(writer.op, Pointwise) and writer.name not in graph.outputs and constant
+
+
+def _may_merge(graph: Graph, writer: Node, reader: Node) -> bool:
+    return _is_known(graph, writer, reader) or _merges(graph, writer, reader)
 
 
 def _merges(graph: Graph, writer: Node, reader: Node) -> bool:
