@@ -9,7 +9,7 @@ import pytest
 from cnngen.codegen.architectures import gpus
 
 HERE = Path(__file__).parent
-NEEDS = {folder: HERE / folder for folder in ("cpu", "compiler", "conformance", "models", "gpu")}
+NEEDS = {folder: HERE / folder for folder in ("cpu", "compiler", "conformance", "models", "torch", "gpu")}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

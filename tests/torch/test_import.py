@@ -283,6 +283,8 @@ def test_command(desk: Path, monkeypatch: pytest.MonkeyPatch, factory: str) -> N
 
 
 def test_checkpoints(desk: Path) -> None:
+    from cnngen.spec.torch.command import import_from, make_module
+
     state = make_module("mine:Net").state_dict()
     forms = {
         "plain.pt": state,
@@ -363,3 +365,13 @@ def test_layers_of(capsys: pytest.CaptureFixture[str]) -> None:
     found = imported(nn.Upsample(scale_factor=2), images(1, 2, 3, 3))
     assert isinstance(found, Imported)
     assert capsys.readouterr() == ("", "")
+
+
+def test_imported_operators_are_listed() -> None:
+    from cnngen.spec.torch.rules import REFUSED, RULES
+
+    page = (Path(__file__).parents[2] / "docs" / "torch.md").read_text()
+    listed = page.partition("The operators of ATen that are imported whole:\n")[2].partition(".\n")[0].split()
+    assert [name.strip(",") for name in listed] == sorted(
+        name for name in RULES if name not in REFUSED and not name.startswith("_")
+    )

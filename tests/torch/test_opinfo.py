@@ -12,8 +12,6 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
 from .agreement import assert_agrees, nn, torch
 
 COUNT, SEED = 300, 20261123
@@ -68,14 +66,12 @@ def samples() -> tuple[dict[str, list[Any]], Counter[str]]:
 
 def _draw(allowed: dict[str, list[Any]]) -> Iterator[tuple[str, list[Any]]]:
     """As many of each operator as there are, up to what makes COUNT in all."""
-    each, left = dict.fromkeys(allowed, 0), COUNT
-    while left and any(each[name] < len(allowed[name]) for name in allowed):
-        for name in allowed:
-            if left and each[name] < len(allowed[name]):
-                each[name] += 1
-                left -= 1
+    each = dict.fromkeys(allowed, 0)
+    while sum(each.values()) < COUNT:
+        name = min((name for name in allowed if each[name] < len(allowed[name])), key=lambda name: each[name])
+        each[name] += 1
     for name, count in each.items():
-        yield name, random.Random(SEED).sample(allowed[name], count)
+        yield name, random.Random(SEED).sample(allowed[name], count)  # noqa: S311 (no secret)
 
 
 class Sample(nn.Module):

@@ -18,3 +18,8 @@ RULES: dict[str, Rule] = {
     **images.RULES,
 }
 """Every operator that is imported whole; torch decomposes the others into these, or they are refused."""
+
+REFUSED: frozenset[str] = frozenset(
+    name for name, rule in RULES.items() if rule in (windows.three_dimensional, layers.recurrent)
+)
+"""Those whose rule only says why not."""
