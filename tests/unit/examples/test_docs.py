@@ -1,11 +1,11 @@
-"""Runs every code block of README.md, docs/ and the examples' READMEs.
+"""Runs every code block of README.md, CONTRIBUTING.md, docs/ and the examples' READMEs.
 
 An HTML comment before a block says what it is:
 
     <!-- file: NAME -->      the block is written to NAME
     <!-- run -->             sh or python; must succeed
     <!-- run: fails -->      must fail with exit code 1
-    <!-- run: compiler -->   needs nvcc and cuDNN; `gpu` needs a GPU
+    <!-- run: cpu -->        needs g++ and oneDNN; `compiler` needs nvcc and cuDNN, `gpu` a GPU
     <!-- output -->          what the block before printed; `...` stands for anything
     <!-- excerpt: PATH -->   stands in PATH, word for word, a line `...` between its parts
     <!-- make -->            every target exists
@@ -34,13 +34,14 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 GENERATED = ("docs/layers.md",)  # made from the models, and tested with them
 PAGES = sorted(
     path.relative_to(CHECKOUT).as_posix()
-    for path in (CHECKOUT / "README.md", *CHECKOUT.glob("docs/*.md"), *CHECKOUT.glob("examples/*/README.md"))
+    for pattern in ("README.md", "CONTRIBUTING.md", "docs/*.md", "examples/*/README.md")
+    for path in CHECKOUT.glob(pattern)
     if path.relative_to(CHECKOUT).as_posix() not in GENERATED
 )
-LEVELS = ("unit", "compiler", "gpu")
+LEVELS = ("unit", "cpu", "compiler", "gpu")
 KINDS = ("file", "run", "output", "excerpt", "make", "shown")
 BLOCK = re.compile(r"(?:<!-- (\w+)(?:: (.+?))? -->\n)?```(\w*)\n(.*?)```\n", re.DOTALL)
-KEPT = ("generated", "app")
+KEPT = ("generated", "build", "app")
 TIMEOUT_S = 600
 
 
@@ -126,20 +127,28 @@ def test_make_targets_exist(page: str) -> None:
 
 @pytest.mark.parametrize("page", pages_with("run"))
 def test_page(page: str, desk: Path) -> None:
+    if any("torch" in block.words for block in blocks(page)):
+        pytest.importorskip("torch")
     Runner(desk).run(page, 0)
 
 
-@pytest.mark.compiler
+@pytest.mark.cpu
 @pytest.mark.parametrize("page", pages_with("run", 1))
-def test_page_with_compiler(page: str, desk: Path) -> None:
+def test_page_on_the_cpu(page: str, desk: Path) -> None:
     Runner(desk).run(page, 1)
+
+
+@pytest.mark.compiler
+@pytest.mark.parametrize("page", pages_with("run", 2))
+def test_page_with_compiler(page: str, desk: Path) -> None:
+    Runner(desk).run(page, 2)
 
 
 @pytest.mark.gpu
 @pytest.mark.compiler
-@pytest.mark.parametrize("page", pages_with("run", 2))
+@pytest.mark.parametrize("page", pages_with("run", 3))
 def test_page_with_gpu(page: str, desk: Path) -> None:
-    Runner(desk).run(page, 2)
+    Runner(desk).run(page, 3)
 
 
 @pytest.mark.parametrize("page", PAGES)
