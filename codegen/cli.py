@@ -225,7 +225,10 @@ def import_onnx_model(
     shape: Annotated[
         Optional[list[str]],
         typer.Option(
-            "--shape", metavar="INPUT=SHAPE", help="of an input with dynamic axes: image=1x3x320x320"
+            "--shape",
+            metavar="INPUT=SHAPE",
+            help="of an input with dynamic axes: image=1x3x320x320; several of one input are profiles that share "
+            "the weights",
         ),
     ] = None,
 ) -> None:
@@ -233,12 +236,12 @@ def import_onnx_model(
     from cnngen.spec.onnx import import_onnx
 
     batches = None if batch_sizes is None else _numbers("--batch-sizes", batch_sizes, ",")
-    shapes = {}
+    shapes: dict[str, list[list[int]]] = {}
     for text in shape or ():
         tensor, equals, extents = text.rpartition("=")
         if not equals:
             raise typer.BadParameter(f"--shape: {text!r} is not INPUT=SHAPE, such as image=1x3x320x320")
-        shapes[tensor] = _numbers("--shape", extents, "x")
+        shapes.setdefault(tensor, []).append(_numbers("--shape", extents, "x"))
     network, weights = import_onnx(model, name, batches, shapes)
     _write_import(output, network, weights)
 
@@ -255,7 +258,9 @@ def import_torch_module(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="for spec.yaml and weights")],
     inputs: Annotated[
         list[str],
-        typer.Option("--input", metavar="SHAPE", help="of each input: 1x3x224x224, image=1x3x224x224 or 1x16:int64"),
+        typer.Option(
+            "--input", metavar="SHAPE", help="of each input: 1x3x224x224, image=1x3x224x224 or 1x16:int64"
+        ),
     ],
     checkpoint: Annotated[
         Optional[Path],

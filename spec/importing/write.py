@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from cnngen.spec.names import module_name, sanitize
 from cnngen.spec.network import NetworkSpec
 from cnngen.spec.ops import OPS, WeightedLayer
 from cnngen.spec.resolve import resolve
+from cnngen.spec.types import Shape
 
 _KNOWN = ("constant", "fill", "zeros")  # layers without inputs
 _TENSOR_FIELDS = {"parameter": "parameter", "indices": "indices_parameter"}  # role -> the field that names it
@@ -28,6 +29,7 @@ def write(
     where: str | None = None,
     batched: bool | None = None,
     keep_names: bool = False,
+    profiles: Sequence[Mapping[str, Shape]] = (),
 ) -> tuple[NetworkSpec, dict[str, Array]]:
     """The spec and the weights of a model whose layers are final.
 
@@ -38,13 +40,14 @@ def write(
         where: what problems are told of: the model's file.
         batched: whether axis 0 is the batch; None: where that is possible.
         keep_names: whether tensors keep the model's names for them; else they are named after their layers.
+        profiles: further shapes of the inputs.
 
     Raises:
         ImportModelError: the layers contradict each other, or a name or size is not possible.
     """
     for draft in imported.layers:
         draft.name = imported.names.free(draft.name)
-    writer = _Writer(imported, name, batch_sizes, where, keep_names)
+    writer = _Writer(imported, name, batch_sizes, where, keep_names, profiles)
     if batched is None:
         batched = batch_sizes is not None
         if _has_batch(imported):
@@ -91,6 +94,7 @@ class _Writer:
     batch_sizes: Sequence[int] | None
     where: str | None
     keep_names: bool
+    profiles: Sequence[Mapping[str, Shape]]
 
     def spec(self, batched: bool) -> tuple[NetworkSpec, dict[str, Array]]:
         """The spec with or without a batch, resolved at each of its batch sizes."""
@@ -108,6 +112,8 @@ class _Writer:
         }
         if not batched:
             spec_data["batched"] = False
+        if self.profiles:
+            spec_data["profiles"] = [_changed(imported, shapes) for shapes in self.profiles]
         if self.batch_sizes is not None:
             spec_data["batch_sizes"] = list(self.batch_sizes)
         try:
@@ -135,6 +141,13 @@ def _precision(imported: Imported) -> str:
 
 def _input(draft: Draft, nhwc: bool) -> dict[str, object]:
     return {"shape": list(draft.shape), "layout": "NHWC" if nhwc else "NCHW", "dtype": draft.dtype}
+
+
+def _changed(imported: Imported, shapes: Mapping[str, Shape]) -> dict[str, list[int]]:
+    """The shapes that are others than the inputs' own; all where none is, which the spec refuses."""
+    own = {draft.name: draft.shape for draft in imported.inputs}
+    changed = {name: list(shape) for name, shape in shapes.items() if shape != own[name]}
+    return changed or {name: list(shape) for name, shape in shapes.items()}
 
 
 def _output(draft: Draft, nhwc: bool) -> str | dict[str, object]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnngen.spec.importing.patterns import simplify
+from cnngen.spec.importing.profiles import InputShapes, check_shapes, merge, profiles_of
 from cnngen.spec.importing.write import network_name, write
 from cnngen.spec.manifest import Array
 from cnngen.spec.network import NetworkSpec
@@ -29,7 +30,7 @@ def import_onnx(
     model: str | PathLike[str] | onnx.ModelProto,
     name: str | None = None,
     batch_sizes: Sequence[int] | None = None,
-    shapes: Mapping[str, Sequence[int]] | None = None,
+    shapes: InputShapes | None = None,
     constants: Mapping[str, Array] | None = None,
     batched: bool | None = None,
 ) -> tuple[NetworkSpec, dict[str, Array]]:
@@ -39,17 +40,29 @@ def import_onnx(
         model: the .onnx file, or the model itself.
         name: of the network; default: made from the file's name, or the graph's.
         batch_sizes: default: the model's own batch, 1 where it is dynamic.
-        shapes: the shape of each input that has dynamic axes beyond the batch.
+        shapes: the shape of each input that has dynamic axes beyond the batch; several of an input, or several
+            such mappings, are as many profiles of one network.
         constants: inputs that are to be constants, such as shapes and axes, and their values.
         batched: whether axis 0 is the batch; default: where every layer takes it so.
 
     Raises:
-        ImportModelError: the file cannot be read, an axis has no size, or nodes cannot be expressed: all of
-            them, each with its name and the reason. Its `needs_constant` names the inputs that would have to
-            be constants.
+        ImportModelError: the file cannot be read, an axis has no size, or nodes cannot be expressed, or not for
+            all profiles: all of them, each with its name and the reason. Its `needs_constant` names the inputs
+            that would have to be constants.
     """
     source = Path(model) if isinstance(model, (str, PathLike)) else model
     stem = source.stem if isinstance(source, Path) else source.graph.name
-    loaded = load_model(source, shapes or {}, constants or {})
-    imported = simplify(walk(loaded))
-    return write(imported, name or network_name(stem), batch_sizes, loaded.where, batched)
+    where = str(source) if isinstance(source, Path) else None
+    profiles = [
+        simplify(walk(load_model(source, profile, constants or {}))) for profile in profiles_of(shapes, where)
+    ]
+    spec, weights = write(
+        merge(profiles, where),
+        name or network_name(stem),
+        batch_sizes,
+        where,
+        batched,
+        profiles=[{draft.name: draft.shape for draft in profile.inputs} for profile in profiles[1:]],
+    )
+    check_shapes(spec, profiles, where)
+    return spec, weights
