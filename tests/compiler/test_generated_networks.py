@@ -20,7 +20,7 @@ from cnngen.codegen.graph import Array, Node, Value
 from cnngen.codegen.interpret import run_node, run_op
 from cnngen.codegen.plan import BatchPlan, Plan, make_plan
 from cnngen.codegen.storage import NUMPY_TYPES, from_memory, to_memory
-from cnngen.spec.types import DType
+from cnngen.spec.types import DType, ElementType
 
 from ..unit.codegen.networks import Network, network, random_network
 from .test_kernels import HERE, INCLUDE, cuda_root, run
@@ -205,6 +205,25 @@ def test_many_threads(tmp_path: Path) -> None:
         ("softmax", (5, 100), {}),
         ("softmax", (3, 1001), {}),
         ("softmax", (2, 3000), {}),
+        ("log_softmax", (3, 1001), {}),
+        ("log_softmax", (2, 8, 3, 40), {"axis": 2}),
+        ("reduce_max", (3, 72, 20, 20), {"axes": [2, 3]}),
+        ("reduce_sum_square", (2, 24, 30, 31), {"axes": [1, 3]}),
+        ("reduce_mean", (2, 3, 5000), {"axes": [2], "keepdims": False}),
+        ("reduce_min", (2, 40, 33), {"axes": [1]}),
+        ("instance_norm", (2, 40, 30, 31), {"affine": True}),
+        ("group_norm", (2, 48, 17, 16), {"groups": 4}),
+        ("layer_norm", (2, 50, 100), {}),
+        ("layer_norm", (2, 30, 11, 12), {"axis": 1}),
+        ("lrn", (2, 24, 9, 10), {"size": 5}),
+        ("argmax", (3, 21, 9, 9), {"axis": 1}),
+        ("argmin", (2, 5000), {"axis": 1, "last": True}),
+        ("argmax", (2, 24, 11, 40), {"axis": 2}),
+        ("max_pool2d_indices", (2, 16, 41, 43), {"kernel": 3, "stride": 2, "padding": 1}),
+        ("lp_pool2d", (2, 16, 41, 43), {"kernel": 3, "padding": 1}),
+        ("conv_transpose2d", (2, 16, 20, 21), {"out_channels": 8, "kernel": 4, "stride": 2, "padding": 1}),
+        ("conv1d", (2, 16, 300), {"out_channels": 16, "kernel": 3, "groups": 16}),
+        ("adaptive_avg_pool2d", (2, 16, 20, 33), {"output_size": [5, 7]}),
         ("upsample", (1, 16, 20, 24), {"scale": 2, "mode": "bilinear"}),
         ("transpose", (1, 24, 40, 36), {"axes": [0, 2, 3, 1]}),
     ]
@@ -216,3 +235,29 @@ def test_many_threads(tmp_path: Path) -> None:
     text = "".join(path.read_text() for path in tmp_path.glob("*/kernels.cu"))
     for tile in (".tw = 4, .th = 2", ".tw = 4, .th = 1", ".groups = 8", ".lanes = 256"):
         assert tile in text
+
+
+def test_whole_numbers_and_bools(tmp_path: Path) -> None:
+    """Ports of every element type; indices between a max pool and what puts its maxima back."""
+    types: dict[str, ElementType] = {"i": "int32", "l": "int64", "u": "uint8", "b": "bool"}
+    layers = [
+        *({"name": f"f{name}", "op": "cast", "to": "float32", "input": name} for name in types),
+        {"name": "sum", "op": "add", "inputs": [f"f{name}" for name in types]},
+        {"name": "size", "op": "abs"},
+        {"name": "half", "op": "mul", "value": 0.5},
+        {"name": "i8", "op": "cast", "to": "uint8"},
+        {"name": "some", "op": "cast", "to": "bool", "input": "sum"},
+        {"name": "best", "op": "argmax", "axis": 1, "input": "half"},
+        {"name": "largest", "op": "max_pool2d", "kernel": 2, "input": "half"},
+        {"name": "places", "op": "max_pool2d_indices", "kernel": 2, "input": "half"},
+        {"name": "back", "op": "max_unpool2d", "kernel": 2, "inputs": ["largest", "places"]},
+    ]
+    outputs = [("i8", "uint8"), ("some", "bool"), ("best", "int64"), ("places", "int32"), ("back", "float16")]
+    whole = network(
+        *layers,
+        inputs={name: {"shape": [2, 16, 6, 8], "dtype": dtype} for name, dtype in types.items()},
+        outputs=[{"layer": layer, "dtype": dtype} for layer, dtype in outputs],
+        precision="float16",
+        name="whole",
+    )
+    check_networks([whole], tmp_path)
