@@ -11,15 +11,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cnngen.codegen import expr as ex
-from cnngen.codegen.emit.cpp import ATOM, Printer, Source, along, post_order, without_unit_axes
-from cnngen.codegen.expr import FALSE, TRUE, Acc, Call, Coord, Expr, Int, Load
+from cnngen.codegen.emit.cpp import ATOM, Printer, Source, post_order, without_unit_axes
+from cnngen.codegen.emit.cpu_cases import Branch, Cases, Part, cases, has_loads, varies
+from cnngen.codegen.expr import Call, Coord, Expr, Int, Load
 from cnngen.codegen.graph import Value
 from cnngen.codegen.targets import CPU
 
 SHORT = 4  # an innermost axis of so few elements is written out, and the next one is the loop
 ENOUGH_ROWS = 64  # of an image, for threads to share
 LONG_ROW = 16 * 1024  # elements that threads share where there are no rows
-MOST_CASES = 12  # beyond, conditions stay inside the loop
 
 
 def pointwise_lines(epilogue: Expr, value: Value, sources: Sequence[Source], *, large: bool) -> list[str]:
@@ -111,7 +111,7 @@ class _Element(Printer):
         several, always = _several(exprs), _always(exprs)
         for node in _post_order(exprs):
             safe = node in always or all(self.in_bounds(load) for load in ex.loads(node))
-            lone = isinstance(node, Load) and node not in always and not _has_loads(node.index)
+            lone = isinstance(node, Load) and node not in always and not has_loads(node.index)
             if node not in self.bound and safe and (node in several or lone):
                 yield self.definition(node)
 
@@ -124,13 +124,25 @@ class _Loops(_Element):
     def lines(self) -> list[str]:
         if self.nest.inner is None:
             return self._flat_lines()
-        exprs, whole = self.nest.exprs, (0, self.value.shape[self.nest.inner])
-        split = self._count_cases(exprs, whole) <= MOST_CASES
-        heads = self._heads()
+        exprs, heads = self.nest.exprs, self._heads()
         indices = [node for node in self._same_along_the_loop(exprs) if not ex.loads(node)]
         before = [self.definition(node) for node in indices]
-        cases = self._cases(exprs, whole, split=split)
-        return [*heads, *before, *cases, *(["}"] if heads else [])]
+        inside = self._cases(cases(exprs, self.nest.inner, self.value.shape[self.nest.inner]))
+        return [*heads, *before, *inside, *(["}"] if heads else [])]
+
+    def _cases(self, found: Cases) -> list[str]:
+        lines: list[str] = []
+        for case in found:
+            if isinstance(case, Part):
+                lines += self._inner_lines(case.exprs, case.low, case.high)
+                continue
+            otherwise = self._cases(case.otherwise)
+            lines += [f"if ({self.text(case.condition)}) {{", *self._cases(case.then)]
+            if len(case.otherwise) == 1 and isinstance(case.otherwise[0], Branch):  # a chain of them
+                lines += [f"}} else {otherwise[0]}", *otherwise[1:]]
+            else:
+                lines += ["} else {", *otherwise, "}"]
+        return lines
 
     # --- loops -----------------------------------------------------------------------------------------------------
 
@@ -198,7 +210,7 @@ class _Loops(_Element):
             node
             for node in _post_order(exprs)
             if (isinstance(node, Load) or node in several)
-            and not self._varies(node)
+            and not varies(node, self.nest.inner or 0)
             and node not in self.bound
             and (node in always or all(self.in_bounds(load) for load in ex.loads(node)))
         ]
@@ -232,90 +244,6 @@ class _Loops(_Element):
         mixed = self.integer != "int" and known in ("std::max", "std::min")
         return f"{known}<{self.integer}>" if mixed else known
 
-    # --- cases -----------------------------------------------------------------------------------------------------
-
-    def _varies(self, expr: Expr) -> bool:
-        return any(e == Coord(self.nest.inner or 0) or isinstance(e, Acc) for e in ex.walk(expr))
-
-    def _cases(self, exprs: tuple[Expr, ...], within: tuple[int, int], *, split: bool) -> list[str]:
-        """The innermost loop, in as many forms as conditions make of it."""
-        low, high = within
-        if low >= high:
-            return []
-        condition = self._condition(exprs) if split else None
-        if condition is None:
-            return self._inner_lines(exprs, low, high)
-        then, otherwise = (_assuming(exprs, condition, truth) for truth in (TRUE, FALSE))
-        if not self._varies(condition):
-            test = self.text(condition)
-            return [
-                f"if ({test}) {{",
-                *self._cases(then, within, split=True),
-                "} else {",
-                *self._cases(otherwise, within, split=True),
-                "}",
-            ]
-        border, first, second = self._parts(condition, then, otherwise)
-        middle = min(max(border, low), high)
-        return [
-            *self._cases(first, (low, middle), split=True),
-            *self._cases(second, (middle, high), split=True),
-        ]
-
-    def _count_cases(self, exprs: tuple[Expr, ...], within: tuple[int, int]) -> int:
-        low, high = within
-        if low >= high:
-            return 0
-        condition = self._condition(exprs)
-        if condition is None:
-            return 1
-        then, otherwise = (_assuming(exprs, condition, truth) for truth in (TRUE, FALSE))
-        if not self._varies(condition):
-            count = self._count_cases(then, within)
-            return count if count > MOST_CASES else count + self._count_cases(otherwise, within)
-        border, first, second = self._parts(condition, then, otherwise)
-        middle = min(max(border, low), high)
-        count = self._count_cases(first, (low, middle))
-        return count if count > MOST_CASES else count + self._count_cases(second, (middle, high))
-
-    def _parts(
-        self, condition: Expr, then: tuple[Expr, ...], otherwise: tuple[Expr, ...]
-    ) -> tuple[int, tuple[Expr, ...], tuple[Expr, ...]]:
-        """Where a condition changes along the innermost axis, and what holds before and from there on."""
-        match condition:
-            case Call("lt", (index, Int(bound))):
-                return bound - (along(index, self.nest.inner or 0) or 0), then, otherwise
-            case Call("ge", (index, Int(bound))):
-                return bound - (along(index, self.nest.inner or 0) or 0), otherwise, then
-        raise TypeError(f"{condition!r} does not split a loop")
-
-    def _condition(self, exprs: tuple[Expr, ...]) -> Expr | None:
-        """What decides between loads and can be taken out of the innermost loop, outermost first."""
-        for expr in exprs:
-            for node in ex.walk(expr):
-                match node:
-                    case Call("select", (condition, then, otherwise)) if _has_loads((then, otherwise)):
-                        for part in self._separable(condition):
-                            return part
-        return None
-
-    def _separable(self, condition: Expr) -> Iterator[Expr]:
-        if not self._varies(condition):
-            yield condition
-            return
-        match condition:
-            case Call("and", (a, b)):
-                yield from self._separable(a)
-                yield from self._separable(b)
-            case Call("lt" | "ge", (index, Int(_))):
-                # Along the batch, whose extent the text does not know, a loop has but one part.
-                if self.nest.inner and along(index, self.nest.inner) is not None:
-                    yield condition
-
-
-def _has_loads(exprs: Sequence[Expr]) -> bool:
-    return any(isinstance(e, Load) for expr in exprs for e in ex.walk(expr))
-
 
 def _several(exprs: Sequence[Expr]) -> set[Expr]:
     """What is needed more than once."""
@@ -343,21 +271,3 @@ def _always(exprs: Sequence[Expr]) -> set[Expr]:
     for expr in exprs:
         visit(expr)
     return found
-
-
-def _assuming(exprs: tuple[Expr, ...], condition: Expr, truth: Expr) -> tuple[Expr, ...]:
-    """The expressions where a condition is known."""
-    done: dict[Expr, Expr] = {condition: truth}
-
-    def visit(node: Expr) -> Expr:
-        if node not in done:
-            match node:
-                case Call(function, args):
-                    done[node] = ex.call(function, *map(visit, args))
-                case Load(source, index):
-                    done[node] = Load(source, tuple(map(visit, index)))
-                case _:
-                    done[node] = node
-        return done[node]
-
-    return tuple(map(visit, exprs))
