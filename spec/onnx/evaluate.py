@@ -23,15 +23,15 @@ def _words(text: str) -> frozenset[str]:
 
 # the output is no larger than all inputs together
 _NO_LARGER = _words("""
-    Abs Acos Acosh ArgMax ArgMin Asin Asinh Atan Atanh BatchNormalization Cast CastLike Ceil Celu Clip Compress
-    Concat Cos Cosh CumSum DepthToSpace DequantizeLinear Elu Erf Exp Flatten Floor Gelu GlobalAveragePool
-    GlobalMaxPool GroupNormalization HardSigmoid HardSwish Hardmax Identity InstanceNormalization IsInf IsNaN
-    LayerNormalization LeakyRelu Log LogSoftmax LpNormalization MeanVarianceNormalization Mish Neg Not
-    RMSNormalization Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin
-    ReduceProd ReduceSum ReduceSumSquare Relu Reshape Round ScatterElements ScatterND Selu Shrink Sigmoid Sign Sin
-    Sinh Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Swish Tan Tanh ThresholdedRelu Transpose
-    Trilu Unique Unsqueeze BitwiseNot Shape Size
+    Abs Acos Acosh ArgMax ArgMin Asin Asinh Atan Atanh BitwiseNot Cast CastLike Ceil Celu Clip Concat Cos Cosh CumSum
+    DequantizeLinear Elu Erf Exp Flatten Floor Gelu HardSigmoid HardSwish Identity IsInf IsNaN LeakyRelu Log LogSoftmax
+    Mish Neg NonZero Not Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin
+    ReduceProd ReduceSum ReduceSumSquare Relu Reshape Round Selu Shape Sigmoid Sign Sin Sinh Size Slice Softmax
+    Softplus Softsign Sqrt Squeeze Tan Tanh ThresholdedRelu Transpose Trilu Unsqueeze
 """)
+# the reference goes through them element by element: only what is small is evaluated
+_SLOW = _words("Compress GatherND ScatterElements ScatterND Unique")
+_MOST_SLOW = 1 << 12
 _BROADCAST = _words("""
     Add And BitShift BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min
     Mod Mul Or PRelu Pow Sub Sum Where Xor
@@ -73,6 +73,15 @@ def _sum_of_inputs(_: onnx.NodeProto, arrays: Sequence[Array]) -> float:
     return float(sum(array.size * max(array.ndim, 1) for array in arrays))
 
 
+def _split(node: onnx.NodeProto, arrays: Sequence[Array]) -> float:
+    given = next((float(a.i) for a in node.attribute if a.name == "num_outputs"), 0.0)
+    return max(given, float(arrays[0].size))
+
+
+def _slow(_: onnx.NodeProto, arrays: Sequence[Array]) -> float:
+    return 0.0 if sum(array.size for array in arrays) <= _MOST_SLOW else math.inf
+
+
 def _broadcast(_: onnx.NodeProto, arrays: Sequence[Array]) -> float:
     rank = max(array.ndim for array in arrays)
     shapes = [(1,) * (rank - array.ndim) + array.shape for array in arrays]
@@ -93,7 +102,9 @@ def _filled(_: onnx.NodeProto, arrays: Sequence[Array]) -> float:
 
 
 _SIZES: dict[str, Callable[[onnx.NodeProto, Sequence[Array]], float]] = {
-    **dict.fromkeys(_NO_LARGER | _words("NonZero GatherElements"), _sum_of_inputs),
+    **dict.fromkeys(_NO_LARGER, _sum_of_inputs),
+    **dict.fromkeys(_SLOW, _slow),
+    "Split": _split,
     **dict.fromkeys(_BROADCAST, _broadcast),
     "Constant": _constant,
     "ConstantOfShape": _filled,
@@ -103,7 +114,6 @@ _SIZES: dict[str, Callable[[onnx.NodeProto, Sequence[Array]], float]] = {
     "Pad": _padded,
     "Gather": _gathered,
     "MatMul": _multiplied,
-    "GatherND": _gathered,
 }
 """An upper bound of the output's elements, for each operator that is evaluated."""
 

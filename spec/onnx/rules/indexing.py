@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from cnngen.spec.importing.builder import element_type
 from cnngen.spec.importing.draft import Constant, Draft, Parameter, RefusalError
+from cnngen.spec.manifest import Array
 from cnngen.spec.onnx.node import Node, axis_within, inputs_of
 from cnngen.spec.onnx.rules.rule import Rule
 from cnngen.spec.onnx.rules.slicing import cut_some
@@ -67,9 +68,15 @@ def _looked_up(node: Node, table: Constant, rows: Draft) -> Draft:
     return node.draft("linear", [ones], {"out_features": array.shape[1], "bias": False}, {"weight": weight})
 
 
-def gather_elements(node: Node) -> Draft:
+def gather_elements(node: Node) -> Draft | Array:
     """GatherElements: by constant indices, or by one index along the axis that data decide."""
-    x, indices = node.tensor(), node.required(1)
+    table, indices = node.required(0), node.required(1)
+    if isinstance(table, Constant) and isinstance(indices, Constant):
+        axis = axis_within(node.integer("axis", 0), table.array.ndim)
+        if indices.array.dtype.kind not in "iu":
+            raise RefusalError("its indices are no whole numbers")
+        return np.take_along_axis(table.array, indices.array.astype(np.int64), axis)
+    x = node.tensor()
     axis = axis_within(node.integer("axis", 0), len(x.shape))
     size = x.shape[axis]
     if isinstance(indices, Draft):
