@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 DType = Literal["float32", "float16", "bfloat16"]
@@ -13,10 +22,18 @@ ElementType = Literal["float32", "float16", "bfloat16", "int32", "int64", "uint8
 TensorLayout = Literal["NCHW", "NHWC"]
 Shape = tuple[int, ...]
 
+
+def _a_number(value: float) -> float:
+    if math.isnan(value):
+        raise PydanticCustomError("number", "expected a number or an infinity, got nan")
+    return value
+
+
 Positive = Annotated[int, Field(strict=True, ge=1)]
 NonNegative = Annotated[int, Field(strict=True, ge=0)]
 Integer = Annotated[int, Field(strict=True)]
 Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+RealOrInfinite = Annotated[float, Field(strict=True), AfterValidator(_a_number)]
 Flag = Annotated[bool, Field(strict=True)]
 
 

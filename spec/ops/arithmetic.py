@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from cnngen.spec.errors import ShapeError
 from cnngen.spec.ops.base import LayerBase, Name, broadcast, show
-from cnngen.spec.types import Flag, Positive, Real, Shape
+from cnngen.spec.types import Flag, Positive, RealOrInfinite, Shape
 
 
 def broadcast_all(shapes: Sequence[Shape]) -> Shape:
@@ -33,7 +33,7 @@ class Binary(LayerBase):
 
     most_inputs: ClassVar[int | None] = 2
 
-    value: Real | None = Field(default=None, description="a number as the second operand")
+    value: RealOrInfinite | None = Field(default=None, description="a number as the second operand")
     parameter: Name | None = Field(
         default=None, description="name of a constant tensor as the second operand"
     )

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from cnngen.spec.ops.base import LayerBase, Name
-from cnngen.spec.types import Positive, Real, Shape
+from cnngen.spec.types import Positive, RealOrInfinite, Shape
 
 
 class KnownLayer(LayerBase):
@@ -33,7 +33,7 @@ class Fill(KnownLayer):
     """One number everywhere; takes no input."""
 
     op: Literal["fill"] = "fill"
-    value: Real = Field(description="the number")
+    value: RealOrInfinite = Field(description="the number")
 
 
 class Constant(KnownLayer):

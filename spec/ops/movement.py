@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from cnngen.spec.errors import ShapeError
 from cnngen.spec.ops.base import LayerBase, axis_of, broadcast, image, show
-from cnngen.spec.types import Integer, Positive, Real, Shape, Sides
+from cnngen.spec.types import Integer, Positive, RealOrInfinite, Shape, Sides
 
 
 class Concat(LayerBase):
@@ -59,7 +59,7 @@ class Pad(LayerBase):
         description="what the border shows: `value`, the mirror image without the edge itself, the edge, or the "
         "other end",
     )
-    value: Real = Field(default=0.0, description="of a constant border")
+    value: RealOrInfinite = Field(default=0.0, description="of a constant border")
 
     @model_validator(mode="after")
     def _one_spelling_of_pads(self) -> Pad:

@@ -191,6 +191,7 @@ def test_constants() -> None:
     assert np.array_equal(check("constant", {"parameter": "c", "shape": [3, 4]}, parameter=tensor), tensor)
     assert check("fill", {"shape": [2, 3], "value": 1.5}).tolist() == [[1.5] * 3] * 2
     assert check("zeros", {"shape": [2]}).tolist() == [0, 0]
+    assert check("fill", {"shape": [2], "value": -np.inf}).tolist() == [-np.inf, -np.inf]
 
 
 # --- moving data -----------------------------------------------------------------------------------------------------

@@ -98,6 +98,7 @@ def test_shapes_that_do_not_fit(op: str, fields: dict[str, Any], inputs: list[Sh
         ("cast", {"to": "float64"}, "Input should be 'float32', 'float16'"),
         ("prelu", {"shared": True, "shape": [3]}, "give shared or shape, not both"),
         ("less", {"value": 1, "parameter": "c"}, "give value or parameter, not both"),
+        ("add", {"value": float("nan")}, "expected a number or an infinity, got nan"),
         ("pad", {}, "give padding or pads, one of them"),
         ("pad", {"padding": 1, "mode": "edge", "value": 2}, "value needs mode: constant"),
         ("slice", {"axes": [1], "starts": [0, 1], "ends": [2]}, "give axes, starts, ends and steps one entry an axis"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -107,7 +108,7 @@ FIELDS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "gelu": {"approximate": st.sampled_from(["none", "tanh"])},
     "hard_sigmoid": {"alpha": _real, "beta": _real},
     "prelu": {"shared": st.booleans()},
-    **{op: {"value": _real} for op in OPS if issubclass(OPS[op], Binary)},
+    **{op: {"value": _real | st.just(-math.inf)} for op in OPS if issubclass(OPS[op], Binary)},
     "mod": {"value": _real, "fmod": st.booleans(), "reverse": st.booleans()},
     "celu": {"alpha": st.floats(0.5, 4)},
     "selu": {"alpha": _real, "gamma": _real},
