@@ -3,12 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+TESTABLE := $(VENV)/.installed-test
+# To build and run on the CPU, and where NVIDIA's driver is, on the GPU too.
+DRIVER := $(wildcard /proc/driver/nvidia/version /dev/dxg)
+EXTRAS := cpu,onnx$(if $(DRIVER),$(shell echo ,)cuda13)
+# Tests of several processes share the cores: OpenMP's threads must not wait for each other by spinning.
+export OMP_WAIT_POLICY ?= passive
 CXX_FILES = $(shell find include generated tests examples -type f \
 	\( -name '*.hpp' -o -name '*.cuh' -o -name '*.cu' -o -name '*.cpp' -o -name '*.h' \) \
 	-not -path '*/build/*' -not -path '*/testdata/*' 2>/dev/null | sort)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+.PHONY: help demo test conformance lint format clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,13 +25,16 @@ demo: $(INSTALLED)  ## build MobileNetV2 and classify a photo, on the GPU or, wi
 test: lint  ## everything that is checked: lint, types, C++ format and every test; what needs a GPU is skipped and counted
 	$(BIN)/python -m pytest
 
-lint: $(INSTALLED)  ## ruff, mypy --strict, clang-format
+conformance: $(TESTABLE)  ## other people's tests alone: ONNX's cases, and models against onnxruntime
+	$(BIN)/python -m pytest -m "conformance or models"
+
+lint: $(TESTABLE)  ## ruff, mypy --strict, clang-format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@$(if $(CXX_FILES),$(BIN)/clang-format --dry-run --Werror $(CXX_FILES))
 
-format: $(INSTALLED)  ## put Python and C++ into the form that lint asks for
+format: $(TESTABLE)  ## put Python and C++ into the form that lint asks for
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	@$(if $(CXX_FILES),$(BIN)/clang-format -i $(CXX_FILES))
@@ -39,8 +48,13 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) \
 		|| { rm -rf $(VENV); echo "cannot make .venv; on Debian and Ubuntu: apt install python3-venv python3-dev" >&2; exit 1; }
 
-# The stamp is younger than what decides the installation; code itself is found in the checkout (editable).
+# The stamps are younger than what decides the installation; code itself is found in the checkout (editable).
 $(INSTALLED): pyproject.toml CMakeLists.txt | $(BIN)/python
-	@echo "installing cnngen with oneDNN and its CUDA 13.0 toolchain into $(VENV) (1.2 GB to fetch the first time)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cpu,cuda13,onnx,test]'
+	@echo "installing cnngen[$(EXTRAS)] into $(VENV) ($(if $(DRIVER),1.3 GB,100 MB) to fetch the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
 	@touch $@
+
+$(TESTABLE): pyproject.toml CMakeLists.txt | $(BIN)/python
+	@echo "installing cnngen with both targets, and what its tests compare with, into $(VENV) (GBs to fetch the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cpu,cuda13,onnx,test]'
+	@touch $@ $(INSTALLED)

@@ -167,6 +167,15 @@ struct PythonDevice {
     static std::string summary(const Context& context) { return cuda::summary(context); }
 };
 
+inline void bind_arrays(py::module_& m) {
+    py::class_<DeviceArray>(m, "DeviceArray", py::module_local())
+        .def_property_readonly("shape", &DeviceArray::shape)
+        .def_property_readonly("dtype", &DeviceArray::dtype)
+        .def_property_readonly("__cuda_array_interface__", &DeviceArray::cuda_array_interface)
+        .def("__dlpack_device__", &DeviceArray::dlpack_device)
+        .def("__dlpack__", &DeviceArray::dlpack, py::arg("stream") = py::none());
+}
+
 inline py::list check_plans(const Model& model, const std::string& device_json) {
     std::vector<DevicePlan> plans;
     {
@@ -188,22 +197,27 @@ inline std::unique_ptr<Network> make_network(const Model& model, int device, con
 
 // Network and Context of one network, and what plans it for a GPU that is not there.
 inline void bind(py::module_& m, const Model& model) {
+    bind_arrays(m);
     python::bind_runner<PythonDevice>(m).def(
         py::init([&model](int device, const std::string& weights, std::size_t workspace_limit,
                           const py::object& plan_cache) {
             return make_network(model, device, weights, workspace_limit, plan_cache);
         }),
         py::arg("device"), py::arg("weights"), py::arg("workspace_limit"), py::arg("plan_cache"));
-
-    py::class_<DeviceArray>(m, "DeviceArray", py::module_local())
-        .def_property_readonly("shape", &DeviceArray::shape)
-        .def_property_readonly("dtype", &DeviceArray::dtype)
-        .def_property_readonly("__cuda_array_interface__", &DeviceArray::cuda_array_interface)
-        .def("__dlpack_device__", &DeviceArray::dlpack_device)
-        .def("__dlpack__", &DeviceArray::dlpack, py::arg("stream") = py::none());
-
     m.def(
         "check_plans", [&model](const std::string& json) { return check_plans(model, json); }, py::arg("device_json"));
+}
+
+// Network and Context of any network of any library that is loaded: `model` is the address of its Model.
+inline void bind_any(py::module_& m) {
+    bind_arrays(m);
+    python::bind_runner<PythonDevice>(m).def(
+        py::init([](std::uintptr_t model, const std::string& weights, int device, std::size_t workspace_limit,
+                    const py::object& plan_cache) {
+            return make_network(*reinterpret_cast<const Model*>(model), device, weights, workspace_limit, plan_cache);
+        }),
+        py::arg("model"), py::arg("weights"), py::arg("device") = 0,
+        py::arg("workspace_limit") = Options().workspace_limit, py::arg("plan_cache") = py::none());
 }
 
 }  // namespace cnngen::inline cuda
