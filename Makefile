@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.installed-test
 # To build and run on the CPU, and where NVIDIA's driver is, on the GPU too.
-DRIVER := $(wildcard /proc/driver/nvidia/version /dev/dxg)
+DRIVER := $(wildcard /proc/driver/nvidia/version)$(shell ldconfig -p 2>/dev/null | grep -o -m1 "libcuda.so.1")
 EXTRAS := cpu,onnx$(if $(DRIVER),$(shell echo ,)cuda13)
 # Tests of several processes share the cores: OpenMP's threads must not wait for each other by spinning.
 export OMP_WAIT_POLICY ?= passive
