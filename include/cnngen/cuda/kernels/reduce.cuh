@@ -93,7 +93,7 @@ __device__ __forceinline__ void reduce_columns(const T* column, bool owns_channe
     float acc[tile.v];
 #pragma unroll
     for (int v = 0; v < tile.v; ++v) acc[v] = identity_of<op>();
-#pragma unroll(steps <= 16 ? steps : 8)
+#pragma unroll(op == Reduction::variance ? (steps <= 4 ? steps : 2) : steps <= 16 ? steps : 8)
     for (int step = 0; step < steps; ++step) {
         const int pixel = thread / tile.groups + step * tile.pixels;
         const bool inside = owns_channels && pixel < shape.count;
@@ -137,6 +137,33 @@ __device__ __forceinline__ void reduce_columns(const T* column, bool owns_channe
     for (int v = 0; v < tile.v; ++v) result[v] = acc[v];
 }
 
+// One pass over a row; every lane of it gets the result. Idle lanes must call, too.
+template <typename T, RowTile tile, RowShape shape, Reduction op>
+__device__ __forceinline__ float reduce_row(const T* from, int lane, bool active, float mean) {
+    constexpr int vectors = shape.c / tile.v;
+    constexpr int steps = ceil_div(vectors, tile.lanes);
+    constexpr Combine<op> combine;
+    float acc[tile.v];
+#pragma unroll
+    for (int v = 0; v < tile.v; ++v) acc[v] = identity_of<op>();
+#pragma unroll(op == Reduction::variance ? 2 : steps <= 8 ? steps : 4)
+    for (int step = 0; step < steps; ++step) {
+        const int vector = step * tile.lanes + lane;
+        const bool inside = active && vector < vectors;
+        Vec<T, tile.v> input = splat<T, tile.v>(0.0f);
+        if (inside) input = load_readonly<tile.v>(from + vector * tile.v);
+        float value[tile.v];
+        to_float(input, value);
+#pragma unroll
+        for (int v = 0; v < tile.v; ++v) {
+            acc[v] = combine(acc[v], inside ? term_of<op>(value[v], mean) : identity_of<op>());
+        }
+    }
+#pragma unroll
+    for (int v = 1; v < tile.v; ++v) acc[0] = combine(acc[0], acc[v]);
+    return over_row<tile>(acc[0], combine);
+}
+
 }  // namespace detail
 
 // y[n, c] = epilogue(op over all i of x[n, i, c]); the epilogue is called with h = w = 0.
@@ -166,7 +193,8 @@ __device__ __forceinline__ void reduce(int batch, const T* x, Y* y, const Epilog
     constexpr float scale = centred || op == Reduction::mean ? 1.0f / static_cast<float>(shape.count) : 1.0f;
     float mean[tile.v] = {};
     if constexpr (centred) {
-        detail::reduce_columns<T, tile, shape, Reduction::sum>(column, owns_channels, mean, mean);
+        const float none[tile.v] = {};
+        detail::reduce_columns<T, tile, shape, Reduction::sum>(column, owns_channels, none, mean);
 #pragma unroll
         for (int v = 0; v < tile.v; ++v) mean[v] *= scale;
     }
@@ -185,43 +213,17 @@ __device__ __forceinline__ void reduce(int batch, const T* x, Y* y, const Epilog
 // x: [rows, shape.c]; y: [rows]. Launch: blocks(shape, tile, rows) blocks of exactly tile.threads threads.
 template <typename T, RowTile tile, RowShape shape, Reduction op, typename Y, typename Epilogue = NoEpilogue>
 __device__ __forceinline__ void reduce_rows(int rows, const T* x, Y* y, const Epilogue& epilogue = Epilogue()) {
-    constexpr int vectors = shape.c / tile.v;
-    constexpr int steps = detail::ceil_div(vectors, tile.lanes);
     detail::check_rows<tile, shape>();
-
     const int lane = static_cast<int>(threadIdx.x) % tile.lanes;
     const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * (tile.threads / tile.lanes) +
                              static_cast<int>(threadIdx.x) / tile.lanes;
     const bool active = row < rows;  // idle lanes stay for the shuffles
     const T* from = x + row * shape.c;
-    const auto pass = [&]<Reduction kind>(float mean) {
-        constexpr detail::Combine<kind> combine;
-        float acc[tile.v];
-#pragma unroll
-        for (int v = 0; v < tile.v; ++v) acc[v] = detail::identity_of<kind>();
-#pragma unroll(steps <= 8 ? steps : 4)
-        for (int step = 0; step < steps; ++step) {
-            const int vector = step * tile.lanes + lane;
-            const bool inside = active && vector < vectors;
-            Vec<T, tile.v> input = splat<T, tile.v>(0.0f);
-            if (inside) input = load_readonly<tile.v>(from + vector * tile.v);
-            float value[tile.v];
-            to_float(input, value);
-#pragma unroll
-            for (int v = 0; v < tile.v; ++v) {
-                acc[v] = combine(acc[v], inside ? detail::term_of<kind>(value[v], mean) : detail::identity_of<kind>());
-            }
-        }
-#pragma unroll
-        for (int v = 1; v < tile.v; ++v) acc[0] = combine(acc[0], acc[v]);
-        return detail::over_row<tile>(acc[0], combine);
-    };
-
     constexpr bool centred = op == Reduction::variance;
     constexpr float scale = centred || op == Reduction::mean ? 1.0f / static_cast<float>(shape.c) : 1.0f;
     float mean = 0.0f;
-    if constexpr (centred) mean = pass.template operator()<Reduction::sum>(0.0f) * scale;
-    float acc[1] = {pass.template operator()<op>(mean) * scale};
+    if constexpr (centred) mean = detail::reduce_row<T, tile, shape, Reduction::sum>(from, lane, active, 0.0f) * scale;
+    float acc[1] = {detail::reduce_row<T, tile, shape, op>(from, lane, active, mean) * scale};
     if (active && lane == 0) {
         epilogue(acc, static_cast<int>(row), 0, 0, 0);
         y[row] = from_float<Y>(acc[0]);
