@@ -85,8 +85,11 @@ def check_shapes(spec: NetworkSpec, profiles: Sequence[Imported], where: str | N
             shapes = resolve(spec, imported.inputs[0].shape[0], k).shapes
         except SpecError as error:
             raise ImportModelError(Problem(str(problem), where=where) for problem in error.problems) from None
+        known: set[Draft] = set()  # what depends on no input stands for any batch
         for layer, own in zip(imported.layers, profiles[0].layers, strict=True):
-            if shapes[own.name] != layer.shape:
+            if known.issuperset(layer.inputs):
+                known.add(layer)
+            elif shapes[own.name] != layer.shape:
                 text = f"{layer.op}: would be {list(shapes[own.name])} with {_told(imported)}, is {list(layer.shape)}"
                 problems.append(Problem(text, where=where, layer=own.name))
                 break  # those behind it follow

@@ -12,9 +12,8 @@ from onnx.reference import ReferenceEvaluator
 
 from cnngen.spec.importing.draft import RefusalError
 from cnngen.spec.manifest import Array
-from cnngen.spec.onnx.load import tensor_array
 
-_LARGEST = 1 << 28  # elements of an evaluated constant
+_LARGEST = 1 << 26  # elements of a constant that is larger than what it is made of
 
 
 def _words(text: str) -> frozenset[str]:
@@ -60,8 +59,9 @@ def _padded(node: onnx.NodeProto, arrays: Sequence[Array]) -> float:
     )
 
 
-def _gathered(_: onnx.NodeProto, arrays: Sequence[Array]) -> float:
-    return float(arrays[0].size) * arrays[1].size
+def _gathered(node: onnx.NodeProto, arrays: Sequence[Array]) -> float:
+    axis = next((int(a.i) for a in node.attribute if a.name == "axis"), 0)
+    return float(arrays[0].size) / max(arrays[0].shape[axis], 1) * arrays[1].size
 
 
 def _multiplied(_: onnx.NodeProto, arrays: Sequence[Array]) -> float:
@@ -69,13 +69,13 @@ def _multiplied(_: onnx.NodeProto, arrays: Sequence[Array]) -> float:
     return float(arrays[0].size) * arrays[1].size / max(rows, 1)
 
 
-def _sum_of_inputs(_: onnx.NodeProto, arrays: Sequence[Array]) -> float:
-    return float(sum(array.size * max(array.ndim, 1) for array in arrays))
+def _no_larger(_: onnx.NodeProto, __: Sequence[Array]) -> float:
+    return 0.0
 
 
 def _split(node: onnx.NodeProto, arrays: Sequence[Array]) -> float:
     given = next((float(a.i) for a in node.attribute if a.name == "num_outputs"), 0.0)
-    return max(given, float(arrays[0].size))
+    return given if arrays[0].size else math.inf
 
 
 def _slow(_: onnx.NodeProto, arrays: Sequence[Array]) -> float:
@@ -85,16 +85,15 @@ def _slow(_: onnx.NodeProto, arrays: Sequence[Array]) -> float:
 def _broadcast(_: onnx.NodeProto, arrays: Sequence[Array]) -> float:
     rank = max(array.ndim for array in arrays)
     shapes = [(1,) * (rank - array.ndim) + array.shape for array in arrays]
-    return math.prod(float(max(sizes)) for sizes in zip(*shapes, strict=True))
+    elements = math.prod(float(max(sizes)) for sizes in zip(*shapes, strict=True))
+    return elements if elements > max(array.size for array in arrays) else 0.0
 
 
 def _constant(node: onnx.NodeProto, _: Sequence[Array]) -> float:
     for attribute in node.attribute:
-        if attribute.name == "value":
-            return float(tensor_array(attribute.t).size)
         if attribute.name == "sparse_value":
             return math.prod(float(max(size, 1)) for size in attribute.sparse_tensor.dims)
-    return 1.0
+    return 0.0
 
 
 def _filled(_: onnx.NodeProto, arrays: Sequence[Array]) -> float:
@@ -102,7 +101,7 @@ def _filled(_: onnx.NodeProto, arrays: Sequence[Array]) -> float:
 
 
 _SIZES: dict[str, Callable[[onnx.NodeProto, Sequence[Array]], float]] = {
-    **dict.fromkeys(_NO_LARGER, _sum_of_inputs),
+    **dict.fromkeys(_NO_LARGER, _no_larger),
     **dict.fromkeys(_SLOW, _slow),
     "Split": _split,
     **dict.fromkeys(_BROADCAST, _broadcast),
@@ -115,7 +114,8 @@ _SIZES: dict[str, Callable[[onnx.NodeProto, Sequence[Array]], float]] = {
     "Gather": _gathered,
     "MatMul": _multiplied,
 }
-"""An upper bound of the output's elements, for each operator that is evaluated."""
+"""At most how many elements an output has, where that may be more than the inputs have, for each operator that is
+evaluated."""
 
 
 def evaluable(proto: onnx.NodeProto) -> bool:

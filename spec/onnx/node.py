@@ -190,7 +190,7 @@ def inputs_of(draft: Draft) -> frozenset[Draft]:
 
 def not_floats(draft: Draft) -> RefusalError:
     """Why a tensor of another type cannot be computed with; integers are often shapes, which may be constants."""
-    needs = [source for source in inputs_of(draft) if source.dtype not in FLOATS]
+    needs = [source for source in inputs_of(draft) if source.dtype in ("int32", "int64")]
     return RefusalError(f"it computes with {draft.dtype}; only floats are supported here", needs)
 
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from cnngen.spec.importing.draft import FLOATS, Constant, Draft, Parameter, RefusalError, short
+from cnngen.spec.importing.draft import FLOATS, Constant, Draft, Parameter, RefusalError, Value, short
 from cnngen.spec.manifest import ELEMENT_TYPES, Array
 from cnngen.spec.onnx.load import element_name
 from cnngen.spec.onnx.node import Node, axis_within
@@ -153,13 +153,17 @@ def nothing(node: Node) -> Draft:
     return node.tensor()
 
 
+def _type_of(value: Value) -> str:
+    return value.dtype if isinstance(value, Draft) else str(value.array.dtype.name)
+
+
 def cast(node: Node) -> Draft | Array:
-    """Cast, and CastLike by the type of its second input."""
-    given, like = node.required(0), node.op == "CastLike"
+    """Cast, and CastLike to the type of its second input."""
+    target = _type_of(node.required(1)) if node.op == "CastLike" else element_name(node.integer("to", 1))
+    given = node.required(0)
     if isinstance(given, Constant):
-        return given.array.astype(ELEMENT_TYPES.get(node.tensor(1).dtype, node.tensor(1).dtype))
+        return given.array.astype(ELEMENT_TYPES.get(target, target))
     x = node.tensor()
-    target = node.tensor(1).dtype if like else element_name(node.integer("to", 1))
     if target not in (*FLOATS, *_INTEGERS, "bool"):
         raise RefusalError(f"a cast from {x.dtype} to {target} is not supported")
     if target == x.dtype:
