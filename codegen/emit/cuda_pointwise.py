@@ -144,9 +144,29 @@ class _Printer(Printer):
         inner = value.inner_axis
         if any(self._varies(index) for axis, index in enumerate(load.index) if axis != inner):
             return 0
-        step = along(load.index[inner], self.inner)
-        aligned = step is not None and step % self.lanes == 0 and value.shape[inner] % self.lanes == 0
+        aligned = self._runs_from_a_multiple(load.index[inner]) and value.shape[inner] % self.lanes == 0
         return self.lanes if aligned else 0
+
+    def _runs_from_a_multiple(self, index: Expr) -> bool:
+        """Whether the index goes along with the lanes, from a multiple of their number on."""
+        match index:
+            case Coord(axis):
+                return axis == self.inner
+            case Call("iadd", (a, b)):
+                forwards = self._runs_from_a_multiple(a) and self._is_multiple(b)
+                return forwards or (self._is_multiple(a) and self._runs_from_a_multiple(b))
+        return False
+
+    def _is_multiple(self, index: Expr) -> bool:
+        """Whether an index that is the same in all lanes is a multiple of their number."""
+        match index:
+            case Int(number):
+                return number % self.lanes == 0
+            case Call("imul", (a, b)):
+                return not self._varies(index) and (self._is_multiple(a) or self._is_multiple(b))
+            case Call("iadd", (a, b)):
+                return self._is_multiple(a) and self._is_multiple(b)
+        return False
 
     # --- text ----------------------------------------------------------------------------------------------------
 
