@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 
@@ -35,7 +36,7 @@ def layer_names(
 ) -> dict[torch.fx.Node, str]:
     """A name for every call, not yet unique.
 
-    A call that reads its module's weight, or is all that its module does, is named after the module; another
+    A call that reads its module's weight, or is all that its module and its parts do, is named after the module; another
     after the module and its operator.
 
     Args:
@@ -47,12 +48,12 @@ def layer_names(
         node for node in graph.nodes if node.op == "call_function" and operator_name(node.target) != "getitem"
     ]
     alone = Counter(map(_call, calls))
+    with_parts = {path[: dot.start()] for path in map(module_path, calls) for dot in re.finditer(r"\.", path)}
     names: dict[torch.fx.Node, str] = {}
     for node in calls:
         path, own = module_path(node), operator_name(node.target).rpartition("::")[2].strip("_")
-        if path and (
-            alone[_call(node)] == 1 or any(owners.get(source) == path for source in node.all_input_nodes)
-        ):
+        whole = alone[_call(node)] == 1 and path not in with_parts
+        if path and (whole or any(owners.get(source) == path for source in node.all_input_nodes)):
             names[node] = path
         else:
             names[node] = f"{path}.{own}" if path else own

@@ -81,6 +81,19 @@ def test_activations_fold_and_sequences_keep_their_numbers() -> None:
     ]
 
 
+def test_a_module_with_parts_does_not_name_its_own_call() -> None:
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 1)
+
+        def forward(self, x: object) -> object:
+            return x + self.conv(x)
+
+    found = assert_agrees(nn.Sequential(Residual(), Residual()), images(2, 3, 4, 4))
+    assert [layer.name for layer in found.spec.layers] == ["0.conv", "0.add", "1.conv", "1.add"]
+
+
 class Permuted(nn.Module):
     """The axes in another order."""
 
