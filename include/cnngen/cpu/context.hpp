@@ -21,8 +21,8 @@ class Context {
    public:
     explicit Context(const Network& network)
         : network_(network),
-          arena_(network_.arena_bytes(), "activations"),
-          workspace_(network_.workspace_bytes(), "workspace") {
+          arena_(network_.arena_bytes(), "activations", Pages::huge),
+          workspace_(network_.workspace_bytes(), "workspace", Pages::small) {
         Stopwatch watch;
         stream_ = with_onednn([&] { return dnnl::stream(network_.engine()); }, "starting a stream of oneDNN");
         for (std::size_t i = 0; i < model().plan_count(); ++i) record(i);

@@ -9,17 +9,20 @@
 
 namespace cnngen::inline cpu {
 
+// Huge pages, where the system has them, are fewer addresses to translate: for what is used as a whole.
+enum class Pages { small, huge };
+
 // Zeros, page-aligned. What is never touched takes no memory.
 class Region {
    public:
     Region() = default;
-    Region(std::size_t bytes, std::string_view what) : bytes_(bytes) {
+    Region(std::size_t bytes, std::string_view what, Pages pages) : bytes_(bytes) {
         if (!bytes) return;
         data_ = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (data_ == MAP_FAILED) {
             throw Error(text("not enough memory for the ", what, ": ", size_text(bytes), " needed"));
         }
-        ::madvise(data_, bytes, MADV_HUGEPAGE);  // where that can be had; fewer addresses to translate
+        if (pages == Pages::huge) ::madvise(data_, bytes, MADV_HUGEPAGE);
     }
     ~Region() {
         if (data_) ::munmap(data_, bytes_);

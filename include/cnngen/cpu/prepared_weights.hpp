@@ -12,7 +12,8 @@ namespace cnngen::inline cpu {
 
 class PreparedWeights {
    public:
-    explicit PreparedWeights(std::size_t bytes) : slab_(bytes, "weights") {}
+    // Small pages: the slab has holes where filters lie elsewhere.
+    explicit PreparedWeights(std::size_t bytes) : slab_(bytes, "weights", Pages::small) {}
 
     // Where the file's bytes would lie, whether or not they are kept.
     void* slab() const { return slab_.data(); }
@@ -91,7 +92,7 @@ class PreparedWeights {
     void make_copies(Filter& filter, std::byte* from, const dnnl::engine& engine) {
         for (Copy& copy : filter.copies) {
             const std::size_t bytes = copy.layout.get_size();
-            copy.memory = Region(bytes, "weights");
+            copy.memory = Region(bytes, "weights", Pages::huge);
             reordered_bytes_ += bytes;
             dnnl::memory plain(filter.given, engine, from), reordered(copy.layout, engine, copy.memory.data());
             dnnl::stream stream(engine);
