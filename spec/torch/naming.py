@@ -36,8 +36,8 @@ def layer_names(
 ) -> dict[torch.fx.Node, str]:
     """A name for every call, not yet unique.
 
-    A call that reads its module's weight, or is all that its module and its parts do, is named after the module; another
-    after the module and its operator.
+    A call that reads its module's weight, or is all that its module and its parts do, is named after the module;
+    another after the module and its operator.
 
     Args:
         graph: the traced module.
