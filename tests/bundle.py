@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from cnngen.codegen.architectures import choose_architectures
 from cnngen.codegen.build import find_toolchain_for
 from cnngen.codegen.cost import Roofline
 from cnngen.codegen.emit import project as emit
@@ -217,8 +218,10 @@ def _compile(folder: Path, target: Target) -> None:
     toolchain = find_toolchain_for(target)
     tree = folder / "build"
     configure = [str(toolchain.cmake.path), "-G", "Ninja", "-S", str(folder), "-B", str(tree)]
+    variable = "CNNGEN_CPU_ARCH" if target is CPU else "CMAKE_CUDA_ARCHITECTURES"
+    architectures = f"-D{variable}={';'.join(choose_architectures(toolchain, None))}"
     for command in (
-        [*configure, *toolchain.cmake_arguments()],
+        [*configure, *toolchain.cmake_arguments(), architectures],
         [str(toolchain.ninja.path), "-C", str(tree)],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
