@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import os
 import subprocess
 import sys
 import threading
@@ -65,7 +66,6 @@ def net(tmp_path_factory: pytest.TempPathFactory, toolchain: CpuToolchain, text:
         "profiles": (),
         "notice": "Generated for a test.",
         "description": "Operations.",
-        "profiles": (),
         "batch_sizes": BATCHES,
         "weight_file": "net.weights.safetensors",
         **ports,
@@ -241,6 +241,16 @@ def test_unfit_machines_and_files(net: ModuleType, tmp_path: Path) -> None:
         net.Network(weights=str(tmp_path / "absent"))
     with pytest.raises(ValueError, match="-1 is no number of threads"):
         net.Network(threads=-1)
+
+
+def test_a_cpu_without_bfloat16_says_so(net: ModuleType) -> None:
+    package = Path(net.__file__ or "").parent
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    command = [sys.executable, "-c", "import net; net.Network()"]
+    done = subprocess.run(
+        command, cwd=package.parent, env=environment, capture_output=True, text=True, check=False
+    )
+    assert "planning 'half' in bfloat16, which needs a CPU with AVX-512: oneDNN: " in done.stderr
 
 
 def test_wrong_arguments(net: ModuleType, text: Text) -> None:

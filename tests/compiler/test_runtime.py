@@ -43,7 +43,6 @@ VIEW: dict[str, Any] = {
     "description": "Four kernels.",
     "inputs": [port("a", (3,), ""), port("b", (2, 2, 2), "NHWC")],
     "outputs": [port("scaled", (3,), ""), port("plus", (2, 2, 2), "NHWC")],
-    "profiles": (),
     "batch_sizes": (1, 4),
     "weight_file": "fakenet.weights.safetensors",
 }

@@ -71,8 +71,9 @@ class Plan {
 
     // `constant_weights`: w never changes, so that it may be brought into another layout once.
     Plan(const Operation& op, const dnnl::engine& engine, bool constant_weights) {
+        const bool is_half = output_of(op).dtype == DType::bfloat16;
         with_onednn([&] { std::visit([&](const auto& o) { make(o, engine, constant_weights); }, op); }, "planning '",
-                    layers_of(op).label(), "'");
+                    layers_of(op).label(), is_half ? "' in bfloat16, which needs a CPU with AVX-512" : "'");
     }
 
     std::string engine() const { return "onednn " + name_; }
