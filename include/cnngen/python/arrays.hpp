@@ -9,8 +9,8 @@
 
 #include "cnngen/results.hpp"
 
-namespace cnngen {
-namespace python [[gnu::visibility("hidden")]] {  // as pybind11's own classes are
+#pragma GCC visibility push(hidden)  // as pybind11's own classes are
+namespace cnngen::python {
 
 namespace py = pybind11;
 
@@ -205,5 +205,5 @@ inline py::array numpy_layer(const TracedLayer& layer) {
     return is_nhwc ? py::array(out.attr("transpose")(0, 3, 1, 2)) : out;
 }
 
-}  // namespace gnu::visibility("hidden")
-}  // namespace cnngen
+}  // namespace cnngen::python
+#pragma GCC visibility pop

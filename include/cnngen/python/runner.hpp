@@ -14,8 +14,8 @@
 
 #include "cnngen/python/arrays.hpp"
 
-namespace cnngen {
-namespace python [[gnu::visibility("hidden")]] {  // as pybind11's own classes are
+#pragma GCC visibility push(hidden)  // as pybind11's own classes are
+namespace cnngen::python {
 
 // A context with the arrays of its last pass, which may still be in use.
 template <class Device>
@@ -222,5 +222,5 @@ py::class_<typename Device::Network> bind_runner(py::module_& m) {
     return network;
 }
 
-}  // namespace gnu::visibility("hidden")
-}  // namespace cnngen
+}  // namespace cnngen::python
+#pragma GCC visibility pop
