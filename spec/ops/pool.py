@@ -157,7 +157,10 @@ class MaxUnpool(LayerBase):
 
 
 class MaxUnpool1d(MaxUnpool):
-    """Puts each element where its index (of max_pool1d_indices) says, 0 elsewhere; of several the last stays."""
+    """Puts each element where its index says, which is one of max_pool1d_indices: a place in its window; else 0.
+
+    Where several windows have an element for one place, the last one's stays.
+    """
 
     op: Literal["max_unpool1d"] = "max_unpool1d"
     spatial_axes: ClassVar[int] = 1
@@ -170,7 +173,10 @@ class MaxUnpool1d(MaxUnpool):
 
 
 class MaxUnpool2d(MaxUnpool):
-    """Puts each element where its index (of max_pool2d_indices) says, 0 elsewhere; of several the last stays."""
+    """Puts each element where its index says, which is one of max_pool2d_indices: a place in its window; else 0.
+
+    Where several windows have an element for one place, the last one's stays.
+    """
 
     op: Literal["max_unpool2d"] = "max_unpool2d"
     spatial_axes: ClassVar[int] = 2
