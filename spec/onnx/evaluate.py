@@ -61,7 +61,7 @@ def _padded(node: onnx.NodeProto, arrays: Sequence[Array]) -> float:
 
 def _gathered(node: onnx.NodeProto, arrays: Sequence[Array]) -> float:
     axis = next((int(a.i) for a in node.attribute if a.name == "axis"), 0)
-    return float(arrays[0].size) / max(arrays[0].shape[axis], 1) * arrays[1].size
+    return float(arrays[0].size) / float(max(arrays[0].shape[axis], 1)) * float(arrays[1].size)
 
 
 def _multiplied(_: onnx.NodeProto, arrays: Sequence[Array]) -> float:

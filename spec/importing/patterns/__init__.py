@@ -9,7 +9,7 @@ from cnngen.spec.importing.patterns.functions import name_functions
 from cnngen.spec.importing.patterns.graph import Graph
 from cnngen.spec.importing.patterns.norms import name_norms
 from cnngen.spec.importing.patterns.shapes import fold_layouts, merge_reshapes, merge_slices
-from cnngen.spec.importing.patterns.transposes import move_transposes
+from cnngen.spec.importing.patterns.transposes import fold_into_products, keep_batch, move_transposes
 
 __all__ = ["simplify"]
 
@@ -18,7 +18,9 @@ _REWRITES = (
     merge_slices,
     name_blocks,
     move_transposes,  # of models whose channels are last, likewise between others
+    keep_batch,
     merge_reshapes,
+    fold_into_products,
     name_functions,
     name_norms,
     add_biases,  # before activations, which come after the bias

@@ -47,7 +47,7 @@ def merge_slices(graph: Graph) -> None:
     """A slice of a slice along other axes is one slice."""
     for layer in graph.layers:
         source = layer.inputs[0] if layer.inputs else layer
-        if layer.op != "slice" or source.op != "slice" or not graph.sole_user(source, layer):
+        if layer.op != "slice" or source.op != "slice":
             continue
         both = [(draft, numbers(draft.fields["axes"])) for draft in (source, layer)]
         if set(both[0][1]).intersection(both[1][1]):

@@ -33,6 +33,51 @@ def move_transposes(graph: Graph) -> None:
     graph.layers = done
 
 
+def keep_batch(graph: Graph) -> None:
+    """A transpose that puts an axis of size 1 before the batch is one of the other axes, between reshapes."""
+    done: list[Draft] = []
+    for layer in graph.layers:
+        axes = _axes(layer) if layer.op == "transpose" else [0]
+        shape = layer.inputs[0].shape if axes[0] else ()
+        kept = [axis for axis, size in enumerate(shape) if axis == 0 or size != 1]
+        order = [kept.index(axis) for axis in axes if axis in kept]
+        if not shape or order[0]:
+            done.append(layer)
+            continue
+        small = tuple(shape[axis] for axis in kept)
+        without = Draft("reshape", "reshape", [], small, layer.dtype, {"shape": [0, *small[1:]]})
+        turned = tuple(small[axis] for axis in order)
+        moved = Draft("transpose", "transpose", [], turned, layer.dtype, {"axes": order})
+        graph.rewire(without, layer.inputs)
+        graph.rewire(moved, [without])
+        graph.rewire(layer, [moved])
+        free = 0 if layer.shape[0] == turned[0] else -1
+        layer.op, layer.fields = "reshape", {"shape": [free, *layer.shape[1:]]}
+        done += [without, moved, layer]
+    graph.layers = done
+
+
+def fold_into_products(graph: Graph) -> None:
+    """A matrix product reads a transposed matrix as it is."""
+    for layer in graph.layers:
+        if layer.op != "matmul":
+            continue
+        for place, name in enumerate(("transpose_a", "transpose_b")):
+            source = layer.inputs[place]
+            rank = len(source.shape)
+            swapped = [*range(rank - 2), rank - 1, rank - 2]
+            if (
+                source.op == "transpose"
+                and rank > 1
+                and _axes(source) == swapped
+                and name not in layer.fields
+            ):
+                layer.fields[name] = True
+                graph.rewire(
+                    layer, [source.inputs[0] if k == place else x for k, x in enumerate(layer.inputs)]
+                )
+
+
 def _cancel(graph: Graph, layer: Draft) -> None:
     """A transpose of a transpose is one, or none."""
     source = layer.inputs[0]
@@ -49,6 +94,8 @@ def _common(graph: Graph, layer: Draft) -> Axes | None:
     orders = [_axes(source) for source in layer.inputs if source.op == "transpose"]
     if not orders or len(orders) != len(layer.inputs) or any(order != orders[0] for order in orders):
         return None
+    if layer.op == "slice" and all(user.op == "slice" for user in graph.readers(layer.inputs[0])):
+        return orders[0]  # each part by itself
     for source in layer.inputs:
         others = [user for user in graph.readers(source) if user is not layer and user.op != "transpose"]
         if not others and source not in graph.outputs:

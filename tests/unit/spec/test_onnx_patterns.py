@@ -318,6 +318,40 @@ def test_a_transpose_that_others_need_stays(tmp_path: Path) -> None:
     assert ops(spec) == ["transpose", "relu", "linear", "add"]
 
 
+def test_attention_keeps_its_batch(tmp_path: Path) -> None:
+    """The parts of a product, as torch exports them, stand before the batch."""
+    parts = [node("Gather", f"b i{k}", name, axis=0) for k, name in enumerate("qkv")]
+    nodes = [
+        node("MatMul", "x w", "a"), node("Reshape", "a s", "r"), node("Transpose", "r", "b", perm=[2, 0, 3, 1, 4]),
+        *parts, node("Transpose", "k", "t", perm=[0, 1, 3, 2]), node("MatMul", "q t", "m"), node("Softmax", "m", "p"),
+        node("MatMul", "p v", "o"), node("Transpose", "o", "u", perm=[0, 2, 1, 3]), node("Reshape", "u z", "y"),
+    ]  # fmt: skip
+    constants = {"w": rand(8, 24), "s": np.array([2, 5, 3, 2, 4]), "z": np.array([2, 5, 8])}
+    constants |= {f"i{k}": np.array(k) for k in range(3)}
+    spec = check(save(tmp_path / "m.onnx", nodes, constants, shape=(2, 5, 8)), (2, 5, 8))
+    assert spec.batched
+    assert ops(spec).count("transpose") == 4
+    assert next(layer for layer in layers(spec) if "matmul" in layer).endswith("transpose_b: true}")
+
+
+def test_focus_as_torch_exports_it(tmp_path: Path) -> None:
+    """Slices along one axis, and of each two along the other."""
+    constants = {
+        name: np.array([value])
+        for name, value in {"zero": 0, "one": 1, "two": 2, "three": 3, "end": 99}.items()
+    }
+    nodes = [node("Slice", f"x {start} end two two", f"{start}r") for start in ("zero", "one")]
+    for row, column, name in (
+        ("zero", "zero", "a"),
+        ("one", "zero", "b"),
+        ("zero", "one", "c"),
+        ("one", "one", "d"),
+    ):
+        nodes.append(node("Slice", f"{row}r {column} end three two", name))
+    nodes.append(node("Concat", "a b c d", "y", axis=1))
+    assert ops(check(save(tmp_path / "m.onnx", nodes, constants))) == ["space_to_depth", "gather"]
+
+
 def test_slices_of_slices_are_one(tmp_path: Path) -> None:
     nodes = [
         node("Slice", "x one five two", "a"), node("Slice", "a one five three", "b"),
