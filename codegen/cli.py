@@ -166,7 +166,8 @@ def check(
     """Check a spec and its weights; with --gpu, that the built project will run there. Needs no GPU."""
     network = check_spec(spec)
     if gpu is None:
-        print(f"{spec}: {len(network.layers)} layers, batch sizes {list(network.batch_sizes)}: ok")
+        profiles = f", {network.profile_count} profiles" if network.profiles else ""
+        print(f"{spec}: {len(network.layers)} layers, batch sizes {list(network.batch_sizes)}{profiles}: ok")
         return
     from cnngen.codegen.plan_check import check_plans
 
