@@ -7,11 +7,12 @@ from neighbouring addresses and arithmetic.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cnngen.codegen import expr as ex
-from cnngen.codegen.emit.cpp import ATOM, Printer, Source, post_order, without_unit_axes
+from cnngen.codegen.emit.cpp import ATOM, Printer, Source, along, post_order, without_unit_axes
 from cnngen.codegen.emit.cpu_cases import Branch, Cases, Part, cases, has_loads, varies
 from cnngen.codegen.expr import Call, Coord, Expr, Int, Load
 from cnngen.codegen.graph import Value
@@ -20,6 +21,9 @@ from cnngen.codegen.targets import CPU
 SHORT = 4  # an innermost axis of so few elements is written out, and the next one is the loop
 ENOUGH_ROWS = 64  # of an image, for threads to share
 LONG_ROW = 16 * 1024  # elements that threads share where there are no rows
+TILE = (
+    16  # neighbours of the output at a time where an input's neighbours lie along another axis: a cache line
+)
 
 
 def pointwise_lines(epilogue: Expr, value: Value, sources: Sequence[Source], *, large: bool) -> list[str]:
@@ -50,6 +54,9 @@ class _Nest:
     outer: tuple[int, ...]
     inner: int | None  # the vectorised loop; None: all axes in one
     written_out: int | None = None
+    across: int | None = (
+        None  # an outer axis along which an input's neighbours lie: the loop around each tile
+    )
 
 
 def _nest(expr: Expr, value: Value, sources: Sequence[Source]) -> _Nest:
@@ -57,10 +64,26 @@ def _nest(expr: Expr, value: Value, sources: Sequence[Source]) -> _Nest:
         return _Nest((expr,), (), None)
     axes = [axis for axis in value.axes if axis == 0 or value.shape[axis] > 1]
     if len(axes) > 2 and value.shape[axes[-1]] <= SHORT:
-        *outer, inner, last = axes
+        last = axes.pop()
         exprs = tuple(_with(expr, last, place) for place in range(value.shape[last]))
-        return _Nest(exprs, tuple(outer), inner, last)
-    return _Nest((expr,), tuple(axes[:-1]), axes[-1])
+        return _Nest(exprs, tuple(axes[:-1]), axes[-1], last)
+    outer, inner = tuple(axes[:-1]), axes[-1]
+    whole = len(cases((expr,), inner, value.shape[inner])) == 1
+    return _Nest((expr,), outer, inner, across=_across(expr, outer, inner, value, sources) if whole else None)
+
+
+def _across(
+    expr: Expr, outer: Sequence[int], inner: int, value: Value, sources: Sequence[Source]
+) -> int | None:
+    """The axis along which an input would be read from neighbouring addresses, where it is not the innermost one."""
+    for load in ex.loads(expr):
+        source = sources[load.source].value
+        index = load.index[source.inner_axis]
+        for axis in outer:
+            worthwhile = value.shape[axis] >= TILE and value.shape[inner] >= 2 * TILE
+            if axis and worthwhile and along(index, axis) is not None:
+                return axis if any(varies(i, inner) for i in load.index) else None
+    return None
 
 
 def _is_flat(expr: Expr, value: Value, sources: Sequence[Source]) -> bool:
@@ -153,7 +176,7 @@ class _Loops(_Element):
         return [
             f"const std::int64_t size = {'batch' if size == 1 else f'std::int64_t{{batch}} * {size}'};",
             *map(self.definition, single),
-            f"#pragma omp parallel for simd if ({self._is_large()})",
+            f"#pragma omp parallel for simd if (parallel: {self._is_large()})",
             "for (std::int64_t i = 0; i < size; ++i) {",
             *self.definitions((expr,)),
             self._store("i", expr),
@@ -165,14 +188,21 @@ class _Loops(_Element):
 
     def _heads(self) -> list[str]:
         """The loops around the innermost one, and how threads share them; the last one is left open."""
-        outer, rows, shared = self.nest.outer, 1, 0
+        outer, across, inner = self.nest.outer, self.nest.across, self.nest.inner or 0
         if self._shares_the_loop():
             return [f"for ({self._loop(axis)}) {{" for axis in outer]
-        while shared < len(outer) and (shared == 0 or rows < ENOUGH_ROWS):
-            rows *= self.value.shape[outer[shared]] if outer[shared] else 1
+        heads = [f"for ({self._loop(axis)})" for axis in outer if axis != across]
+        rows = [self.value.shape[axis] if axis else 1 for axis in outer if axis != across]
+        if across is not None:
+            extent = self.value.shape[inner]
+            heads.append(f"for ({self.integer} tile = 0; tile < {extent}; tile += {TILE})")
+            rows.append(extent // TILE)
+        shared = 1
+        while shared < len(heads) and math.prod(rows[:shared]) < ENOUGH_ROWS:
             shared += 1
         collapse = f" collapse({shared})" if shared > 1 else ""
-        heads = [f"for ({self._loop(axis)})" for axis in outer]
+        if across is not None:
+            heads.append(f"for ({self._loop(across)})")
         return [f"#pragma omp parallel for{collapse} if ({self._is_large()})", *heads[:-1], f"{heads[-1]} {{"]
 
     def _shares_the_loop(self) -> bool:
@@ -180,16 +210,24 @@ class _Loops(_Element):
         outer, inner = self.nest.outer, self.nest.inner
         return not outer or (outer == (0,) and inner is not None and self.value.shape[inner] >= LONG_ROW)
 
-    def _loop(self, axis: int, low: int = 0, high: int | None = None) -> str:
+    def _loop(self, axis: int, low: object = 0, high: object = None) -> str:
         name = self.names[axis]
-        end = "batch" if axis == 0 else str(self.value.shape[axis] if high is None else high)
+        end = "batch" if axis == 0 else self.value.shape[axis] if high is None else high
         return f"{self.integer} {name} = {low}; {name} < {end}; ++{name}"
+
+    def _inner_loop(self, axis: int, low: int, high: int) -> str:
+        if self.nest.across is None:
+            return self._loop(axis, low, high)
+        end = f"tile + {TILE}"
+        return self._loop(
+            axis, "tile", end if high % TILE == 0 else f"{self.function('imin')}({end}, {high})"
+        )
 
     def _inner_lines(self, exprs: tuple[Expr, ...], low: int, high: int) -> list[str]:
         axis, bound = self.nest.inner, dict(self.bound)
         if axis is None:
             raise TypeError("a flat nest has no innermost axis")
-        threads = f" parallel for simd if ({self._is_large()})"
+        threads = f" parallel for simd if (parallel: {self._is_large()})"
         before = [self.definition(node) for node in self._same_along_the_loop(exprs)]
         inside = list(self.definitions(exprs))
         stores = [self._store(self._place_of_output(i), expr) for i, expr in enumerate(exprs)]
@@ -197,7 +235,7 @@ class _Loops(_Element):
         return [
             *before,
             f"#pragma omp{threads if self._shares_the_loop() else ' simd'}",
-            f"for ({self._loop(axis, low, high)}) {{",
+            f"for ({self._inner_loop(axis, low, high)}) {{",
             *inside,
             *stores,
             "}",

@@ -129,6 +129,8 @@ CASES: dict[str, tuple[list[Layer], tuple[int, ...], dict[str, object]]] = {
     "bilinear_nchw": ([{"name": "b", "op": "upsample", "scale": 2, "mode": "bilinear"}], (1, 3, 30, 34), {}),
     "nearest": (one("upsample", scale=3), (1, 24, 15, 17), {}),
     "transpose": (one("transpose", axes=[0, 2, 3, 1]), (1, 24, 40, 36), {}),
+    "transpose_wide": (one("transpose", axes=[0, 2, 1]), (3, 70, 90), {}),
+    "channels_to_nchw": ([RELU, {"name": "b", "op": "max_pool2d", "kernel": 1}], (2, 50, 33, 35), {}),
     "shuffle": (one("channel_shuffle", groups=3), (1, 24, 30, 30), {}),
     "depth_to_space": (one("depth_to_space", block=2), (1, 24, 30, 30), {}),
     "space_to_depth": (one("space_to_depth", block=2), (1, 6, 30, 30), {}),

@@ -48,7 +48,7 @@ def test_one_loop_where_every_element_is_made_of_its_own() -> None:
     )
     assert between(*layers, shape=(1, 16, 4, 4)) == lines("""
         const std::int64_t size = std::int64_t{batch} * 256;
-        #pragma omp parallel for simd if (cnngen::is_large(batch, 256))
+        #pragma omp parallel for simd if (parallel: cnngen::is_large(batch, 256))
         for (std::int64_t i = 0; i < size; ++i) {
         y[i] = x0[i] * x1[i];
         }
@@ -160,8 +160,23 @@ def test_a_long_row_is_shared_by_itself() -> None:
     text = kernels({"name": "z", "op": "add", "parameter": "k"}, shape=(1, 20000))["z"]
     assert text.splitlines()[:2] == [
         "for (int n = 0; n < batch; ++n) {",
-        "#pragma omp parallel for simd if (cnngen::is_large(batch, 20000))",
+        "#pragma omp parallel for simd if (parallel: cnngen::is_large(batch, 20000))",
     ]
+
+
+def test_a_transpose_goes_by_tiles_of_neighbours_on_both_sides() -> None:
+    text = kernels({"name": "z", "op": "transpose", "axes": [0, 2, 1]}, shape=(1, 70, 90))["z"]
+    assert text == lines("""
+        #pragma omp parallel for collapse(2) if (cnngen::is_large(batch, 6300))
+        for (int n = 0; n < batch; ++n)
+        for (int tile = 0; tile < 70; tile += 16)
+        for (int i1 = 0; i1 < 90; ++i1) {
+        #pragma omp simd
+        for (int i2 = tile; i2 < std::min(tile + 16, 70); ++i2) {
+        y[(n * 90 + i1) * 70 + i2] = x[(n * 70 + i2) * 90 + i1];
+        }
+        }
+        """)
 
 
 def test_an_epilogue_takes_an_element_and_where_it_is() -> None:
