@@ -6,13 +6,16 @@ ONNX: what ONNX's own cases become. PyTorch: what the calls below become. Target
 from __future__ import annotations
 
 import re
+import textwrap
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 
+import numpy as np
 import onnx
+from onnx import TensorProto, helper, numpy_helper
 
 from cnngen.codegen import passes
 from cnngen.codegen.cost import Roofline
@@ -130,6 +133,16 @@ CALLS: Mapping[str, tuple[str, ...]] = {
     **{op: (f"torch.{op}(x)",) for op in _SAME_NAME.split()},
 }
 
+# Operators that become an op alone in forms that ONNX's cases do not have: attributes, shapes of inputs, outputs.
+NODES: Mapping[str, tuple[str, Mapping[str, object], tuple[tuple[int, ...], ...], int]] = {
+    "conv1d": ("Conv", {}, ((1, 4, 8), (8, 4, 3)), 1),
+    "layer_norm": ("LayerNormalization", {}, ((1, 4, 8), (8,)), 1),
+    "max_pool1d_indices": ("MaxPool", {"kernel_shape": [2]}, ((1, 4, 8),), 2),
+    "max_pool2d_indices": ("MaxPool", {"kernel_shape": [2, 2]}, ((1, 4, 8, 8),), 2),
+    "global_lp_pool": ("GlobalLpPool", {}, ((1, 4, 8, 8),), 1),
+    "reduce_log_sum_exp": ("ReduceLogSumExp", {}, ((1, 4, 8, 8),), 1),
+}
+
 # Ops that neither ONNX's cases nor PyTorch's calls above become alone.
 OWN: Mapping[str, tuple[Mapping[str, object], ...]] = {
     "lp_pool1d": ({"kernel": 2},),
@@ -138,7 +151,6 @@ OWN: Mapping[str, tuple[Mapping[str, object], ...]] = {
         {"op": "max_pool1d_indices", "kernel": 2},
         {"kernel": 2},
     ),
-    "global_lp_pool": ({},),
     "dfl": ({"bins": 1},),
     "zeros": ({"shape": [4, 8]},),
     "swish": ({"alpha": 2.0},),
@@ -160,6 +172,8 @@ RESTRICTED = {
 
 PLUMBING = {"constant", "reshape", "flatten", "transpose", "identity", "cast", "expand", "slice"}
 LIBRARIES = {"cudnn": "cuDNN", "cublaslt": "cuBLASLt", "onednn": "oneDNN"}
+
+EVERY = (*node_cases(), *pytorch_cases())
 
 Sample = tuple[NetworkSpec, Mapping[str, Array]]
 
@@ -216,6 +230,25 @@ def torch_sample(text: str) -> Sample:
         return import_torch(module, torch.rand(shapes[name], generator=rng), name="call")
 
 
+def node_sample(op: str) -> Sample:
+    """What a node of NODES becomes; its inputs but the first are constants."""
+    operator, attributes, shapes, outputs = NODES[op]
+    names = ("x", "w", "b")[: len(shapes)]
+    returns = [f"y{k}" for k in range(outputs)]
+    types = dict.fromkeys(returns, TensorProto.FLOAT) | ({"y1": TensorProto.INT64} if outputs > 1 else {})
+    graph = helper.make_graph(
+        [helper.make_node(operator, names, returns, **attributes)],
+        "node",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shapes[0])],
+        [helper.make_tensor_value_info(name, kind, None) for name, kind in types.items()],
+        [
+            numpy_helper.from_array(np.ones(shape, np.float32), name)
+            for name, shape in zip(names[1:], shapes[1:], strict=True)
+        ],
+    )
+    return import_onnx(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), name="node")
+
+
 def own_sample(op: str) -> Sample:
     """The network of OWN: layers upon one input, the last of them reads all before it."""
     layers: list[dict[str, object]] = []
@@ -244,15 +277,15 @@ def table() -> str:
     """The text of docs/ops.md."""
     operators: dict[str, set[str]] = defaultdict(set)
     samples: dict[str, Sample] = {op: own_sample(op) for op in OWN}
-    composed = []
     for operator, forms in sorted(onnx_samples().items()):
         for ops, sample in forms.items():
             first = ops[0].removesuffix("_indices")
             for op in ops if {op.removesuffix("_indices") for op in ops} == {first} else ():
                 operators[op].add(operator)
                 samples.setdefault(op, sample)
-        if not any(operator in names for names in operators.values()):
-            composed.append(operator)
+    for op, (operator, *_) in NODES.items():
+        samples.setdefault(op, node_sample(op))
+        operators[op].add(operator)
     samples |= {op: torch_sample(calls[0]) for op, calls in CALLS.items() if op not in samples}
     rows = [
         [
@@ -264,28 +297,26 @@ def table() -> str:
         ]
         for op in OPS
     ]
-    others = sorted(set(RULES) - set(onnx_samples()))
+    shown = {operator for names in operators.values() for operator in names}
+    composed = sorted(set(onnx_samples()) - shown)
+    known = sorted(set(RULES) - set(onnx_samples()) - shown)
+    out = Counter(case.group for case in EVERY if reason(case) is not None)
+    passing = {group: f"{count - out[group]} of {count}" for group, count in COUNTS.items()}
     return TEXT.format(
-        rows="\n".join(f"| {' | '.join(row)} |".replace("|  |", "| |") for row in rows),
-        composed=", ".join(composed),
-        others=", ".join(others),
+        rows="\n".join(
+            f"| {' | '.join(row)} |".replace("|  |", "| |").replace("|  |", "| |") for row in rows
+        ),
+        others=textwrap.fill(OTHERS.format(composed=", ".join(composed), known=", ".join(known)), 118),
+        cases=textwrap.fill(CASES.format(all=len(EVERY) - out.total(), **passing), 118),
         reasons="\n".join(f"| {why} | {count} |" for why, count in left_out()),
-        passing=sum(reason(case) is None for case in (*node_cases(), *pytorch_cases())),
-        **{group: f"{COUNTS[group] - out} of {COUNTS[group]}" for group, out in left_out_of().items()},
     )
 
 
 def left_out() -> list[tuple[str, int]]:
     """Why cases are left out, and how many, the most first."""
-    whys = Counter(reason(case) for case in (*node_cases(), *pytorch_cases()))
+    whys = Counter(reason(case) for case in EVERY)
     del whys[None]
     return sorted(((str(why), count) for why, count in whys.items()), key=lambda item: (-item[1], item[0]))
-
-
-def left_out_of() -> Mapping[str, int]:
-    """How many cases of each group are left out."""
-    out = Counter(case.group for case in (*node_cases(), *pytorch_cases()) if reason(case) is not None)
-    return {group: out[group] for group in COUNTS}
 
 
 def called(text: str) -> str:
@@ -296,6 +327,16 @@ def called(text: str) -> str:
     return f"Tensor.{method[1]}" if method else "x[...]"
 
 
+OTHERS = """
+These of ONNX's operators become several ops: {composed}. And without a case of their own that cnngen takes: {known}.
+Shape arithmetic is evaluated at import, whatever its operators. Patterns that models spell out, such as SiLU,
+HardSwish, GELU, LayerNorm, InstanceNorm, channel shuffle and DFL heads, become one op.
+"""
+CASES = """
+`tests/conformance` runs those of onnx 1.23 on the CPU target, {all} in all, and holds the others to be refused. Of the
+cases of one CNN operator in float32 {single} pass, of those written out as function bodies {expanded}, of PyTorch's
+{pytorch}.
+"""
 TEXT = """\
 # Operators
 
@@ -305,23 +346,19 @@ Made from the code: `pytest tests/conformance/test_support.py --update-golden`. 
 - **ONNX**: the operators that become the op and nothing else, in ONNX's own cases. Variants of form, such as a bound or
   a slope that data gives, may become others.
 - **PyTorch**: a call that becomes it. `torch.export` turns many others into these.
-- **cuda**, **cpu**: what runs it at float32: a library, or a kernel that cnngen writes. On CUDA grouped and depthwise
-  convolutions run in kernels too. Many steps run in no kernel of their own: they fuse with their neighbours, are views,
-  or are known at build time.
+- **cuda**, **cpu**: what runs it at float32: a library, or a kernel that cnngen writes. On CUDA grouped and
+  depthwise convolutions run in kernels too. Many steps run in no kernel of their own: they fuse with their
+  neighbours, are views, or are known at build time.
 
 | op | ONNX | PyTorch | cuda | cpu | restricted |
 |---|---|---|---|---|---|
 {rows}
 
-These of ONNX's operators become several ops: {composed}. And without a case of their own that cnngen takes: {others}.
-Shape arithmetic is evaluated at import, whatever its operators. Patterns that models spell out, such as SiLU,
-HardSwish, GELU, LayerNorm, InstanceNorm, channel shuffle and DFL heads, become one op.
+{others}
 
 ## ONNX's own cases
 
-`tests/conformance` runs those of onnx 1.23 on the CPU target, {passing} in all, and holds the others to be refused. Of
-the cases of one CNN operator in float32 {single} pass, of those written out as function bodies {expanded}, of PyTorch's
-{pytorch}.
+{cases}
 
 | left out because of | cases |
 |---|---|

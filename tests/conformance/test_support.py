@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .support import CALLS, table, torch_sample
+from .support import CALLS, NODES, node_sample, table, torch_sample
 
 OPS_MD = Path(__file__).resolve().parents[2] / "docs" / "ops.md"
 
@@ -17,6 +17,11 @@ pytest.importorskip("torch")
 def test_calls_of_pytorch_become_the_op(op: str) -> None:
     for call in CALLS[op]:
         assert op in [layer.op for layer in torch_sample(call)[0].layers], call
+
+
+@pytest.mark.parametrize("op", NODES)
+def test_nodes_of_onnx_become_the_op(op: str) -> None:
+    assert op in [layer.op for layer in node_sample(op)[0].layers]
 
 
 def test_the_table_is_what_the_code_says(update_golden: bool) -> None:

@@ -48,7 +48,8 @@ def test_spec_knows_nothing_of_what_comes_after_it() -> None:
 
 def test_codegen_knows_spec_and_itself() -> None:
     # `cnngen` alone is the facade: its version, and loading a module.
-    assert foreign("codegen", ("cnngen.spec", "cnngen.codegen", "cnngen"), CODEGEN) == []
+    outside = foreign("codegen", ("cnngen.spec", "cnngen.codegen", "cnngen"), CODEGEN)
+    assert [line for line in outside if not re.match(r"codegen/onnx_backend.py:\d+: onnx\b", line)] == []
 
 
 def test_no_pass_imports_a_pass() -> None:

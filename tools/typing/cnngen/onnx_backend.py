@@ -1,0 +1,1 @@
+../../../cnngen/onnx_backend.py
