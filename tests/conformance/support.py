@@ -327,12 +327,12 @@ def called(text: str) -> str:
     return f"Tensor.{method[1]}" if method else "x[...]"
 
 
-OTHERS = """
+OTHERS = """\
 These of ONNX's operators become several ops: {composed}. And without a case of their own that cnngen takes: {known}.
 Shape arithmetic is evaluated at import, whatever its operators. Patterns that models spell out, such as SiLU,
 HardSwish, GELU, LayerNorm, InstanceNorm, channel shuffle and DFL heads, become one op.
 """
-CASES = """
+CASES = """\
 `tests/conformance` runs those of onnx 1.23 on the CPU target, {all} in all, and holds the others to be refused. Of the
 cases of one CNN operator in float32 {single} pass, of those written out as function bodies {expanded}, of PyTorch's
 {pytorch}.

@@ -291,9 +291,9 @@ MODELS: Mapping[str, Make] = {
 }
 
 # Recurrent, control flow on data: an importer must say which nodes it refuses, and why.
-REFUSED: Mapping[str, Member] = {
-    "refuse_silero_if_lstm": wheels.SILERO_VAD,
-    "refuse_ddddocr_lstm": wheels.DDDDOCR_TEXT,
+REFUSED: Mapping[str, tuple[Member, Mapping[str, tuple[int, ...]]]] = {
+    "refuse_silero_if_lstm": (wheels.SILERO_VAD, {"input": (1, 576), "state": (2, 1, 128), "sr": ()}),
+    "refuse_ddddocr_lstm": (wheels.DDDDOCR_TEXT, {"input1": (1, 1, 64, 160)}),
 }
 
 
