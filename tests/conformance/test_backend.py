@@ -16,7 +16,15 @@ import onnx
 import pytest
 from onnx.backend.test import BackendTest
 
-from cnngen.codegen.onnx_backend import Backend, Network, build_network, feeds_of, import_model
+from cnngen import onnx_backend
+from cnngen.codegen.onnx_backend import (
+    Backend,
+    Network,
+    build_network,
+    cache_folder,
+    feeds_of,
+    import_model,
+)
 from cnngen.codegen.targets import TargetName
 from cnngen.spec import ImportModelError, NetworkSpec
 
@@ -108,3 +116,16 @@ def test_inputs_that_only_constants_can_be_are_told() -> None:
 @pytest.mark.parametrize("file", light_models(), ids=lambda file: str(file.stem))
 def test_light_models_import(file: Path) -> None:
     assert Prebuilt.is_compatible(onnx.load(file))
+
+
+@pytest.mark.cpu
+def test_a_model_is_built_alone_where_it_is_in_no_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    x = np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32)
+    node = onnx.helper.make_node("Reshape", ["x", "shape"], ["y"])
+    (y,) = onnx_backend.run_node(node, [x, np.array([3, 2])])
+    np.testing.assert_array_equal(y, x.reshape(3, 2))
+    projects = list(cache_folder().glob("cpu/model_*/_core*"))
+    assert len(projects) == 1
