@@ -62,7 +62,8 @@ def max_pool(node: Node) -> Result:
         rows = _rows(node, places, w)
         columns = node.binary("mod", places, float(w))
         places = node.binary("add", node.binary("mul", columns, float(h)), rows)
-    return [y, node.binary("add", places, Constant(_offsets(x.shape)))]
+    offsets = _offsets(x.shape)
+    return [y, node.binary("add", places, Constant(offsets)) if np.any(offsets) else places]
 
 
 def _rows(node: Node, places: Draft, width: int) -> Draft:

@@ -141,6 +141,19 @@ def test_an_input_and_a_repeated_value_are_handed_out_by_name(tmp_path: Path) ->
     assert [output.layer for output in spec.outputs] == ["relu", "again", "same"]
 
 
+def test_what_computes_in_another_type_says_so(tmp_path: Path) -> None:
+    nodes = [
+        node("Cast", "x", "a", to=10), node("Conv", "a c.weight", "b"), node("Cast", "b", "c", to=FLOAT),
+        node("Softmax", "c", "d"), node("ArgMax", "d", "i", axis=1), node("Cast", "d", "y", to=10),
+    ]  # fmt: skip
+    weight = {"c.weight": W["c.weight"].astype(np.float16)}
+    spec, _ = import_onnx(save(tmp_path / "m.onnx", nodes, weight, returns="y i"))
+    assert spec.precision.storage == "float16"
+    own = {layer.name: layer.precision.storage for layer in spec.layers if layer.precision is not None}
+    assert own == {"cast_2": "float32", "softmax": "float32", "argmax": "float32"}
+    assert [output.dtype for output in resolve(spec).outputs] == ["float16", "int64"]
+
+
 def test_inputs_that_are_shapes_are_given_as_constants() -> None:
     graph = helper.make_graph(
         [node("Reshape", "x shape", "r"), node("Mul", "r factor", "y")],

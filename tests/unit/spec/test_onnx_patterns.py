@@ -164,6 +164,25 @@ def test_a_norm_of_groups_by_reshapes(tmp_path: Path) -> None:
     assert layers(spec) == ["{name: group_norm, op: group_norm, groups: 2}"]
 
 
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        ([node("Sub", "x a", "s"), node("Mul", "s b", "m"), node("Add", "m c", "y")], ["batch_norm"]),
+        ([node("Sub", "a x", "s"), node("Mul", "s b", "m"), node("Add", "m c", "y")], ["sub", "mul", "add"]),
+        (
+            [node("Sub", "x row", "s"), node("Mul", "s b", "m"), node("Add", "m c", "y")],
+            ["sub", "mul", "add"],
+        ),
+        ([node("Sub", "x a", "s"), node("Mul", "s b", "m"), node("Add", "m s", "y")], ["sub", "mul", "add"]),
+    ],
+)
+def test_a_shift_and_scale_a_channel_is_a_batch_norm(
+    tmp_path: Path, nodes: list[object], expected: list[str]
+) -> None:
+    constants = {name: rand(3, 1, 1, seed=k) for k, name in enumerate("abc")} | {"row": rand(10)}
+    assert ops(check(save(tmp_path / "m.onnx", nodes, constants))) == expected
+
+
 def rearranged(
     split: list[int], perm: list[int], whole: list[int]
 ) -> tuple[list[object], dict[str, np.ndarray]]:
