@@ -41,6 +41,7 @@ class Descriptor {
         return set(name, CUDNN_TYPE_INT64, 1, &value);
     }
     Descriptor& set(cudnnBackendAttributeName_t name, double value) { return set(name, CUDNN_TYPE_DOUBLE, 1, &value); }
+    Descriptor& set(cudnnBackendAttributeName_t name, float value) { return set(name, CUDNN_TYPE_FLOAT, 1, &value); }
     Descriptor& set(cudnnBackendAttributeName_t name, bool value) { return set(name, CUDNN_TYPE_BOOLEAN, 1, &value); }
     Descriptor& set(cudnnBackendAttributeName_t name, cudnnDataType_t value) {
         return set(name, CUDNN_TYPE_DATA_TYPE, 1, &value);
@@ -214,8 +215,9 @@ class GraphBuilder {
             .set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, x)
             .set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, w)
             .set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y, y)
-            .set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, 1.0)
-            .set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA, 0.0)
+            // Of the compute type: engines without a fused epilogue read a double's low half, which is 0.
+            .set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, 1.0f)
+            .set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA, 0.0f)
             .finalize();
     }
 
