@@ -28,6 +28,12 @@ def rand(*shape: int, seed: int = 0) -> Array:
 W = {"c.weight": rand(4, 3, 3, 3), "c.bias": rand(4, seed=1)}
 
 
+NUMBERS = {
+    "root2": np.sqrt(2), "one": 1.0, "half": 0.5, "two": 2.0, "three": 3.0, "six": 6.0, "zero": 0.0, "sixth": 1 / 6,
+    "k": np.sqrt(2 / np.pi), "c": 0.044715, "eps": 1e-5, "near": 1.01,
+}  # fmt: skip
+
+
 def number(value: float) -> Array:
     return np.array(value, F32)
 
