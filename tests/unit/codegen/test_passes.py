@@ -59,6 +59,35 @@ def test_an_output_is_written_by_a_step_also_where_it_is_known() -> None:
     assert steps(after("fold_constants", drawn), without=()) == "y@output [1, 2] float32 = 0.5  # y"
 
 
+# --- images_of_sequences ----------------------------------------------------------------------------------
+
+
+def test_steps_between_sequences_become_steps_between_images() -> None:
+    drawn = network({"name": "a", "op": "conv1d", "out_channels": 4, "kernel": 1, "bias": False},
+                    {"name": "b", "op": "batch_norm"}, {"name": "c", "op": "relu"},
+                    {"name": "y", "op": "max_pool1d", "kernel": 2}, shape=(1, 3, 8))  # fmt: skip
+    assert_rewrite("images_of_sequences", drawn, """
+        a.pointwise [1, 3, 8] float32 NLC = x[n, c, h]  # a
+        a.reshape [1, 3, 1, 8] float32 NHWC = reshape(a.pointwise)  # a
+        a.conv [1, 4, 1, 8] float32 NHWC = conv(a.reshape, a.weight)  # a
+        a [1, 4, 8] float32 NLC = reshape(a.conv)  # a
+        b [1, 4, 8] float32 NLC = affine(a, b.scale, b.shift)  # b
+        c [1, 4, 8] float32 NLC = relu(b[n, c, h])  # c
+        y.reshape [1, 4, 1, 8] float32 NHWC = reshape(c)  # y
+        y.pool [1, 4, 1, 4] float32 NHWC = pool<kind=max, kernel=(1, 2), stride=(1, 2), padding=(0, 0, 0, 0)>(y.reshape)  # y
+        y [1, 4, 4] float32 NLC = reshape(y.pool)  # y
+        """, """
+        a.pointwise [1, 3, 1, 8] float32 NHWC = x[n, c, w]  # a
+        a.reshape [1, 3, 1, 8] float32 NHWC = reshape(a.pointwise)  # a
+        a.conv [1, 4, 1, 8] float32 NHWC = conv(a.reshape, a.weight)  # a
+        b [1, 4, 1, 8] float32 NHWC = affine(a.conv, b.scale, b.shift)  # b
+        c [1, 4, 1, 8] float32 NHWC = relu(b[n, c, 0, w])  # c
+        y.reshape [1, 4, 1, 8] float32 NHWC = reshape(c)  # y
+        y.pool [1, 4, 1, 4] float32 NHWC = pool<kind=max, kernel=(1, 2), stride=(1, 2), padding=(0, 0, 0, 0)>(y.reshape)  # y
+        y [1, 4, 4] float32 NLC = reshape(y.pool)  # y
+        """)  # fmt: skip
+
+
 # --- fold_batch_norm --------------------------------------------------------------------------------------
 
 
