@@ -51,8 +51,10 @@ def merge(profiles: Sequence[Imported], where: str | None = None) -> Imported:
         return first
     for other in profiles[1:]:
         if _structure(other) != _structure(first):
-            text = f"it has other layers with {_told(other)} than with {_told(first)}; profiles share their layers"
-            raise ImportModelError(Problem(text, where=where))
+            text = (
+                f"it has other layers with {_told(other)} than with {_told(first)}, {_parting(first, other)}"
+            )
+            raise ImportModelError(Problem(f"{text}; profiles share their layers", where=where))
     problems = []
     for same in zip(*(imported.layers for imported in profiles), strict=True):
         fields = _fields(same)
@@ -110,6 +112,15 @@ def _structure(imported: Imported) -> object:
     ]
     nhwc = {number[draft] for draft in imported.nhwc if draft in number}
     return len(imported.inputs), layers, [number[draft] for draft in imported.outputs], nhwc
+
+
+def _parting(a: Imported, b: Imported) -> str:
+    """Where the layers of two imports part."""
+    ops = [[layer.op for layer in imported.layers] for imported in (a, b)]
+    place = next((k for k, (x, y) in enumerate(zip(*ops, strict=False)) if x != y), min(map(len, ops)))
+    before = f"after {a.layers[place - 1].name!r}" if place else "at first"
+    ours, theirs = (found[place] if place < len(found) else "none" for found in ops)
+    return f"{before} {theirs} in place of {ours}" if ours != theirs else "which read others"
 
 
 def _differing(same: Sequence[Draft]) -> list[str]:

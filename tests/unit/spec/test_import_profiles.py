@@ -113,6 +113,16 @@ def test_what_cannot_be_the_same_is_named(tmp_path: Path) -> None:
     ]
 
 
+def test_layers_that_only_one_shape_has(tmp_path: Path) -> None:
+    """The model crops to 8 x 10, which is nothing to do for images of that size."""
+    nodes = [CONV, node("Slice", "c start end axes", "s"), node("Relu", "s", "y")]
+    constants = {**W, "start": ints(0, 0), "end": ints(8, 10), "axes": ints(2, 3)}
+    assert refused(save(tmp_path / "m.onnx", nodes, constants, DYNAMIC)) == [
+        "it has other layers with x 1x3x12x20 than with x 1x3x8x10, after 'c' slice in place of none; "
+        "profiles share their layers"
+    ]
+
+
 def test_weights_that_depend_on_the_size(tmp_path: Path) -> None:
     nodes = [
         CONV,
