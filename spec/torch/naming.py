@@ -11,6 +11,8 @@ import torch
 from cnngen.spec.importing.naming import Names, printable
 from cnngen.spec.torch.export import operator_name
 
+_WORDS = {"native_batch_norm_legit_no_training": "batch_norm", "to_copy": "to"}
+
 
 class ModuleNames(Names):
     """Takes the names that `layer_names` has found as they are; a helper layer is named after its op."""
@@ -51,13 +53,21 @@ def layer_names(
     with_parts = {path[: dot.start()] for path in map(module_path, calls) for dot in re.finditer(r"\.", path)}
     names: dict[torch.fx.Node, str] = {}
     for node in calls:
-        path, own = module_path(node), operator_name(node.target).rpartition("::")[2].strip("_")
+        path, own = module_path(node), _word(operator_name(node.target))
         whole = alone[_call(node)] == 1 and path not in with_parts
         if path and (whole or any(owners.get(source) == path for source in node.all_input_nodes)):
             names[node] = path
         else:
             names[node] = f"{path}.{own}" if path else own
     return names
+
+
+def _word(operator: str) -> str:
+    """The operator as a person calls it."""
+    plain = (
+        operator.rpartition("::")[2].strip("_").removeprefix("linalg_vector_").removesuffix("_with_indices")
+    )
+    return _WORDS.get(plain, plain)
 
 
 def _call(node: torch.fx.Node) -> str:
