@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -28,12 +28,12 @@ from cnngen.codegen.build import (
     find_toolchain_for,
     install_project,
 )
+from cnngen.codegen.cli_import import importers
 from cnngen.codegen.project import RUNTIME, check_spec, generate_project
 from cnngen.codegen.targets import CUDA, Target
 from cnngen.codegen.toolchain import Toolchain
 from cnngen.codegen.toolchain_cpu import CpuToolchain
-from cnngen.spec import CnngenError, NetworkSpec, dump_spec, load_spec, load_weights, save_weights
-from cnngen.spec.manifest import Array
+from cnngen.spec import CnngenError, load_spec, load_weights, save_weights
 
 app = typer.Typer(
     name="cnngen",
@@ -43,7 +43,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-importers = typer.Typer(no_args_is_help=True, help="Make a spec from a model of another framework.")
 app.add_typer(importers, name="import")
 
 Spec = Annotated[Path, typer.Argument(metavar="SPEC", help="the network's YAML file")]
@@ -210,93 +209,6 @@ def schema() -> None:
 def cmake_dir() -> None:
     """Print the folder for CMake: -Dcnngen_DIR=$(cnngen cmake-dir)."""
     print(RUNTIME / "cmake")
-
-
-@importers.command("onnx")
-def import_onnx_model(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="the ONNX file")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="for spec.yaml and weights")],
-    name: Annotated[
-        Optional[str], typer.Option("--name", help="the network's name; default: the file's")
-    ] = None,
-    batch_sizes: Annotated[
-        Optional[str],
-        typer.Option("--batch-sizes", metavar="LIST", help="such as 1,8; default: the model's own"),
-    ] = None,
-    shape: Annotated[
-        Optional[list[str]],
-        typer.Option(
-            "--shape",
-            metavar="INPUT=SHAPE",
-            help="of an input with dynamic axes: image=1x3x320x320; several of one input are profiles that share "
-            "the weights",
-        ),
-    ] = None,
-) -> None:
-    """Make spec.yaml and weights.safetensors from an ONNX model."""
-    from cnngen.spec.onnx import import_onnx
-
-    batches = None if batch_sizes is None else _numbers("--batch-sizes", batch_sizes, ",")
-    shapes: dict[str, list[list[int]]] = {}
-    for text in shape or ():
-        tensor, equals, extents = text.rpartition("=")
-        if not equals:
-            raise typer.BadParameter(f"--shape: {text!r} is not INPUT=SHAPE, such as image=1x3x320x320")
-        shapes.setdefault(tensor, []).append(_numbers("--shape", extents, "x"))
-    network, weights = import_onnx(model, name, batches, shapes)
-    _write_import(output, network, weights)
-
-
-@importers.command("torch")
-def import_torch_module(
-    factory: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODULE:NAME",
-            help="a torch.nn.Module, its class, or a function that makes it; importable from the current folder",
-        ),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="for spec.yaml and weights")],
-    inputs: Annotated[
-        list[str],
-        typer.Option(
-            "--input", metavar="SHAPE", help="of each input: 1x3x224x224, image=1x3x224x224 or 1x16:int64"
-        ),
-    ],
-    checkpoint: Annotated[
-        Optional[Path],
-        typer.Option("--checkpoint", metavar="FILE", help="a saved state_dict to load before"),
-    ] = None,
-    name: Annotated[
-        Optional[str], typer.Option("--name", help="the network's name; default: the factory's")
-    ] = None,
-    batch_sizes: Annotated[
-        Optional[str],
-        typer.Option("--batch-sizes", metavar="LIST", help="such as 1,8; default: the inputs' own"),
-    ] = None,
-) -> None:
-    """Make spec.yaml and weights.safetensors from a PyTorch module."""
-    from cnngen.spec.torch.command import import_from
-
-    batches = None if batch_sizes is None else _numbers("--batch-sizes", batch_sizes, ",")
-    network, weights = import_from(factory, inputs, checkpoint, name, batches)
-    _write_import(output, network, weights)
-
-
-def _write_import(output: Path, network: NetworkSpec, weights: Mapping[str, Array]) -> None:
-    output.mkdir(parents=True, exist_ok=True)
-    save_weights(output / "weights.safetensors", weights)
-    (output / "spec.yaml").write_text(dump_spec(network))
-    print(output / "spec.yaml")
-
-
-def _numbers(option: str, text: str, separator: str) -> list[int]:
-    numbers = text.split(separator)
-    if not all(number.strip().isdecimal() and int(number) > 0 for number in numbers):
-        raise typer.BadParameter(
-            f"{option}: {text!r} is not a list of positive numbers with {separator!r} between"
-        )
-    return [int(number) for number in numbers]
 
 
 def _write_depfile(path: Path, project: Path, spec: Path) -> None:

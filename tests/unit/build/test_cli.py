@@ -54,7 +54,14 @@ def test_a_wrong_use_exits_with_2(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [["--batch-sizes", "1,x"], ["--batch-sizes", "0"], ["--shape", "1x3"], ["--shape", "a=1xb"]]
+    "options",
+    [
+        ["--batch-sizes", "1,x"],
+        ["--batch-sizes", "0"],
+        ["--shape", "1x3"],
+        ["--shape", "a=1xb"],
+        ["--constant", "1,2"],
+    ],
 )
 def test_a_wrong_option_of_import_exits_with_2(tmp_path: Path, options: list[str]) -> None:
     text = run("import", "onnx", tmp_path / "a.onnx", "-o", tmp_path, *options, code=2)
@@ -156,3 +163,15 @@ def test_the_facade_imports_nothing_heavy() -> None:
         "import sys, cnngen; print([m for m in ('numpy', 'pydantic', 'yaml', 'rich') if m in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", script], text=True, cwd=HERE) == "[]\n"
+
+
+def test_a_constant_of_import_takes_the_place_of_an_input(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    value = onnx.helper.make_tensor_value_info
+    node = onnx.helper.make_node("Reshape", ["x", "sizes"], ["y"])
+    ports = [value("x", 1, [1, 4, 6]), value("sizes", 7, [3])], [value("y", 1, ["a", "b", "c"])]
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", *ports))
+    onnx.save(model, str(tmp_path / "m.onnx"))
+    run("import", "onnx", tmp_path / "m.onnx", "-o", tmp_path, "--constant", "sizes=1,6,4")
+    network = cnngen.check(tmp_path / "spec.yaml")
+    assert list(network.inputs) == ["x"]
