@@ -290,7 +290,8 @@ def test_accesses_are_16_bytes_wide(tmp_path: Path) -> None:
     nvcc = cuda_root() / "bin" / "nvcc"
     target = tmp_path / "kernels.ptx"
     run(nvcc, *STRICT, "-arch=sm_90", "-ptx", f"-I{INCLUDE}", HERE / "kernels.cu", "-o", target)
-    entries = re.split(r"\.entry \w*?(?<=\d)(?=(?:dw|max|mean|avg|softmax|log_softmax|reduce_rows)_)", target.read_text())
+    kinds = "dw|max|mean|avg|softmax|log_softmax|reduce_rows"
+    entries = re.split(rf"\.entry \w*?(?<=\d)(?=(?:{kinds})_)", target.read_text())
     wide = ("dw_32x112", "dw_96x112_s2", "dw_float", "max_3x3_s2", "avg_3x3", "mean_2048x7", "softmax_1000")
     checked = 0
     for entry in entries[1:]:
