@@ -1,9 +1,11 @@
-"""Runs ONNX models behind ONNX's own backend interface (`onnx.backend.base`); what each call does: docs/onnx.md.
+"""Runs ONNX models behind ONNX's own backend interface (`onnx.backend.base`).
 
     import onnx
     from cnngen import onnx_backend
 
     outputs = onnx_backend.prepare(onnx.load("model.onnx")).run([image])
+
+What each call does: docs/onnx.md.
 """
 
 from __future__ import annotations
