@@ -28,7 +28,7 @@ def main() -> None:
     (source / "spec.yaml").write_text(dump_spec(spec))
     save_weights(source / (spec.weights or "weights.safetensors"), weights)
     built = cnngen.build(source / "spec.yaml", folder, target="cuda", arch=[arch])
-    results = cnngen.load(built.folder).Network()(*inputs.values())
+    results = cnngen.load(built.project).Network()(*inputs.values())
     outputs = results if isinstance(results, tuple) else (results,)
     keys = [key for key in stored.files if key.startswith("out_")]
     np.savez(Path(folder) / f"{name}.npz", **dict(zip(keys, outputs, strict=True)))
