@@ -13,7 +13,7 @@ from onnx.reference import ReferenceEvaluator
 from cnngen.spec.importing.draft import RefusalError
 from cnngen.spec.manifest import Array
 
-_LARGEST = 1 << 26  # elements of a constant that is larger than what it is made of
+_LARGEST = 1 << 27  # elements of a constant that is larger than what it is made of
 
 
 def _words(text: str) -> frozenset[str]:
