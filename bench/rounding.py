@@ -1,6 +1,6 @@
-"""What float16 storage alone costs a network, in exact arithmetic: ONNX [SEED].
+"""What float16 storage alone costs a network, in exact arithmetic.
 
-    python bench/rounding.py model.onnx
+    python bench/rounding.py model.onnx     on the inputs of model.npz (in_<input>)
 
 Runs the graph in float64, and the same graph with every stored value and weight rounded to float16, in numpy. No
 implementation that stores float16 can be expected to be nearer to the exact result. Needs no GPU.
@@ -23,10 +23,15 @@ from cnngen.spec.onnx import import_onnx
 
 
 def main() -> None:
-    spec, weights = import_onnx(Path(sys.argv[1]), batch_sizes=[1])
-    rng = np.random.default_rng(int(sys.argv[2]) if len(sys.argv) > 2 else 0)
-    graph = lower(spec, weights, 1)
-    inputs = {value.name: rng.standard_normal(value.shape) for value in graph.inputs}
+    model = Path(sys.argv[1])
+    stored = np.load(model.with_suffix(".npz"))
+    feeds = {key.removeprefix("in_"): stored[key] for key in stored.files if key.startswith("in_")}
+    spec, weights = import_onnx(model, shapes={key: array.shape for key, array in feeds.items()})
+    graph = lower(spec, weights, spec.batch_sizes[0])
+    inputs = {
+        value.name: array.astype(np.float64)
+        for value, array in zip(graph.inputs, feeds.values(), strict=True)
+    }
     exact = outputs(graph, inputs)
     half = NetworkSpec.model_validate(spec.model_dump(exclude_unset=True) | {"precision": "float16"})
     rounded = interpret_plan(make_plan(half, weights, Roofline()), 0, inputs)
