@@ -255,7 +255,7 @@ def test_emulated_kernel_computes_its_definition(
 
 def test_functions_are_accurate(tmp_path: Path) -> None:
     source = '#include "function_checks.hpp"\nint main() { checks::functions(); }\n'
-    assert len(compile_and_run(source, tmp_path)) == 28
+    assert len(compile_and_run(source, tmp_path)) == 51
 
 
 def ptxas_report(output: str) -> dict[str, tuple[int, int]]:

@@ -53,7 +53,8 @@ def module(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     flags = ["-std=c++20", "-O0", "-fPIC", "-Wall", "-Wextra", "-Werror", f"-I{INCLUDE}", f"-I{HERE}",
              *pybind, "-isystem", wheel_headers("cu13"), "-isystem", wheel_headers("cudnn")]  # fmt: skip
     sources = [HERE / "fake_cuda.cpp", HERE / "profiles.cpp", package / "bindings.cpp"]
-    run("g++", *flags, "-shared", *sources, "-o", package / "_core.so")
+    # The fake's symbols before those of a CUDA that another test has loaded: PyTorch loads what wheels there are.
+    run("g++", *flags, "-shared", "-Wl,-Bsymbolic", *sources, "-o", package / "_core.so")
     sys.path.insert(0, str(package.parent))
     found = importlib.import_module("profiles")
     found.fake = ctypes.CDLL(found._core.__file__)
