@@ -18,7 +18,21 @@ from ..models.make import MODELS, ensure
 from ..models.wheels import FetchError
 
 TOLERANCE: Mapping[DType, float] = {"float32": 1e-4, "float16": 5e-3}  # of the reference's norm
-TIES = {"matting_unpool": {"float32": 1e-2, "float16": 1e-1}}  # a moved maximum moves a value
+# What storing float16 costs these in exact arithmetic is as much (bench/rounding.py): deep, with seeded weights. In
+# matting_unpool near-ties move a maximum, which moves a value.
+FLOAT16: Mapping[str, float] = {
+    "resnet50": 2.5e-2,
+    "unet_bilinear": 1.5e-2,
+    "unet_deconv": 2e-2,
+    "matting_unpool": 2e-1,
+}
+BEYOND_FLOAT16 = ("light_shufflenet",)  # its activations reach millions
+CASES = [
+    (name, storage)
+    for name in MODELS
+    for storage in TOLERANCE
+    if storage != "float16" or name not in BEYOND_FLOAT16
+]
 
 Keys = Mapping[tuple[str, DType], str]
 
@@ -35,20 +49,18 @@ def networks() -> tuple[Bundle, Keys]:
     keys: dict[tuple[str, DType], str] = {}
 
     def sources() -> Iterator[Source]:
-        for name in MODELS:
-            for storage in TOLERANCE:
-                try:
-                    source = imported(name, storage)
-                except (FetchError, ImportError):  # no network, or no torch
-                    continue
-                keys[name, storage] = network_key(*source, "cuda")
-                yield source
+        for name, storage in CASES:
+            try:
+                source = imported(name, storage)
+            except (FetchError, ImportError):  # no network, or no torch
+                continue
+            keys[name, storage] = network_key(*source, "cuda")
+            yield source
 
     return build_bundle(sources(), bundle_folder("gpu_models"), CUDA, files=16), keys
 
 
-@pytest.mark.parametrize("storage", TOLERANCE)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("name", "storage"), CASES)
 def test_equals_onnxruntime(name: str, storage: DType, networks: tuple[Bundle, Keys]) -> None:
     bundle, keys = networks
     if (name, storage) not in keys:
@@ -60,4 +72,5 @@ def test_equals_onnxruntime(name: str, storage: DType, networks: tuple[Bundle, K
     ):
         assert y.shape == reference.shape
         error = np.linalg.norm(y - reference) / np.linalg.norm(reference)
-        assert error <= TIES.get(name, TOLERANCE)[storage]
+        allowed = TOLERANCE[storage]
+        assert error <= (FLOAT16.get(name, allowed) if storage == "float16" else allowed)
