@@ -232,7 +232,7 @@ def _compile(folder: Path, target: Target) -> None:
 def _load(folder: Path) -> Any:  # noqa: ANN401
     file = next(folder.glob("_core*.so"))
     # pybind11 takes modules of one name for one module, in whatever files they are.
-    spec = importlib.util.spec_from_file_location(f"{folder.name}._core", file)
+    spec = importlib.util.spec_from_file_location(f"bundle_{folder.name}._core", file)
     if spec is None or spec.loader is None:
         raise ImportError(str(file))
     module = importlib.util.module_from_spec(spec)
