@@ -10,7 +10,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from cnngen.spec.errors import Problem
@@ -32,6 +32,19 @@ class Part:
     def release(self) -> tuple[int, ...]:
         """The version's numbers, as far as they are known."""
         return tuple(int(number) for number in re.findall(r"\d+", self.version)[:4])
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a toolchain of either target is made of: its fields are its parts."""
+
+    def parts(self) -> dict[str, Part]:
+        """Every part by its name, in the order in which a reader wants them."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def fingerprint(self) -> str:
+        """Text that changes whenever a build by this toolchain might come out differently."""
+        return "\n".join(f"{name}: {part}" for name, part in self.parts().items())
 
 
 def find_programs(

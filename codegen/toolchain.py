@@ -14,11 +14,11 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from cnngen.codegen.overlay import Wheels, find_wheels, make_overlay
-from cnngen.codegen.programs import Part, find_programs, output
+from cnngen.codegen.programs import Part, Parts, find_programs, output
 from cnngen.spec.errors import CnngenError, Problem
 
 MINIMUM_CUDA = (12, 0)  # the first nvcc with C++20
@@ -39,7 +39,7 @@ class ToolchainError(CnngenError):
 
 
 @dataclass(frozen=True)
-class Toolchain:
+class Toolchain(Parts):
     """Everything that a build uses. A part's `path` is the program, or the library's file."""
 
     nvcc: Part
@@ -51,14 +51,6 @@ class Toolchain:
     cmake: Part
     ninja: Part
     python: Part
-
-    def parts(self) -> dict[str, Part]:
-        """Every part by its name, in the order in which a reader wants them."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    def fingerprint(self) -> str:
-        """Text that changes whenever a build by this toolchain might come out differently."""
-        return "\n".join(f"{name}: {part}" for name, part in self.parts().items())
 
     def cmake_arguments(self) -> list[str]:
         """What CMake has to be told so that it takes exactly these parts."""

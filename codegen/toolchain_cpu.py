@@ -9,10 +9,10 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
-from cnngen.codegen.programs import Part, find_programs, output
+from cnngen.codegen.programs import Part, Parts, find_programs, output
 from cnngen.codegen.toolchain import ToolchainError
 from cnngen.spec.errors import Problem
 
@@ -23,7 +23,7 @@ _LIBRARY_FOLDERS = ("lib", "lib64", "lib/x86_64-linux-gnu", "lib/aarch64-linux-g
 
 
 @dataclass(frozen=True)
-class CpuToolchain:
+class CpuToolchain(Parts):
     """Everything that a build for the CPU uses. A part's `path` is the program, or the library's file."""
 
     onednn: Part
@@ -31,14 +31,6 @@ class CpuToolchain:
     cmake: Part
     ninja: Part
     python: Part
-
-    def parts(self) -> dict[str, Part]:
-        """Every part by its name, in the order in which a reader wants them."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    def fingerprint(self) -> str:
-        """Text that changes whenever a build by this toolchain might come out differently."""
-        return "\n".join(f"{name}: {part}" for name, part in self.parts().items())
 
     def cmake_arguments(self) -> list[str]:
         """What CMake has to be told so that it takes exactly these parts."""
