@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from cnngen.codegen.emit import cpu_kernels, cuda_kernels
 from cnngen.codegen.emit.cpp import float_text, quoted
 from cnngen.codegen.emit.kernels import Kernel, Launch
+from cnngen.codegen.emit.operands import Operands, dtype_text, rows_text
 from cnngen.codegen.emit.plan_names import PlanNames
+from cnngen.codegen.emit.titles import layer_names, plan_key, titles_of
 from cnngen.codegen.emit.views import (
     BufferView,
     ForwardView,
@@ -28,12 +30,7 @@ from cnngen.codegen.graph import (
     Graph,
     MatMul,
     Node,
-    Pointwise,
-    Value,
-    unused,
 )
-from cnngen.codegen.lower import OUTPUT
-from cnngen.codegen.passes.assign_buffers import is_view
 from cnngen.codegen.plan import BatchPlan, Plan
 from cnngen.spec.names import CppIdentifier, identifiers
 
@@ -72,18 +69,20 @@ class _View:
         self.plan = plan
         self.largest = max(batch.batch for batch in plan.batches)
         self.names = PlanNames(plan.spec)
-        self.titles = {_key(batch): _titles(batch.graph) for batch in plan.batches}
-        titles = dict.fromkeys(title for batch in plan.batches for title in self.titles[_key(batch)].values())
+        self.titles = {plan_key(batch): titles_of(batch.graph) for batch in plan.batches}
+        titles = dict.fromkeys(
+            title for batch in plan.batches for title in self.titles[plan_key(batch)].values()
+        )
         self.identifiers = identifiers(titles, (*RESERVED, *(f"slot{i}" for i in range(len(titles)))))
         self.weight_names = identifiers([tensor.name for tensor in plan.weights.tensors], RESERVED)
         self.kernels: dict[Kernel, KernelView] = {}
-        self.used: dict[str, None] = {}  # the buffers that a step names, by title
+        self.operands = Operands(plan.target.elements, self.titles, self.identifiers, self.weight_names)
 
     def network(self) -> NetworkView:
         found: dict[str, list[tuple[BatchPlan, Node]]] = {}
         orders: list[tuple[CppIdentifier, ...]] = []
         for batch in self.plan.batches:
-            titles = [self.titles[_key(batch)][node.name] for node in batch.steps]
+            titles = [self.titles[plan_key(batch)][node.name] for node in batch.steps]
             for node, title in zip(batch.steps, titles, strict=True):
                 found.setdefault(title, []).append((batch, node))
             orders.append(tuple(self.identifiers[title] for title in titles))
@@ -122,10 +121,10 @@ class _View:
 
     def _buffers(self) -> tuple[tuple[SlotView, ...], tuple[BufferView, ...]]:
         columns = [
-            {title: batch.arena.offsets[name] for name, title in self.titles[_key(batch)].items()}
+            {title: batch.arena.offsets[name] for name, title in self.titles[plan_key(batch)].items()}
             for batch in self.plan.batches
         ]
-        places = {title: tuple(column.get(title, 0) for column in columns) for title in self.used}
+        places = {title: tuple(column.get(title, 0) for column in columns) for title in self.operands.used}
         slots = {
             offsets: SlotView(f"slot{i}", offsets) for i, offsets in enumerate(sorted(set(places.values())))
         }
@@ -182,11 +181,11 @@ class _View:
             self.kernels[launch.kernel] = known
         # Not always the batch: a reshape may have merged it with another axis.
         arguments = [
-            _rows_text(node.value.shape[0], batch.batch),
-            *(self._pointer(batch, name) for name in dict.fromkeys(node.inputs)),
-            self._pointer(batch, node.name),
+            rows_text(node.value.shape[0], batch.batch),
+            *(self.operands.pointer(batch, name) for name in dict.fromkeys(node.inputs)),
+            self.operands.pointer(batch, node.name),
         ]
-        shared = (_layers(batch.graph, node), self._tensor(batch, node.name, real=True), *arguments)
+        shared = (_layers(batch.graph, node), self.operands.tensor(batch, node.name, real=True), *arguments)
         return LaunchView(known.name, launch, shared)
 
     def _kernel(self, batch: BatchPlan, node: Node) -> Launch | None:
@@ -198,9 +197,9 @@ class _View:
         graph = batch.graph
         fields = {
             "layers": _layers(batch.graph, node),
-            "x": self._tensor(batch, node.inputs[0]),
-            "w": self._filter(batch, node.inputs[1]),
-            "y": self._tensor(batch, node.name),
+            "x": self.operands.tensor(batch, node.inputs[0]),
+            "w": self.operands.filter(batch, node.inputs[1]),
+            "y": self.operands.tensor(batch, node.name),
         }
         optional = {
             "stride": (op.stride, (1, 1)),
@@ -218,17 +217,17 @@ class _View:
         x, w, y = (batch.graph.values[name] for name in (*node.operands, node.name))
         fields = {
             "layers": _layers(batch.graph, node),
-            "x": self._rows(batch, node.inputs[0], x.shape),
-            "w": f"rows(pass.weight(weights::{self._weight(batch, node.inputs[1])}), {_dtype(w)}, "
+            "x": self.operands.rows(batch, node.inputs[0], x.shape),
+            "w": f"rows(pass.weight(weights::{self.operands.weight(batch, node.inputs[1])}), {dtype_text(w)}, "
             f"{w.shape[0]}, {w.shape[1]})",
-            "y": self._rows(batch, node.name, y.shape),
+            "y": self.operands.rows(batch, node.name, y.shape),
         }
         return self._library_call("matmul", batch, node, fields, op.tf32 and y.dtype)
 
     def _batch_matmul(self, batch: BatchPlan, node: Node, op: BatchMatMul) -> tuple[str, ...]:
         fields = {"layers": _layers(batch.graph, node)}
         fields |= {
-            field: self._matrices(batch, name)
+            field: self.operands.matrices(batch, name)
             for field, name in zip("xwy", (*node.operands, node.name), strict=True)
         }
         return self._library_call("batch_matmul", batch, node, fields, op.tf32 and node.value.dtype)
@@ -252,117 +251,15 @@ class _View:
         if step.operand not in batch.graph.constants:
             match node.op:  # the operand is said as the result is
                 case MatMul():
-                    tensor = self._rows(batch, step.operand, value.shape)
+                    tensor = self.operands.rows(batch, step.operand, value.shape)
                 case BatchMatMul():
-                    tensor = self._matrices(batch, step.operand)
+                    tensor = self.operands.matrices(batch, step.operand)
                 case _:
-                    tensor = self._tensor(batch, step.operand)
+                    tensor = self.operands.tensor(batch, step.operand)
             return f"cnngen::{step.function}({tensor})"
         name = {"add": "bias", "mul": "scale"}[step.function]
-        pointer = f"pass.weight(weights::{self._weight(batch, step.operand)})"
-        return f"cnngen::{name}(vector({pointer}, {_dtype(value)}, {value.shape[0]}))"
-
-    # --- operands ------------------------------------------------------------------------------------------------
-
-    def _weight(self, batch: BatchPlan, name: str) -> CppIdentifier:
-        return self.weight_names[batch.weights[name].name]
-
-    def _place(self, batch: BatchPlan, name: str) -> str:
-        """The buffer of a value by its title; a view's is its input's."""
-        producer = batch.graph.producers.get(name)
-        while producer is not None and is_view(producer):
-            name = producer.inputs[0]
-            producer = batch.graph.producers.get(name)
-        title = self.titles[_key(batch)][name]
-        self.used[title] = None
-        return f"at::{self.identifiers[title]}"
-
-    def _pointer(self, batch: BatchPlan, name: str) -> str:
-        """A kernel's argument."""
-        graph, value = batch.graph, batch.graph.values[name]
-        element = self.plan.target.elements[value.dtype]
-        inputs = [v.name for v in graph.inputs]
-        if name in inputs:
-            return f"pass.input<{element}>({inputs.index(name)})"
-        if name in graph.outputs:
-            return f"pass.output<{element}>({graph.outputs.index(name)})"
-        if name in graph.constants:
-            return f"pass.weight<{element}>(weights::{self._weight(batch, name)})"
-        return f"pass.at<{element}>({self._place(batch, name)})"
-
-    def _address(self, batch: BatchPlan, name: str) -> str:
-        graph = batch.graph
-        if name in graph.outputs:
-            element = self.plan.target.elements[graph.values[name].dtype]
-            return f"pass.output<{element}>({graph.outputs.index(name)}).data"
-        if name in graph.constants:
-            return f"pass.weight(weights::{self._weight(batch, name)})"
-        return f"pass.at({self._place(batch, name)})"
-
-    def _tensor(self, batch: BatchPlan, name: str, *, real: bool = False) -> str:
-        """The value as a cnngen::Tensor; `real`: without the channels that are only padding."""
-        value = batch.graph.values[name]
-        images = _rows_text(value.shape[0], batch.batch)
-        address = self._address(batch, name)
-        if len(value.shape) == 4:
-            layout = "nchw" if value.layout == "NCHW" else "nhwc"
-            extents = [images, *map(str, value.shape[1:])]
-            if real and value.padding:
-                extents = [
-                    images,
-                    str(value.shape[1] - value.padding),
-                    *map(str, value.shape[2:]),
-                    str(value.shape[1]),
-                ]
-            return f"{layout}({address}, {_dtype(value)}, {', '.join(extents)})"
-        columns = value.elements // value.shape[0]
-        return f"rows({address}, {_dtype(value)}, {images}, {columns})"
-
-    def _rows(self, batch: BatchPlan, name: str, shape: Sequence[int]) -> str:
-        value = batch.graph.values[name]
-        count = value.elements // shape[-1]
-        return f"rows({self._address(batch, name)}, {_dtype(value)}, {_rows_text(count, batch.batch)}, {shape[-1]})"
-
-    def _matrices(self, batch: BatchPlan, name: str) -> str:
-        value = batch.graph.values[name]
-        count = (
-            str(value.shape[0]) if name in batch.graph.constants else _rows_text(value.shape[0], batch.batch)
-        )
-        address = self._address(batch, name)
-        return f"cnngen::matrices({address}, {_dtype(value)}, {count}, {value.shape[1]}, {value.shape[2]})"
-
-    def _filter(self, batch: BatchPlan, name: str) -> str:
-        value = batch.graph.values[name]
-        pointer = f"pass.weight(weights::{self._weight(batch, name)})"
-        return f"filter({pointer}, {_dtype(value)}, {', '.join(map(str, value.shape))})"
-
-
-def _key(batch: BatchPlan) -> tuple[int, int]:
-    return batch.profile, batch.batch
-
-
-def _titles(graph: Graph) -> Mapping[str, str]:
-    """A name a value for the generated text: its first layer's where that is unique, else its own."""
-    titles = {value.name: value.name for value in graph.inputs}
-    seen = set(titles)
-    for node in graph.nodes:
-        heavy = not isinstance(node.op, Pointwise)
-        title = node.layers[0] if heavy or len(node.layers) == 1 else node.name.removesuffix(OUTPUT)
-        title = unused(node.name, seen) if title in seen else title
-        seen.add(title)
-        titles[node.name] = title
-    return titles
-
-
-def layer_names(graph: Graph, node: Node) -> tuple[str, ...]:
-    """The layers that a step stands for, last the one whose result it writes, or the name of a part of it."""
-    names = {node.name.removesuffix(OUTPUT)}
-    for reader in graph.nodes:  # a view of a value is another name for it
-        if is_view(reader) and reader.inputs[0] in names:
-            names.add(reader.name)
-    padded = any(node.name.startswith(f"{layer}.padded") for layer in node.layers)
-    whole = padded or bool(names & set(node.layers))
-    return node.layers if whole else (*node.layers[:-1], node.name)
+        pointer = f"pass.weight(weights::{self.operands.weight(batch, step.operand)})"
+        return f"cnngen::{name}(vector({pointer}, {dtype_text(value)}, {value.shape[0]}))"
 
 
 def _layers(graph: Graph, node: Node) -> str:
@@ -389,17 +286,6 @@ def _launch_text(launches: Sequence[LaunchView]) -> str:
     total = images if items == "1" else f"{images} * {items}"
     blocks = total if first.launch.whole_blocks else f"cnngen::blocks({total}, {threads})"
     return f"pass.launch({', '.join([layers, y, kernel, blocks, threads, images, *arguments])});"
-
-
-def _dtype(value: Value) -> str:
-    return f"DType::{'boolean' if value.dtype == 'bool' else value.dtype}"
-
-
-def _rows_text(count: int, batch: int) -> str:
-    """A count of rows that grows with the batch."""
-    if count % batch:
-        return str(count)
-    return "pass.batch()" if count == batch else f"pass.batch() * {count // batch}"
 
 
 def _braces(numbers: Sequence[int]) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from cnngen.codegen.cost import Roofline
 from cnngen.codegen.emit.project import project_files
-from cnngen.codegen.emit.steps import layer_names
+from cnngen.codegen.emit.titles import layer_names
 from cnngen.codegen.graph import Array, Node, Value
 from cnngen.codegen.interpret import run_node, run_op
 from cnngen.codegen.plan import BatchPlan, Plan, make_plan

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, assume, given, settings
 
 from cnngen.codegen import passes
 from cnngen.codegen.cost import Roofline
-from cnngen.codegen.emit.steps import layer_names
+from cnngen.codegen.emit.titles import layer_names
 from cnngen.codegen.graph import Array, Graph, Value, dump
 from cnngen.codegen.interpret import interpret, outputs, run_node
 from cnngen.codegen.interpret_plan import interpret_plan
