@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import cnngen
-from cnngen.spec import dump_spec, save_weights
+from cnngen.codegen.build import BuildResult
+from cnngen.spec import NetworkSpec, dump_spec, save_weights
+from cnngen.spec.manifest import Array
 from cnngen.spec.onnx import import_onnx
 
 
@@ -22,11 +24,16 @@ def main() -> None:
             tensor |= {"dtype": "float16", "layout": "NHWC"}
         data["outputs"] = [{"layer": spec.layers[-1].name, "dtype": "float16"}]
     spec = type(spec).model_validate(data)
-    source = Path(folder) / "specs" / name
+    build(spec, weights, Path(folder), arch)
+
+
+def build(spec: NetworkSpec, weights: dict[str, Array], folder: Path, arch: str) -> BuildResult:
+    """Builds an imported network for a GPU in `folder`, from its files in `folder`/specs."""
+    source = folder / "specs" / spec.name
     source.mkdir(parents=True, exist_ok=True)
     (source / "spec.yaml").write_text(dump_spec(spec))
     save_weights(source / (spec.weights or "weights.safetensors"), weights)
-    cnngen.build(source / "spec.yaml", folder, arch=[arch])
+    return cnngen.build(source / "spec.yaml", folder, target="cuda", arch=[arch])
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gpu import PRECISIONS, environment, relative
+from gpu import HERE, PRECISIONS, environment, relative
 
 BOUNDS = {"float32": 1e-4, "float16": 5e-3}
 
@@ -46,7 +46,7 @@ def main() -> None:
 
 def check(name: str, precision: str, folder: Path, work: Path, arch: str) -> dict[str, Any]:
     """Builds and runs a model in a process of its own: a network that crashes is a line, not the end."""
-    command = [sys.executable, __file__.replace("models.py", "run_model.py")]
+    command = [sys.executable, str(HERE / "run_model.py")]
     command += [str(folder / f"{name}.onnx"), f"{name}_{precision}", precision, str(work), arch]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     row: dict[str, Any] = {"model": name, "precision": precision}

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from build_network import build
 
 import cnngen
-from cnngen.spec import dump_spec, save_weights
 from cnngen.spec.onnx import import_onnx
 
 
@@ -23,11 +23,7 @@ def main() -> None:
         Path(onnx), name=name, shapes={key: array.shape for key, array in inputs.items()}
     )
     spec = type(spec).model_validate(spec.model_dump(exclude_unset=True) | {"precision": precision})
-    source = Path(folder) / "specs" / name
-    source.mkdir(parents=True, exist_ok=True)
-    (source / "spec.yaml").write_text(dump_spec(spec))
-    save_weights(source / (spec.weights or "weights.safetensors"), weights)
-    built = cnngen.build(source / "spec.yaml", folder, target="cuda", arch=[arch])
+    built = build(spec, weights, Path(folder), arch)
     results = cnngen.load(built.project).Network()(*inputs.values())
     outputs = results if isinstance(results, tuple) else (results,)
     keys = [key for key in stored.files if key.startswith("out_")]

@@ -7,11 +7,19 @@ from dataclasses import replace
 
 from cnngen.codegen.emit.cpp import Source, coordinate_names
 from cnngen.codegen.emit.cpu_pointwise import epilogue_lines, pointwise_lines
-from cnngen.codegen.emit.kernels import Kernel, Launch, aggregate, parameters_of, product, sources_of
+from cnngen.codegen.emit.kernels import (
+    Kernel,
+    Launch,
+    aggregate,
+    needs_64_bits,
+    parameters_of,
+    product,
+    sources_of,
+    window_shape,
+)
 from cnngen.codegen.graph import ArgReduce, Graph, Node, Pointwise, Pool, Reduce, Softmax, Value
 from cnngen.codegen.targets import CPU
 
-LARGEST_INT = 2**31
 POOLING = {"max": "max", "argmax": "argmax", "sum": "sum", "avg": "average"}
 
 
@@ -36,8 +44,7 @@ def kernel_of(node: Node, graph: Graph, largest_batch: int) -> Launch | None:
 
 
 def _pointwise(node: Node, graph: Graph, sources: Sequence[Source], largest_batch: int) -> list[str]:
-    involved = [node.value, *(source.value for source in sources)]
-    large = any(v.elements // graph.batch * largest_batch >= LARGEST_INT for v in involved)
+    large = needs_64_bits(node.value, sources, graph, largest_batch)
     return pointwise_lines(node.epilogue, node.value, sources, large=large)
 
 
@@ -49,32 +56,11 @@ def _call(function: str, arguments: Sequence[str], epilogue: Sequence[str]) -> l
 
 def _pool(node: Node, op: Pool, graph: Graph, sources: Sequence[Source]) -> list[str]:
     x, y = graph.values[node.inputs[0]], node.value
-    top, left, bottom, right = op.padding
-    fields = {
-        "c": x.shape[1],
-        "h": x.shape[2],
-        "w": x.shape[3],
-        "oh": y.shape[2],
-        "ow": y.shape[3],
-        "r": op.kernel[0],
-        "s": op.kernel[1],
-    }
-    optional = {
-        "stride_h": (op.stride[0], 1),
-        "stride_w": (op.stride[1], 1),
-        "dilation_h": (op.dilation[0], 1),
-        "dilation_w": (op.dilation[1], 1),
-        "pad_top": (top, 0),
-        "pad_left": (left, 0),
-        "pad_bottom": (bottom, 0),
-        "pad_right": (right, 0),
-    }
-    fields |= {name: number for name, (number, default) in optional.items() if number != default}
     kind = POOLING[op.kind] + ("_with_padding" if op.kind == "avg" and op.count_include_pad else "")
     # An output that is declared NCHW lies like one of NHWC here (it is one pixel, or one channel).
     epilogue = epilogue_lines(node.epilogue, replace(y, layout="NHWC"), sources)
     return [
-        f"constexpr cnngen::WindowShape shape = {aggregate(fields)};",
+        window_shape(x, y, op.kernel, op),
         *_call(f"pool<cnngen::Pooling::{kind}, shape>", ["batch", sources[0].parameter, "y"], epilogue),
     ]
 

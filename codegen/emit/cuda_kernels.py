@@ -17,7 +17,7 @@ from cnngen.codegen.emit.cuda_text import (
     integer_type,
     kernel_call,
 )
-from cnngen.codegen.emit.kernels import Kernel, Launch, aggregate, sources_of
+from cnngen.codegen.emit.kernels import Kernel, Launch, aggregate, sources_of, window_shape
 from cnngen.codegen.expr import ACC
 from cnngen.codegen.graph import (
     ITEM_BYTES,
@@ -130,37 +130,12 @@ def _tile_line(tile: tiles.Tile) -> str:
     return f"constexpr cnngen::Tile tile = {aggregate(fields)};"
 
 
-def _window_lines(x: Value, y: Value, kernel: tuple[int, int], op: Conv | Pool) -> list[str]:
-    top, left, bottom, right = op.padding
-    fields: dict[str, int] = {
-        "c": x.shape[1],
-        "h": x.shape[2],
-        "w": x.shape[3],
-        "oh": y.shape[2],
-        "ow": y.shape[3],
-        "r": kernel[0],
-        "s": kernel[1],
-    }
-    optional = {
-        "stride_h": (op.stride[0], 1),
-        "stride_w": (op.stride[1], 1),
-        "dilation_h": (op.dilation[0], 1),
-        "dilation_w": (op.dilation[1], 1),
-        "pad_top": (top, 0),
-        "pad_left": (left, 0),
-        "pad_bottom": (bottom, 0),
-        "pad_right": (right, 0),
-    }
-    fields |= {name: number for name, (number, default) in optional.items() if number != default}
-    return [f"constexpr cnngen::WindowShape shape = {aggregate(fields)};"]
-
-
 def _depthwise(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
     x, w, sources = graph.values[node.inputs[0]], graph.values[node.inputs[1]], sources_of(node, graph)
     out = (node.value.shape[2], node.value.shape[3])
     tile = tiles.window_tile(batch, x.shape[1], (w.shape[2], w.shape[3]), out, ITEM_BYTES[x.dtype])
     lines = [
-        *_window_lines(x, node.value, (w.shape[2], w.shape[3]), op),
+        window_shape(x, node.value, (w.shape[2], w.shape[3]), op),
         _tile_line(tile),
         *_epilogue_lines(node, sources, tile.v),
         kernel_call(
@@ -186,7 +161,7 @@ def _pool(node: Node, op: Pool, graph: Graph, batch: int) -> Launch:
     else:
         function = f"avg_pool<{template}, /*count_include_pad=*/{str(op.count_include_pad).lower()}>"
     lines = [
-        *_window_lines(x, node.value, op.kernel, op),
+        window_shape(x, node.value, op.kernel, op),
         _tile_line(tile),
         *_epilogue_lines(node, sources, tile.v),
         kernel_call(function, ["batch", sources[0].parameter, "y"], node),

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 
 from cnngen.codegen.emit.cpp import Source
 from cnngen.codegen.emit.cuda_pointwise import Body
-from cnngen.codegen.emit.kernels import Parameter, parameters_of
+from cnngen.codegen.emit.kernels import Parameter, needs_64_bits, parameters_of
 from cnngen.codegen.expr import ACC
 from cnngen.codegen.graph import Graph, Node, Value
 from cnngen.codegen.targets import CUDA
 
 POINTWISE_THREADS = 256
 ELEMENTS = CUDA.elements
-LARGEST_INT = 2**31
 
 
 def cuda_parameters(sources: Sequence[Source], value: Value, *, restrict: bool) -> tuple[Parameter, ...]:
@@ -23,9 +22,7 @@ def cuda_parameters(sources: Sequence[Source], value: Value, *, restrict: bool) 
 
 def integer_type(value: Value, sources: Sequence[Source], graph: Graph, largest_batch: int) -> str:
     """A type for the places of all of a step's elements."""
-    involved = [value, *(source.value for source in sources)]
-    large = any(v.elements // graph.batch * largest_batch >= LARGEST_INT for v in involved)
-    return "std::int64_t" if large else "int"
+    return "std::int64_t" if needs_64_bits(value, sources, graph, largest_batch) else "int"
 
 
 def epilogue_lambda(

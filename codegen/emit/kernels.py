@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cnngen.codegen.emit.cpp import Source, kernel_names
-from cnngen.codegen.graph import Graph, Node, Value
+from cnngen.codegen.graph import Conv, Graph, Node, Pool, Value
 from cnngen.spec.types import ElementType
+
+LARGEST_INT = 2**31
 
 
 @dataclass(frozen=True)
@@ -68,3 +70,35 @@ def product(value: Value, axes: Sequence[int]) -> int:
     for axis in axes:
         result *= value.shape[axis]
     return result
+
+
+def needs_64_bits(value: Value, sources: Sequence[Source], graph: Graph, largest_batch: int) -> bool:
+    """Whether an int cannot count the elements of a step's result or of an input, at the largest batch."""
+    involved = [value, *(source.value for source in sources)]
+    return any(v.elements // graph.batch * largest_batch >= LARGEST_INT for v in involved)
+
+
+def window_shape(x: Value, y: Value, kernel: tuple[int, int], op: Conv | Pool) -> str:
+    """The geometry of a sliding window from x to y (both N, C, H, W), as the runtime's constant `shape`."""
+    top, left, bottom, right = op.padding
+    fields: dict[str, int] = {
+        "c": x.shape[1],
+        "h": x.shape[2],
+        "w": x.shape[3],
+        "oh": y.shape[2],
+        "ow": y.shape[3],
+        "r": kernel[0],
+        "s": kernel[1],
+    }
+    optional = {
+        "stride_h": (op.stride[0], 1),
+        "stride_w": (op.stride[1], 1),
+        "dilation_h": (op.dilation[0], 1),
+        "dilation_w": (op.dilation[1], 1),
+        "pad_top": (top, 0),
+        "pad_left": (left, 0),
+        "pad_bottom": (bottom, 0),
+        "pad_right": (right, 0),
+    }
+    fields |= {name: number for name, (number, default) in optional.items() if number != default}
+    return f"constexpr cnngen::WindowShape shape = {aggregate(fields)};"
