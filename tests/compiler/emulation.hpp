@@ -1,8 +1,9 @@
 // Runs CUDA kernels on the CPU, so that their indices, bounds and barriers are proved where there is no GPU.
 //
-// Every thread of a block is a fiber that runs until it waits at a barrier or a shuffle; warps and their lanes take
-// turns in random order, so that a result that depends on the order differs from run to run. What a GPU leaves
-// undefined is an error here: a thread that ends, or waits elsewhere, while its warp or block waits for it.
+// Every thread of a block, or of a cluster of blocks, is a fiber that runs until it waits for others; warps and their
+// lanes take turns in random order, so that a result that depends on the order differs from run to run. What a GPU
+// leaves undefined is an error here: a thread that ends, or waits elsewhere, while others wait for it. Copies into shared
+// memory arrive at any time until they are waited for.
 // Include this before any kernel header.
 #pragma once
 
@@ -13,18 +14,21 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <numeric>
 #include <random>
 #include <vector>
 
-// One copy for the block's threads; blocks run one after the other and find what the last one left.
+// One copy for the block's threads; blocks run one after the other and find what the last one left. The blocks of a
+// cluster would share it: their kernels use the shared memory that the launch gives.
 #undef __shared__
 #define __shared__ static
 
@@ -42,35 +46,63 @@ inline const char* running = "";  // what is being checked, for messages
 
 inline const auto at_guard_page = std::signal(SIGSEGV, [](int) { fail("an access far outside a buffer"); });
 
-enum class State { running, at_barrier, at_shuffle, done };
+enum class State { running, at_barrier, at_warp, at_cluster, done };
+
+// 16 bytes on their way into shared memory, or as many zeros.
+struct Copy {
+    void* to;
+    const void* from;
+    bool inside;
+
+    void arrive() const {
+        if (inside) {
+            std::memcpy(to, from, 16);
+        } else {
+            std::memset(to, 0, 16);
+        }
+    }
+};
+
+// What a lane shows to the others of its warp at once: two exchanges, since a lane may be one ahead.
+using Message = std::array<unsigned char, 32>;
 
 struct Fiber {
     static constexpr std::size_t stack_bytes = 256 * 1024;
     ucontext_t context;
     std::unique_ptr<char[]> stack{new char[stack_bytes]};
     State state = State::running;
-    int lane_offset = 0;
-    std::uint64_t sent = 0, received = 0;
+    Message sent[2] = {};
+    int exchanges = 0;
+    std::deque<std::vector<Copy>> copies;
 };
 
-// One block at a time.
-struct Block {
-    std::vector<Fiber> fibers;
+// Shared memory that a launch gives; it ends at a page that may not be touched.
+class DynamicShared;
+
+// The blocks of a cluster run together, one cluster at a time; a launch without clusters has those of one block.
+struct Cluster {
+    std::vector<Fiber> fibers;  // of all threads, block by block
+    std::vector<std::unique_ptr<DynamicShared>> shared;
     ucontext_t scheduler;
-    unsigned current = 0;
+    unsigned blocks = 1, threads = 0;  // of a cluster, of a block
+    unsigned first_block = 0, current = 0;
     const std::function<void()>* kernel = nullptr;
     std::mt19937 order{1};
+
+    unsigned block() const { return current / threads; }
+    unsigned warp() const { return block() * threads + current % threads / 32 * 32; }
 
     void wait(State state) {
         fibers[current].state = state;
         swapcontext(&fibers[current].context, &scheduler);
     }
 
-    void resume(unsigned thread) {
-        current = thread;
-        threadIdx = {thread, 0, 0};
-        fibers[thread].state = State::running;
-        swapcontext(&scheduler, &fibers[thread].context);
+    void resume(unsigned fiber) {
+        current = fiber;
+        threadIdx = {fiber % threads, 0, 0};
+        blockIdx = {first_block + block(), 0, 0};
+        fibers[fiber].state = State::running;
+        swapcontext(&scheduler, &fibers[fiber].context);
     }
 
     std::vector<unsigned> shuffled(unsigned first, unsigned last) {
@@ -80,13 +112,13 @@ struct Block {
         return numbers;
     }
 
-    // All lanes of a warp in one state; anything else is a kernel that hangs or reads rubbish on a GPU.
-    State state_of(unsigned first, unsigned last) {
+    // All of them in one state; anything else is a kernel that hangs or reads rubbish on a GPU.
+    State state_of(unsigned first, unsigned last, const char* whom) {
         for (unsigned i = first; i < last; ++i) {
-            if (fibers[i].state != fibers[first].state) {
-                threadIdx.x = i;
-                fail("the lanes of a warp wait at different places");
-            }
+            if (fibers[i].state == fibers[first].state) continue;
+            threadIdx.x = i % threads;
+            std::fprintf(stderr, "%s wait at different places: ", whom);
+            fail("a hang");
         }
         return fibers[first].state;
     }
@@ -95,48 +127,49 @@ struct Block {
     void run_warp(unsigned first, unsigned last) {
         do {
             for (unsigned lane : shuffled(first, last)) resume(lane);
-            if (state_of(first, last) != State::at_shuffle) return;
-            if (last - first != 32) fail("a shuffle in a warp that is not full");
-            for (unsigned i = first; i < last; ++i) {
-                fibers[i].received = fibers[first + ((i - first) ^ fibers[i].lane_offset)].sent;
-            }
+            if (state_of(first, last, "the lanes of a warp") != State::at_warp) return;
+            if (last - first != 32) fail("an exchange in a warp that is not full");
         } while (true);
     }
 
-    void run(unsigned threads);
+    // To the next barrier of the cluster, or the end.
+    void run_block(unsigned number) {
+        const unsigned first = number * threads, last = first + threads, warps = (threads + 31) / 32;
+        do {
+            for (unsigned warp : shuffled(0, warps)) {
+                run_warp(first + warp * 32, std::min(last, first + warp * 32 + 32));
+            }
+        } while (state_of(first, last, "the threads of a block") == State::at_barrier);
+    }
+
+    void run(std::size_t shared_bytes);
 };
 
-inline Block block;
+inline Cluster cluster;
 
 inline void enter() {
-    (*block.kernel)();
-    block.wait(State::done);
+    (*cluster.kernel)();
+    if (!cluster.fibers[cluster.current].copies.empty()) {
+        for (const auto& group : cluster.fibers[cluster.current].copies) {
+            if (!group.empty()) fail("a thread ends before its copies have");
+        }
+    }
+    cluster.wait(State::done);
 }
 
-inline void Block::run(unsigned threads) {
-    if (fibers.size() < threads) fibers = std::vector<Fiber>(threads);
-    for (unsigned i = 0; i < threads; ++i) {
-        getcontext(&fibers[i].context);
-        fibers[i].context.uc_stack.ss_sp = fibers[i].stack.get();
-        fibers[i].context.uc_stack.ss_size = Fiber::stack_bytes;
-        fibers[i].context.uc_link = nullptr;
-        makecontext(&fibers[i].context, enter, 0);
+// What the other lanes of the warp sent when this one did; all of them must come.
+template <typename T>
+std::array<T, 32> exchange(const T& value) {
+    static_assert(sizeof(T) <= sizeof(Message));
+    Fiber& self = cluster.fibers[cluster.current];
+    const int turn = self.exchanges++ % 2;
+    std::memcpy(self.sent[turn].data(), &value, sizeof(T));
+    cluster.wait(State::at_warp);
+    std::array<T, 32> all;
+    for (unsigned lane = 0; lane < 32; ++lane) {
+        std::memcpy(&all[lane], cluster.fibers[cluster.warp() + lane].sent[turn].data(), sizeof(T));
     }
-    const unsigned warps = (threads + 31) / 32;
-    do {
-        for (unsigned warp : shuffled(0, warps)) run_warp(warp * 32, std::min(threads, warp * 32 + 32));
-    } while (state_of(0, threads) == State::at_barrier);
-}
-
-// kernel<<<blocks, threads>>>; blocks in random order.
-inline void launch(unsigned blocks, unsigned threads, const std::function<void()>& kernel) {
-    block.kernel = &kernel;
-    gridDim = dim3(blocks);
-    blockDim = dim3(threads);
-    for (unsigned b : block.shuffled(0, blocks)) {
-        blockIdx = {b, 0, 0};
-        block.run(threads);
-    }
+    return all;
 }
 
 // Device memory for `count` elements, NaN at first, as is everything around it. It ends at a page that may not be
@@ -177,23 +210,136 @@ class Buffer {
     T* data_;
 };
 
+class DynamicShared {
+   public:
+    explicit DynamicShared(std::size_t bytes) : memory_(bytes) {}
+    unsigned char* data() { return memory_.data(); }
+
+   private:
+    Buffer<unsigned char> memory_;
+};
+
+inline void Cluster::run(std::size_t shared_bytes) {
+    const unsigned count = blocks * threads;
+    if (fibers.size() < count) fibers = std::vector<Fiber>(count);
+    shared.clear();
+    for (unsigned i = 0; i < blocks; ++i) shared.push_back(std::make_unique<DynamicShared>(shared_bytes));
+    for (unsigned i = 0; i < count; ++i) {
+        getcontext(&fibers[i].context);
+        fibers[i].context.uc_stack.ss_sp = fibers[i].stack.get();
+        fibers[i].context.uc_stack.ss_size = Fiber::stack_bytes;
+        fibers[i].context.uc_link = nullptr;
+        fibers[i].copies.assign(1, {});
+        fibers[i].exchanges = 0;
+        makecontext(&fibers[i].context, enter, 0);
+    }
+    do {
+        for (unsigned number : shuffled(0, blocks)) run_block(number);
+    } while (state_of(0, count, "the blocks of a cluster") == State::at_cluster);
+}
+
+// kernel<<<blocks, threads, shared>>> in clusters of `together` blocks; clusters in random order.
+inline void launch(unsigned blocks, unsigned threads, const std::function<void()>& kernel, unsigned together = 1,
+                   std::size_t shared = 0) {
+    if (blocks % together != 0) fail("the clusters do not divide the blocks");
+    cluster.kernel = &kernel;
+    cluster.threads = threads;
+    cluster.blocks = together;
+    gridDim = dim3(blocks);
+    blockDim = dim3(threads);
+    for (unsigned number : cluster.shuffled(0, blocks / together)) {
+        cluster.first_block = number * together;
+        cluster.run(shared);
+    }
+}
+
 }  // namespace emulation
 
-inline void __syncthreads() { emulation::block.wait(emulation::State::at_barrier); }
+inline void __syncthreads() { emulation::cluster.wait(emulation::State::at_barrier); }
 
 template <typename T>
 T __shfl_xor_sync(unsigned mask, T value, int lane_offset) {
-    static_assert(sizeof(T) <= sizeof(std::uint64_t));
     if (mask != 0xffffffffu) emulation::fail("only whole-warp shuffles are emulated");
-    emulation::Fiber& self = emulation::block.fibers[emulation::block.current];
-    std::memcpy(&self.sent, &value, sizeof(T));
-    self.lane_offset = lane_offset;
-    emulation::block.wait(emulation::State::at_shuffle);
-    std::memcpy(&value, &self.received, sizeof(T));
-    return value;
+    const unsigned lane = threadIdx.x % 32;
+    return emulation::exchange(value)[lane ^ static_cast<unsigned>(lane_offset)];
 }
 
 template <typename T>
 void __stwb(T* to, T value) {
     *to = value;
 }
+
+// What tensor_core.cuh says of each.
+namespace cnngen::ptx {
+
+inline void wait_for_inputs() {}
+inline void start_next() {}
+
+inline emulation::Fiber& this_thread() { return emulation::cluster.fibers[emulation::cluster.current]; }
+
+inline void copy_16(void* to_shared, const void* from_global, bool inside) {
+    if (reinterpret_cast<std::uintptr_t>(from_global) % 16 || reinterpret_cast<std::uintptr_t>(to_shared) % 16) {
+        emulation::fail("a copy that is not 16-byte aligned");
+    }
+    const emulation::Copy copy{to_shared, from_global, inside};
+    // At any time until it is waited for: one comes too early for who still reads, one too late for who does not wait.
+    if (emulation::cluster.order() % 2 == 0) copy.arrive();
+    this_thread().copies.back().push_back(copy);
+}
+
+inline void end_copies() { this_thread().copies.emplace_back(); }
+
+template <int Pending>
+void wait_for_copies() {
+    auto& groups = this_thread().copies;  // the last one is open
+    while (groups.size() > Pending + 1) {
+        for (const emulation::Copy& copy : groups.front()) copy.arrive();
+        groups.pop_front();
+    }
+}
+
+inline void load_matrices(std::uint32_t (&fragment)[4], const void* row) {
+    if (reinterpret_cast<std::uintptr_t>(row) % 16) emulation::fail("a matrix row that is not 16-byte aligned");
+    const auto rows = emulation::exchange(row);
+    const unsigned lane = threadIdx.x % 32;
+    for (unsigned i = 0; i < 4; ++i) {
+        std::memcpy(&fragment[i], static_cast<const char*>(rows[8 * i + lane / 4]) + lane % 4 * 4, 4);
+    }
+}
+
+template <typename T>
+void multiply(float (&sum)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
+    struct Operands {
+        std::uint32_t a[4], b[2];
+    };
+    const auto all = emulation::exchange(Operands{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}});
+    const auto half_of = [](std::uint32_t pair, unsigned which) {
+        T half;
+        std::memcpy(static_cast<void*>(&half), reinterpret_cast<const char*>(&pair) + which * sizeof half, sizeof half);
+        return static_cast<float>(half);
+    };
+    const unsigned lane = threadIdx.x % 32;
+    for (unsigned i = 0; i < 4; ++i) {
+        const unsigned row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+        for (unsigned k = 0; k < 16; ++k) {
+            const auto& left = all[row % 8 * 4 + k % 8 / 2];
+            const auto& right = all[column * 4 + k % 8 / 2];
+            sum[i] += half_of(left.a[row / 8 + k / 8 * 2], k % 2) * half_of(right.b[k / 8], k % 2);
+        }
+    }
+}
+
+inline int block_in_cluster() { return static_cast<int>(emulation::cluster.block()); }
+inline void wait_for_cluster() { emulation::cluster.wait(emulation::State::at_cluster); }
+inline unsigned char* dynamic_shared() {
+    return emulation::cluster.shared[emulation::cluster.block()]->data();
+}
+
+inline float4 load_from_block(const float* here, int block) {
+    const auto place = reinterpret_cast<const unsigned char*>(here) - dynamic_shared();
+    float4 value;
+    std::memcpy(&value, emulation::cluster.shared[static_cast<unsigned>(block)]->data() + place, sizeof value);
+    return value;
+}
+
+}  // namespace cnngen::ptx

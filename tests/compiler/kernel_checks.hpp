@@ -11,6 +11,7 @@
 #include "cnngen/cuda/kernels/depthwise.cuh"
 #include "cnngen/cuda/kernels/functions.cuh"
 #include "cnngen/cuda/kernels/grouped_conv.cuh"
+#include "cnngen/cuda/kernels/implicit_gemm.cuh"
 #include "cnngen/cuda/kernels/pool.cuh"
 #include "cnngen/cuda/kernels/reduce.cuh"
 #include "cnngen/cuda/kernels/softmax.cuh"
@@ -20,6 +21,8 @@ namespace checks {
 using cnngen::AxisShape;
 using cnngen::ConvShape;
 using cnngen::Extreme;
+using cnngen::GemmShape;
+using cnngen::GemmTile;
 using cnngen::ReduceShape;
 using cnngen::ReduceTile;
 using cnngen::Reduction;
@@ -68,7 +71,11 @@ struct Epilogue {
 
     template <int V>
     void operator()(float (&acc)[V], int n, int c, int h, int w) const {
-        const std::size_t at = ((static_cast<std::size_t>(n) * oh + h) * ow + w) * channels + c;
+        (*this)(acc, ((static_cast<std::int64_t>(n) * oh + h) * ow + w) * channels + c, c);
+    }
+
+    template <int V>
+    void operator()(float (&acc)[V], std::int64_t at, int c) const {
         float b[V], r[V];
         cnngen::to_float(cnngen::load_readonly<V>(bias + c), b);
         cnngen::to_float(cnngen::load_readonly<V>(residual + at), r);
@@ -167,6 +174,55 @@ void grouped_conv(const char* name, int batch) {
                     const int group = k / (shape.k / shape.groups);
                     const double term = element(x, shape, n, ih, iw, group * group_c + c) *
                                         cnngen::to_float(weight[((k * shape.r + r) * shape.s + s) * group_c + c]);
+                    sum += term;
+                    scale += std::fabs(term);
+                }
+            }
+        }
+        return sum;
+    });
+}
+
+// x and y are slices of wider pixels where the shape says so; what lies beside y must stay as it is.
+template <typename T, typename Y, GemmTile tile>
+void implicit_gemm(const char* name, int batch, const GemmShape& shape) {
+    const std::size_t in = static_cast<std::size_t>(batch) * shape.h * shape.w;
+    const std::size_t out = static_cast<std::size_t>(batch) * shape.oh * shape.ow;
+    Buffer<T> x(in * shape.x_pixel - (shape.x_pixel - shape.c));
+    Buffer<T> weight(static_cast<std::size_t>(shape.k) * shape.r * shape.s * shape.c);
+    Buffer<Y> wide(out * shape.y_pixel - (shape.y_pixel - shape.k));
+    fill(x);
+    fill(weight);
+    const auto launch = [&](Y* y, const Epilogue& epilogue) {
+        emulation::launch(
+            cnngen::blocks(shape, tile, batch), tile.threads(),
+            [&] {
+                cnngen::implicit_gemm<T, tile>(batch, shape, x.data(), weight.data(), wide.data(), epilogue);
+            },
+            tile.split, tile.shared());
+        wide.check();
+        for (std::size_t pixel = 0; pixel < out; ++pixel) {
+            for (int k = 0; k < shape.y_pixel && (k < shape.k || pixel + 1 < out); ++k) {
+                const Y value = wide[pixel * shape.y_pixel + k];
+                if (k < shape.k) {
+                    y[pixel * shape.k + k] = value;
+                } else if (!std::isnan(cnngen::to_float(value))) {
+                    emulation::fail("a kernel wrote beside its slice");
+                }
+            }
+        }
+    };
+    run<Y>(name, batch, shape.k, shape.oh, shape.ow, launch, [&](int n, int k, int h, int w, double& scale) {
+        double sum = 0.0;
+        for (int r = 0; r < shape.r; ++r) {
+            for (int s = 0; s < shape.s; ++s) {
+                const int ih = h * shape.stride_h - shape.pad_top + r * shape.dilation_h;
+                const int iw = w * shape.stride_w - shape.pad_left + s * shape.dilation_w;
+                if (ih < 0 || ih >= shape.h || iw < 0 || iw >= shape.w) continue;
+                const std::size_t pixel = (static_cast<std::size_t>(n) * shape.h + ih) * shape.w + iw;
+                for (int c = 0; c < shape.c; ++c) {
+                    const double term = cnngen::to_float(x[pixel * shape.x_pixel + c]) *
+                                        cnngen::to_float(weight[((k * shape.r + r) * shape.s + s) * shape.c + c]);
                     sum += term;
                     scale += std::fabs(term);
                 }

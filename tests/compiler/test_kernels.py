@@ -152,6 +152,45 @@ def grouped_conv(rng: random.Random) -> Iterator[tuple[str, str]]:
         yield f"grouped_conv<{x}, {w}, {y}, {tile}, {shape}>", f"{rng.randint(1, 3)}"
 
 
+# Of implicit_gemm: the fields of its shape that a random window gives.
+GEMM_FIELDS = "r s stride_h stride_w dilation_h dilation_w pad_top pad_left".split()  # noqa: SIM905
+
+
+def implicit_gemm(rng: random.Random) -> Iterator[tuple[str, str]]:
+    tiles = [(m, n, k) for m in (16, 32, 64) for n in (16, 32, 64) for k in (32, 64)]
+    for i in range(2 * CASES):
+        m, n, k = rng.choice(tiles)
+        warps = [
+            (a, b)
+            for a in (1, 2, 4)
+            for b in (1, 2)
+            if m % (16 * a) == 0 and n % (16 * b) == 0 and max(1, 32 * a * b * 8 // k) <= min(m, n)
+        ]
+        warps_m, warps_n = rng.choice(warps)
+        split = rng.choice((1, 1, 2, 4, 8))
+        v = rng.choice((8, 8, 8, 4, 2, 1) if split == 1 else (8, 8, 4))
+        tile = aggregate(
+            "GemmTile",
+            m=m,
+            n=n,
+            k=k,
+            warps_m=warps_m,
+            warps_n=warps_n,
+            stages=rng.choice((2, 3, 4)),
+            split=split,
+            v=v,
+        )
+        c, filters = 8 * rng.randint(1, 9), v * rng.randint(1, 80 // v)
+        fields = window(rng)
+        size = {name: fields[name] for name in ("h", "w")}
+        out = {name: fields[name] for name in ("oh", "ow")}
+        pixel = {"x_pixel": c + 8 * rng.randint(0, 2), "y_pixel": filters + v * rng.randint(0, 2)}
+        geometry = {name: fields[name] for name in GEMM_FIELDS}
+        shape = aggregate("GemmShape", c=c, **size, k=filters, **out, **geometry, **pixel)
+        x, y = rng.choice(("half", "bfloat16")), rng.choice(tuple(SIZE))
+        yield f"implicit_gemm<{x}, {y}, {tile}>", f"{rng.randint(1, 3)}, {shape}"
+
+
 def pooling(rng: random.Random) -> Iterator[tuple[str, str]]:
     for i in range(2 * CASES):
         x, y = rng.choice(tuple(SIZE)), rng.choice(tuple(SIZE))
@@ -238,6 +277,7 @@ def compile_and_run(source: str, folder: Path) -> list[str]:
 KERNELS: tuple[Callable[[random.Random], Iterator[tuple[str, str]]], ...] = (
     depthwise,
     grouped_conv,
+    implicit_gemm,
     pooling,
     reduce,
     arg_reduce,
