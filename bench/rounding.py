@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from cnngen.codegen.cost import Roofline
 from cnngen.codegen.interpret import outputs
 from cnngen.codegen.interpret_plan import interpret_plan
 from cnngen.codegen.lower import lower
@@ -34,7 +33,7 @@ def main() -> None:
     }
     exact = outputs(graph, inputs)
     half = NetworkSpec.model_validate(spec.model_dump(exclude_unset=True) | {"precision": "float16"})
-    rounded = interpret_plan(make_plan(half, weights, Roofline()), 0, inputs)
+    rounded = interpret_plan(make_plan(half, weights), 0, inputs)
     for name, value in exact.items():
         error = np.linalg.norm(rounded[name] - value) / np.linalg.norm(value)
         print(f"{spec.name} {name.partition('@')[0]}: relative L2 of float16 storage alone {error:.1e}")

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnngen.codegen.cost import Roofline
 from cnngen.codegen.emit.project import project_files
 from cnngen.codegen.graph import Graph, dump
 from cnngen.codegen.plan import Plan, make_plan
@@ -56,7 +55,7 @@ def plan_spec(path: Path, dump_to: Path | None = None, target: Target = CUDA) ->
         )
     weights = load_weights(path.parent / spec.weights) if spec.weights is not None else {}
     check_weights(resolved, weights)
-    return make_plan(spec, weights, Roofline(), target, after=_dumper(spec, dump_to))
+    return make_plan(spec, weights, target, after=_dumper(spec, dump_to))
 
 
 def generate(path: Path, dump: Path | None = None, target: Target = CUDA) -> GeneratedProject:

@@ -236,6 +236,7 @@ class Node:
     layers: tuple[str, ...]  # the spec's layers that it came from, in spec order
     epilogue: Expr = ACC  # `Load(i)` reads inputs[i]
     form: str = ""  # how it is run, where there is a choice: set by select_forms
+    engine: str = ""  # which engine of a library, or which tile of a kernel; "": the default one
 
     @property
     def name(self) -> str:
@@ -252,6 +253,20 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Site:
+    """A place where a rewrite had several options, and the one that it took."""
+
+    rewrite: str  # the pass
+    layer: str  # the value that it is about, unique in the graph that the pass was given
+    options: tuple[str, ...]
+    chosen: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.rewrite, self.layer
+
+
+@dataclass(frozen=True)
 class Graph:
     """The network at one batch size; a pass makes a new one."""
 
@@ -261,6 +276,7 @@ class Graph:
     nodes: tuple[Node, ...]  # in execution order
     outputs: tuple[str, ...]
     constants: Mapping[str, Constant] = field(default_factory=dict)
+    sites: tuple[Site, ...] = ()  # where passes had a choice, in the order in which they made it
 
     @cached_property
     def producers(self) -> Mapping[str, Node]:
@@ -303,6 +319,11 @@ class Graph:
             nodes=tuple(reversed(kept)),
             constants={name: constant for name, constant in constants.items() if name in needed},
         )
+
+
+def with_sites(graph: Graph, sites: Sequence[Site]) -> Graph:
+    """The graph, knowing what was chosen in making it; a choice without an alternative is none."""
+    return replace(graph, sites=(*graph.sites, *(site for site in sites if len(site.options) > 1)))
 
 
 def unused(name: str, taken: Container[str]) -> str:
@@ -366,6 +387,7 @@ def dump(graph: Graph) -> str:
         elif node.epilogue != ACC:
             text += f" -> {ex.describe(node.epilogue, node.inputs)}"
         form = f"  form {node.form}" if node.form else ""
+        form += f" {node.engine}" if node.engine else ""
         lines.append(f"{text}{form}  # {', '.join(node.layers)}")
     lines.append(f"  output {', '.join(graph.outputs)}")
     return "\n".join(lines) + "\n"

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from cnngen.codegen import passes
-from cnngen.codegen.cost import Cost
 from cnngen.codegen.graph import Array, Graph, Node
 from cnngen.codegen.lower import lower
 from cnngen.codegen.passes.assign_buffers import Arena, assign_buffers, is_view
@@ -52,7 +51,6 @@ class Plan:
 def make_plan(
     spec: NetworkSpec,
     weights: Mapping[str, Array],
-    cost: Cost,
     target: Target = CUDA,
     after: Callable[[str, Graph], None] = lambda _name, _graph: None,
 ) -> Plan:
@@ -60,7 +58,7 @@ def make_plan(
     computed = target.adapt(spec)
     wanted = [(profile, batch) for profile in range(spec.profile_count) for batch in spec.batch_sizes]
     graphs = [
-        passes.run(lower(computed, weights, batch, profile), cost, target, after) for profile, batch in wanted
+        passes.run(lower(computed, weights, batch, profile), None, target, after) for profile, batch in wanted
     ]
     table = plan_weights(graphs)
     batches = [

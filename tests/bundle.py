@@ -21,7 +21,6 @@ import numpy as np
 
 from cnngen.codegen.architectures import choose_architectures
 from cnngen.codegen.build import find_toolchain_for
-from cnngen.codegen.cost import Roofline
 from cnngen.codegen.emit import project as emit
 from cnngen.codegen.emit.render import render
 from cnngen.codegen.emit.steps import network_view
@@ -145,7 +144,7 @@ def _texts(
         try:
             check_weights(resolve(spec), weights)
             named = spec.model_copy(update={"name": namespace(key)})
-            plan = make_plan(named, weights, Roofline(), target)
+            plan = make_plan(named, weights, target)
             view = {**vars(emit._project_view(plan, key)), "network": network_view(plan)}
             files = emit.SOURCES[target.name]
             text = Text(*(render(f"{target.name}/{name}.j2", view) for name in files))

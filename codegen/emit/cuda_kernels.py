@@ -77,9 +77,8 @@ def _pointwise(node: Node, graph: Graph, largest_batch: int) -> Launch:
             "}",
             f"cnngen::store(y + i * {lanes}, cnngen::from_float<{result_type}>(out));",
         ]
-    # Without __restrict__: a step may write over its input where nobody reads that again.
     kernel = Kernel(
-        cuda_parameters(sources, value, restrict=False),
+        cuda_parameters(sources, value),
         tuple(lines),
         ("functions.cuh", "vector.cuh"),
         POINTWISE_THREADS,
@@ -144,9 +143,7 @@ def _depthwise(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
             node,
         ),
     ]
-    kernel = Kernel(
-        cuda_parameters(sources, node.value, restrict=True), tuple(lines), ("depthwise.cuh",), tile.threads
-    )
+    kernel = Kernel(cuda_parameters(sources, node.value), tuple(lines), ("depthwise.cuh",), tile.threads)
     return Launch(kernel, tiles.window_items(tile, x.shape[1], out))
 
 
@@ -166,9 +163,7 @@ def _pool(node: Node, op: Pool, graph: Graph, batch: int) -> Launch:
         *_epilogue_lines(node, sources, tile.v),
         kernel_call(function, ["batch", sources[0].parameter, "y"], node),
     ]
-    kernel = Kernel(
-        cuda_parameters(sources, node.value, restrict=True), tuple(lines), ("pool.cuh",), tile.threads
-    )
+    kernel = Kernel(cuda_parameters(sources, node.value), tuple(lines), ("pool.cuh",), tile.threads)
     return Launch(kernel, tiles.window_items(tile, x.shape[1], out))
 
 
@@ -203,7 +198,5 @@ def _grouped(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
             node,
         ),
     ]
-    kernel = Kernel(
-        cuda_parameters(sources, node.value, restrict=True), tuple(lines), ("grouped_conv.cuh",), tile.threads
-    )
+    kernel = Kernel(cuda_parameters(sources, node.value), tuple(lines), ("grouped_conv.cuh",), tile.threads)
     return Launch(kernel, tiles.window_items(tile, w.shape[0], out))

@@ -86,7 +86,7 @@ class _Reduced:
         ]
 
     def kernel(self, lines: Sequence[str], header: str, threads: int) -> Kernel:
-        parameters = cuda_parameters(sources_of(self.node, self.graph), self.node.value, restrict=True)
+        parameters = cuda_parameters(sources_of(self.node, self.graph), self.node.value)
         return Kernel(parameters, tuple(lines), (header,), threads)
 
 
@@ -162,7 +162,5 @@ def softmax_kernel(node: Node, op: Softmax, graph: Graph) -> Launch:
             f"cnngen::softmax_strided<{element}, {v}, shape{log}>({rows}, {sources[0].parameter}, y);",
         ]
         threads, items = POINTWISE_THREADS, outer * (inner // v)
-    kernel = Kernel(
-        cuda_parameters(sources, node.value, restrict=True), tuple(lines), ("softmax.cuh",), threads
-    )
+    kernel = Kernel(cuda_parameters(sources, node.value), tuple(lines), ("softmax.cuh",), threads)
     return Launch(kernel, items)

@@ -15,9 +15,9 @@ POINTWISE_THREADS = 256
 ELEMENTS = CUDA.elements
 
 
-def cuda_parameters(sources: Sequence[Source], value: Value, *, restrict: bool) -> tuple[Parameter, ...]:
-    """`restrict`: no input is the output too."""
-    return parameters_of(sources, value, ELEMENTS, " __restrict__" if restrict else "")
+def cuda_parameters(sources: Sequence[Source], value: Value) -> tuple[Parameter, ...]:
+    """Only constants are __restrict__: the compiler may then read them before the inputs of a kernel are there."""
+    return parameters_of(sources, value, ELEMENTS, " __restrict__")
 
 
 def integer_type(value: Value, sources: Sequence[Source], graph: Graph, largest_batch: int) -> str:

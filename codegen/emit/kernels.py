@@ -28,6 +28,7 @@ class Kernel:
     lines: tuple[str, ...]
     headers: tuple[str, ...]  # of the target's kernels that it needs
     threads: int = 0  # of a block; a function on the CPU has none
+    waits: bool = True  # first of all for its inputs; else the runtime's kernel does, when it has to
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,18 @@ def sources_of(node: Node, graph: Graph) -> list[Source]:
 def parameters_of(
     sources: Sequence[Source], value: Value, types: Mapping[ElementType, str], mark: str = ""
 ) -> tuple[Parameter, ...]:
-    """`int batch`, a pointer an input, and `y`; `types`: the target's spelling of each element type."""
+    """`int batch`, a pointer an input, and `y`.
+
+    types: the target's spelling of each element type
+    mark:  of pointers to what nothing writes while the network runs
+    """
     pointers = {
-        source.parameter: Parameter(f"const {types[source.value.dtype]}*{mark}", source.parameter)
+        source.parameter: Parameter(
+            f"const {types[source.value.dtype]}*{mark if source.constant else ''}", source.parameter
+        )
         for source in sources
     }
-    return (Parameter("int", "batch"), *pointers.values(), Parameter(f"{types[value.dtype]}*{mark}", "y"))
+    return (Parameter("int", "batch"), *pointers.values(), Parameter(f"{types[value.dtype]}*", "y"))
 
 
 def aggregate(fields: Mapping[str, object]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from cnngen.codegen.cost import Cost
+from cnngen.codegen.choices import Choices
 from cnngen.codegen.graph import Graph
 from cnngen.codegen.passes.fold_batch_norm import fold_batch_norm
 from cnngen.codegen.passes.fold_constants import fold_constants
@@ -21,7 +21,7 @@ from cnngen.codegen.verify import verify
 Pass = Callable[[Graph], Graph]
 
 
-def pipeline(cost: Cost, target: Target = CUDA) -> tuple[tuple[str, Pass], ...]:
+def pipeline(choices: Choices, target: Target = CUDA) -> tuple[tuple[str, Pass], ...]:
     """Every rewrite with its name, in the order in which they run."""
     return (
         # First: what is known now must not look like work to anyone below.
@@ -36,21 +36,21 @@ def pipeline(cost: Cost, target: Target = CUDA) -> tuple[tuple[str, Pass], ...]:
         # Padding and fusion depend on what runs a step.
         ("select_forms", partial(select_forms, target=target)),
         # Before fusion, so that the padded copy merges with what writes it.
-        ("pad_channels", partial(pad_channels, cost=cost, target=target)),
+        ("pad_channels", partial(pad_channels, choices=choices, target=target)),
         ("fuse_epilogues", fuse_epilogues),
     )
 
 
 def run(
     graph: Graph,
-    cost: Cost,
+    choices: Choices | None = None,
     target: Target = CUDA,
     after: Callable[[str, Graph], None] = lambda _name, _graph: None,
 ) -> Graph:
     """The graph after every rewrite; `after` sees each one's result (for --dump and tests)."""
     verify(graph)
     after("lower", graph)
-    for name, rewrite in pipeline(cost, target):
+    for name, rewrite in pipeline(choices or Choices(), target):
         graph = rewrite(graph)
         verify(graph)
         after(name, graph)

@@ -12,13 +12,25 @@ from dataclasses import replace
 import numpy as np
 
 from cnngen.codegen import expr as ex
-from cnngen.codegen.cost import ConvProblem, Cost
+from cnngen.codegen.choices import Choices
+from cnngen.codegen.cost import ConvProblem
 from cnngen.codegen.expr import Coord, Expr, Float, Int, Load
-from cnngen.codegen.graph import ITEM_BYTES, Constant, Conv, Graph, Node, Pointwise, Value, unused
+from cnngen.codegen.graph import (
+    ITEM_BYTES,
+    Constant,
+    Conv,
+    Graph,
+    Node,
+    Pointwise,
+    Site,
+    Value,
+    unused,
+    with_sites,
+)
 from cnngen.codegen.targets import CUDA, Target
 
 
-def pad_channels(graph: Graph, cost: Cost, target: Target = CUDA) -> Graph:
+def pad_channels(graph: Graph, choices: Choices, target: Target = CUDA) -> Graph:
     """Each convolution by cuDNN whose input channels pay for being padded reads a padded copy of its input.
 
     `fuse_epilogues` then merges the copy with what writes the input, where that is pointwise.
@@ -28,12 +40,15 @@ def pad_channels(graph: Graph, cost: Cost, target: Target = CUDA) -> Graph:
     constants = dict(graph.constants)
     padded: dict[tuple[str, int], str] = {}
     nodes: list[Node] = []
+    sites: list[Site] = []
     for node in graph.nodes:
         if isinstance(node.op, Conv) and node.op.groups == 1 and node.form == "cudnn":
             x, w = graph.values[node.inputs[0]], constants[node.inputs[1]]
             producer = graph.producers.get(x.name)
             merges = producer is not None and isinstance(producer.op, Pointwise)
-            channels = best_channels(node.op, x, node.value, w.array.shape[2:], cost, copies=not merges)
+            prices = channel_prices(node.op, x, node.value, w.array.shape[2:], choices, copies=not merges)
+            sites.append(choices.site("pad_channels", node.name, prices))
+            channels = int(sites[-1].chosen)
             if channels != x.shape[1]:
                 key = (x.name, channels)
                 if key not in padded:
@@ -47,7 +62,7 @@ def pad_channels(graph: Graph, cost: Cost, target: Target = CUDA) -> Graph:
                 constants[weight.value.name] = weight
                 node = replace(node, inputs=(padded[key], weight.value.name, *node.inputs[2:]))
         nodes.append(node)
-    return graph.with_nodes(nodes, constants)
+    return with_sites(graph.with_nodes(nodes, constants), sites)
 
 
 def candidates(channels: int, item_bytes: int) -> list[int]:
@@ -60,15 +75,18 @@ def candidates(channels: int, item_bytes: int) -> list[int]:
     return sorted(set(counts))
 
 
-def best_channels(op: Conv, x: Value, y: Value, kernel: tuple[int, int], cost: Cost, *, copies: bool) -> int:
-    """The cheapest count of stored input channels, the fullest among equals. `copies`: padding takes a step."""
+def channel_prices(
+    op: Conv, x: Value, y: Value, kernel: tuple[int, int], choices: Choices, *, copies: bool
+) -> dict[str, float]:
+    """What each count of stored input channels costs, the fullest first. `copies`: padding takes a step."""
 
     def price(channels: int) -> float:
         shape = (x.shape[0], channels, *x.shape[2:])
-        copy = cost.copy(x, channels) if copies and channels != x.shape[1] else 0.0
-        return copy + cost.convolution(ConvProblem(shape, y.shape, kernel, op, x.dtype))
+        copy = choices.cost.copy(x, channels) if copies and channels != x.shape[1] else 0.0
+        return copy + choices.cost.convolution(ConvProblem(shape, y.shape, kernel, op, x.dtype))
 
-    return min(candidates(x.shape[1], ITEM_BYTES[x.dtype]), key=lambda channels: (price(channels), -channels))
+    counts = candidates(x.shape[1], ITEM_BYTES[x.dtype])
+    return {str(channels): price(channels) for channels in reversed(counts)}
 
 
 def _padded_copy(name: str, layers: tuple[str, ...], x: Value, channels: int) -> Node:

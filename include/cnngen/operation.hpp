@@ -70,7 +70,7 @@ struct Convolution {
     std::int64_t groups = 1;
     Epilogue epilogue = {};
     bool tf32 = false;          // may round float32 operands to TF32
-    const char* engine = "";    // tried first: "4 24=3" is engine 4 with knob 24 set to 3
+    const char* engine = "";    // as a lock names it: "cudnn 4 24=3"; "": the library's first choice
     std::int64_t channels = 0;  // of y that are real where y is padded; 0: all
 };
 

@@ -241,7 +241,9 @@ class Run final : public cnngen::StepVisitor {
             pointers.push_back(buffers.back()->data());
         }
         const Bytes before = contents(pointers, sizes);
-        emulation::launch(kernel.grid.x, kernel.block.x, [&] { call(kernel.function, batch, pointers); });
+        emulation::launch(
+            kernel.grid.blocks, kernel.grid.threads, [&] { call(kernel.function, batch, pointers); },
+            kernel.grid.cluster, kernel.grid.shared);
         for (const auto& buffer : buffers) buffer->check();
         if (contents(pointers, sizes) != before) fail("a kernel wrote to its input");
         std::memcpy(given.back(), pointers.back(), sizes.back());

@@ -2,9 +2,8 @@
 //
 // Every thread of a block, or of a cluster of blocks, is a fiber that runs until it waits for others; warps and their
 // lanes take turns in random order, so that a result that depends on the order differs from run to run. What a GPU
-// leaves undefined is an error here: a thread that ends, or waits elsewhere, while others wait for it. Copies into shared
-// memory arrive at any time until they are waited for.
-// Include this before any kernel header.
+// leaves undefined is an error here: a thread that ends, or waits elsewhere, while others wait for it. Copies into
+// shared memory arrive at any time until they are waited for. Include this before any kernel header.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -331,9 +330,7 @@ void multiply(float (&sum)[4], const std::uint32_t (&a)[4], const std::uint32_t 
 
 inline int block_in_cluster() { return static_cast<int>(emulation::cluster.block()); }
 inline void wait_for_cluster() { emulation::cluster.wait(emulation::State::at_cluster); }
-inline unsigned char* dynamic_shared() {
-    return emulation::cluster.shared[emulation::cluster.block()]->data();
-}
+inline unsigned char* dynamic_shared() { return emulation::cluster.shared[emulation::cluster.block()]->data(); }
 
 inline float4 load_from_block(const float* here, int block) {
     const auto place = reinterpret_cast<const unsigned char*>(here) - dynamic_shared();

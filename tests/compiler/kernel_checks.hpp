@@ -196,9 +196,7 @@ void implicit_gemm(const char* name, int batch, const GemmShape& shape) {
     const auto launch = [&](Y* y, const Epilogue& epilogue) {
         emulation::launch(
             cnngen::blocks(shape, tile, batch), tile.threads(),
-            [&] {
-                cnngen::implicit_gemm<T, tile>(batch, shape, x.data(), weight.data(), wide.data(), epilogue);
-            },
+            [&] { cnngen::implicit_gemm<T, tile>(batch, shape, x.data(), weight.data(), wide.data(), epilogue); },
             tile.split, tile.shared());
         wide.check();
         for (std::size_t pixel = 0; pixel < out; ++pixel) {

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from cnngen.codegen.cost import Roofline
 from cnngen.codegen.emit.project import project_files
 from cnngen.codegen.emit.titles import layer_names
 from cnngen.codegen.graph import Array, Node, Value
@@ -140,7 +139,7 @@ def compiled(program: Path) -> Path:
 
 def check_networks(networks: Sequence[Network], folder: Path) -> None:
     """Runs each network at each batch size that memory has room for."""
-    plans = [make_plan(network.spec, network.weights, Roofline()) for network in networks]
+    plans = [make_plan(network.spec, network.weights) for network in networks]
     binary = compiled(write_sources(plans, folder))
     runs = [(batch, network.inputs(batch.graph), plan)
             for network, plan in zip(networks, plans, strict=True) for batch in small(plan)]  # fmt: skip

@@ -158,7 +158,7 @@ GEMM_FIELDS = "r s stride_h stride_w dilation_h dilation_w pad_top pad_left".spl
 
 def implicit_gemm(rng: random.Random) -> Iterator[tuple[str, str]]:
     tiles = [(m, n, k) for m in (16, 32, 64) for n in (16, 32, 64) for k in (32, 64)]
-    for i in range(2 * CASES):
+    for _ in range(2 * CASES):
         m, n, k = rng.choice(tiles)
         warps = [
             (a, b)

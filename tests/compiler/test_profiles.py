@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnngen.codegen.cost import Roofline
 from cnngen.codegen.emit.project import project_files
 from cnngen.codegen.emit.render import render
 from cnngen.codegen.plan import make_plan
@@ -179,7 +178,7 @@ void use(net::Context& context, const float* x, float* joined, float* prob) {
 @pytest.mark.parametrize("target", [CUDA, CPU], ids=lambda target: target.name)
 def test_a_cpp_program_says_the_profile(target: Target, tmp_path: Path) -> None:
     drawn = two_profiles()
-    files = project_files(make_plan(drawn.spec, drawn.weights, Roofline(), target), "0" * 12, "0" * 12)
+    files = project_files(make_plan(drawn.spec, drawn.weights, target), "0" * 12, "0" * 12)
     header = tmp_path / "include" / "net" / "net.hpp"
     header.parent.mkdir(parents=True)
     header.write_text(files["include/net/net.hpp"])

@@ -200,7 +200,7 @@ def test_trace_profile_summary(net: Any) -> None:
     np.testing.assert_array_equal(trace["plus"], (b + 1).transpose(0, 3, 1, 2))
     assert [layer for layer, _ in net.profile(a, b)] == list(trace)
     assert "Fake GPU" in net.summary()
-    assert list(net.startup) == ["context", "libraries", "weights", "plans", "capture"]
+    assert list(net.startup) == ["context", "libraries", "plans", "weights", "capture"]
     assert net.memory == {"weights": 512, "arena": 2048, "workspace": 0, "pinned": 352}
 
 

@@ -18,7 +18,6 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from cnngen.codegen import passes
-from cnngen.codegen.cost import Roofline
 from cnngen.codegen.lower import lower
 from cnngen.codegen.onnx_backend import feeds_of, import_model
 from cnngen.codegen.targets import TARGETS, TargetName
@@ -268,7 +267,7 @@ def runs_by(sample: Sample, op: str, target: TargetName) -> str:
     spec, weights = sample
     layers = {layer.name for layer in spec.layers if layer.op == op}
     graph = lower(TARGETS[target].adapt(spec), weights, spec.batch_sizes[0] if spec.batched else 1)
-    graph = passes.run(graph, Roofline(), TARGETS[target])
+    graph = passes.run(graph, target=TARGETS[target])
     forms = {node.form for node in graph.nodes if layers.intersection(node.layers)}
     return next((name for form, name in LIBRARIES.items() if form in forms), "kernel")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from cnngen.codegen.cost import Roofline
 from cnngen.codegen.interpret_plan import interpret_plan
 from cnngen.codegen.plan import make_plan
 from cnngen.codegen.storage import NUMPY_TYPES, from_memory, to_memory
@@ -20,7 +19,7 @@ TOLERANCE: dict[DType, float] = {"float32": 1e-5, "bfloat16": 1e-1}
 def check(bundle: Bundle, network: Network) -> None:
     """Runs a network of the bundle at each of its batch sizes; raises AssertionError with its spec."""
     net = bundle.network(network.spec, network.weights)
-    plan = make_plan(network.spec, network.weights, Roofline(), CPU)
+    plan = make_plan(network.spec, network.weights, CPU)
     for index, batch in enumerate(plan.batches):
         inputs = network.inputs(batch.graph)
         wanted = interpret_plan(plan, index, inputs)

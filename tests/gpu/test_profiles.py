@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import cnngen
-from cnngen.codegen.cost import Roofline
 from cnngen.codegen.interpret_plan import interpret_plan
 from cnngen.codegen.plan import make_plan
 from cnngen.spec import NetworkSpec
@@ -47,7 +46,7 @@ def module(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
 
 def test_every_profile_equals_the_interpreter(module: ModuleType) -> None:
     net = module.Network()
-    plan = make_plan(SPEC, random_weights(SPEC), Roofline())
+    plan = make_plan(SPEC, random_weights(SPEC))
     runs = [*enumerate(plan.batches), *enumerate(plan.batches)]  # each graph twice, in turn with the others
     for index, batch in runs:
         (shape,) = (value.shape for value in batch.graph.inputs)

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import cnngen
-from cnngen.codegen.cost import Roofline
 from cnngen.codegen.graph import Value
 from cnngen.codegen.interpret_plan import interpret_plan
 from cnngen.codegen.plan import make_plan
@@ -52,7 +51,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Network, 
 def test_equals_the_interpreter(built: dict[str, tuple[Network, Path]], storage: DType, seed: int) -> None:
     network, project = built[f"{storage}_{seed}"]
     net = cnngen.load(project).Network()
-    plan = make_plan(network.spec, network.weights, Roofline())
+    plan = make_plan(network.spec, network.weights)
     for index, batch in enumerate(plan.batches):
         inputs = network.inputs(batch.graph)
         wanted = interpret_plan(plan, index, inputs)

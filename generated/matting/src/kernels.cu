@@ -3,6 +3,7 @@
 // What matting computes element by element, and the pools, reductions and grouped convolutions that it needs.
 #include "kernels.cuh"
 
+#include "cnngen/cuda/kernels/early_start.cuh"
 #include "cnngen/cuda/kernels/functions.cuh"
 #include "cnngen/cuda/kernels/pool.cuh"
 #include "cnngen/cuda/kernels/vector.cuh"
@@ -13,6 +14,7 @@ std::vector<int> architectures() { return {__CUDA_ARCH_LIST__}; }
 
 // image: x[n, c, h, w]. [N, 4, 320, 320] NCHW -> [N, 4, 320, 320].
 __global__ void __launch_bounds__(256) image(int batch, const float* x, __half* y) {
+    cnngen::begin();
     const int i = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
     if (i >= batch * 102400) return;
     const int w = i % 320;
@@ -27,7 +29,8 @@ __global__ void __launch_bounds__(256) image(int batch, const float* x, __half* 
 }
 
 // pool1: maximum over 2x2, stride 2. [N, 64, 320, 320] -> [N, 64, 160, 160].
-__global__ void __launch_bounds__(128) pool1(int batch, const __half* __restrict__ x, __half* __restrict__ y) {
+__global__ void __launch_bounds__(128) pool1(int batch, const __half* x, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {
         .c = 64, .h = 320, .w = 320, .oh = 160, .ow = 160, .r = 2, .s = 2, .stride_h = 2, .stride_w = 2};
     constexpr cnngen::Tile tile = {.v = 8, .tw = 4, .th = 2, .threads = 128};
@@ -35,7 +38,8 @@ __global__ void __launch_bounds__(128) pool1(int batch, const __half* __restrict
 }
 
 // pool2: maximum over 2x2, stride 2. [N, 128, 160, 160] -> [N, 128, 80, 80].
-__global__ void __launch_bounds__(128) pool2(int batch, const __half* __restrict__ x, __half* __restrict__ y) {
+__global__ void __launch_bounds__(128) pool2(int batch, const __half* x, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {
         .c = 128, .h = 160, .w = 160, .oh = 80, .ow = 80, .r = 2, .s = 2, .stride_h = 2, .stride_w = 2};
     constexpr cnngen::Tile tile = {.v = 8, .tw = 4, .th = 1, .threads = 128};
@@ -43,7 +47,8 @@ __global__ void __launch_bounds__(128) pool2(int batch, const __half* __restrict
 }
 
 // pool2: maximum over 2x2, stride 2. [N, 128, 160, 160] -> [N, 128, 80, 80].
-__global__ void __launch_bounds__(128) pool2_batch8(int batch, const __half* __restrict__ x, __half* __restrict__ y) {
+__global__ void __launch_bounds__(128) pool2_batch8(int batch, const __half* x, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {
         .c = 128, .h = 160, .w = 160, .oh = 80, .ow = 80, .r = 2, .s = 2, .stride_h = 2, .stride_w = 2};
     constexpr cnngen::Tile tile = {.v = 8, .tw = 4, .th = 2, .threads = 128};
@@ -51,7 +56,8 @@ __global__ void __launch_bounds__(128) pool2_batch8(int batch, const __half* __r
 }
 
 // pool3: maximum over 2x2, stride 2. [N, 256, 80, 80] -> [N, 256, 40, 40].
-__global__ void __launch_bounds__(128) pool3(int batch, const __half* __restrict__ x, __half* __restrict__ y) {
+__global__ void __launch_bounds__(128) pool3(int batch, const __half* x, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {
         .c = 256, .h = 80, .w = 80, .oh = 40, .ow = 40, .r = 2, .s = 2, .stride_h = 2, .stride_w = 2};
     constexpr cnngen::Tile tile = {.v = 8, .tw = 2, .th = 1, .threads = 128};
@@ -59,7 +65,8 @@ __global__ void __launch_bounds__(128) pool3(int batch, const __half* __restrict
 }
 
 // pool3: maximum over 2x2, stride 2. [N, 256, 80, 80] -> [N, 256, 40, 40].
-__global__ void __launch_bounds__(128) pool3_batch8(int batch, const __half* __restrict__ x, __half* __restrict__ y) {
+__global__ void __launch_bounds__(128) pool3_batch8(int batch, const __half* x, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {
         .c = 256, .h = 80, .w = 80, .oh = 40, .ow = 40, .r = 2, .s = 2, .stride_h = 2, .stride_w = 2};
     constexpr cnngen::Tile tile = {.v = 8, .tw = 4, .th = 2, .threads = 128};
@@ -67,7 +74,8 @@ __global__ void __launch_bounds__(128) pool3_batch8(int batch, const __half* __r
 }
 
 // pool4: maximum over 2x2, stride 2. [N, 512, 40, 40] -> [N, 512, 20, 20].
-__global__ void __launch_bounds__(128) pool4(int batch, const __half* __restrict__ x, __half* __restrict__ y) {
+__global__ void __launch_bounds__(128) pool4(int batch, const __half* x, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {
         .c = 512, .h = 40, .w = 40, .oh = 20, .ow = 20, .r = 2, .s = 2, .stride_h = 2, .stride_w = 2};
     constexpr cnngen::Tile tile = {.v = 8, .tw = 1, .th = 1, .threads = 128};
@@ -75,7 +83,8 @@ __global__ void __launch_bounds__(128) pool4(int batch, const __half* __restrict
 }
 
 // pool4: maximum over 2x2, stride 2. [N, 512, 40, 40] -> [N, 512, 20, 20].
-__global__ void __launch_bounds__(128) pool4_batch8(int batch, const __half* __restrict__ x, __half* __restrict__ y) {
+__global__ void __launch_bounds__(128) pool4_batch8(int batch, const __half* x, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {
         .c = 512, .h = 40, .w = 40, .oh = 20, .ow = 20, .r = 2, .s = 2, .stride_h = 2, .stride_w = 2};
     constexpr cnngen::Tile tile = {.v = 8, .tw = 4, .th = 2, .threads = 128};
@@ -83,7 +92,8 @@ __global__ void __launch_bounds__(128) pool4_batch8(int batch, const __half* __r
 }
 
 // pool5: maximum over 2x2, stride 2. [N, 512, 20, 20] -> [N, 512, 10, 10].
-__global__ void __launch_bounds__(128) pool5(int batch, const __half* __restrict__ x, __half* __restrict__ y) {
+__global__ void __launch_bounds__(128) pool5(int batch, const __half* x, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {
         .c = 512, .h = 20, .w = 20, .oh = 10, .ow = 10, .r = 2, .s = 2, .stride_h = 2, .stride_w = 2};
     constexpr cnngen::Tile tile = {.v = 4, .tw = 1, .th = 1, .threads = 128};
@@ -91,7 +101,8 @@ __global__ void __launch_bounds__(128) pool5(int batch, const __half* __restrict
 }
 
 // pool5: maximum over 2x2, stride 2. [N, 512, 20, 20] -> [N, 512, 10, 10].
-__global__ void __launch_bounds__(128) pool5_batch8(int batch, const __half* __restrict__ x, __half* __restrict__ y) {
+__global__ void __launch_bounds__(128) pool5_batch8(int batch, const __half* x, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {
         .c = 512, .h = 20, .w = 20, .oh = 10, .ow = 10, .r = 2, .s = 2, .stride_h = 2, .stride_w = 2};
     constexpr cnngen::Tile tile = {.v = 8, .tw = 2, .th = 1, .threads = 128};
@@ -100,6 +111,7 @@ __global__ void __launch_bounds__(128) pool5_batch8(int batch, const __half* __r
 
 // up5: x[n, c, (h / 2), (w / 2)]. [N, 512, 10, 10] -> [N, 512, 20, 20].
 __global__ void __launch_bounds__(256) up5(int batch, const __half* x, __half* y) {
+    cnngen::begin();
     const int i = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
     if (i >= batch * 25600) return;
     const int c = i % 64 * 8;
@@ -118,6 +130,7 @@ __global__ void __launch_bounds__(256) up5(int batch, const __half* x, __half* y
 
 // up4: x[n, c, (h / 2), (w / 2)]. [N, 512, 20, 20] -> [N, 512, 40, 40].
 __global__ void __launch_bounds__(256) up4(int batch, const __half* x, __half* y) {
+    cnngen::begin();
     const int i = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
     if (i >= batch * 102400) return;
     const int c = i % 64 * 8;
@@ -136,6 +149,7 @@ __global__ void __launch_bounds__(256) up4(int batch, const __half* x, __half* y
 
 // up3: x[n, c, (h / 2), (w / 2)]. [N, 256, 40, 40] -> [N, 256, 80, 80].
 __global__ void __launch_bounds__(256) up3(int batch, const __half* x, __half* y) {
+    cnngen::begin();
     const int i = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
     if (i >= batch * 204800) return;
     const int c = i % 32 * 8;
@@ -154,6 +168,7 @@ __global__ void __launch_bounds__(256) up3(int batch, const __half* x, __half* y
 
 // up2: x[n, c, (h / 2), (w / 2)]. [N, 128, 80, 80] -> [N, 128, 160, 160].
 __global__ void __launch_bounds__(256) up2(int batch, const __half* x, __half* y) {
+    cnngen::begin();
     const int i = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
     if (i >= batch * 409600) return;
     const int c = i % 16 * 8;
@@ -172,6 +187,7 @@ __global__ void __launch_bounds__(256) up2(int batch, const __half* x, __half* y
 
 // up1: x[n, c, (h / 2), (w / 2)]. [N, 64, 160, 160] -> [N, 64, 320, 320].
 __global__ void __launch_bounds__(256) up1(int batch, const __half* x, __half* y) {
+    cnngen::begin();
     const int i = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
     if (i >= batch * 819200) return;
     const int c = i % 8 * 8;
@@ -190,6 +206,7 @@ __global__ void __launch_bounds__(256) up1(int batch, const __half* x, __half* y
 
 // alpha: sigmoid(x[n, 0, h, w]). [N, 1, 320, 320] -> [N, 1, 320, 320] NCHW.
 __global__ void __launch_bounds__(256) alpha_output(int batch, const __half* x, float* y) {
+    cnngen::begin();
     const int i = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
     if (i >= batch * 25600) return;
     const int w = i % 80 * 4;

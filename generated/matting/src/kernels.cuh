@@ -15,15 +15,15 @@ namespace matting::kernels {
 std::vector<int> architectures();
 
 __global__ void image(int batch, const float* x, __half* y);
-__global__ void pool1(int batch, const __half* __restrict__ x, __half* __restrict__ y);
-__global__ void pool2(int batch, const __half* __restrict__ x, __half* __restrict__ y);
-__global__ void pool2_batch8(int batch, const __half* __restrict__ x, __half* __restrict__ y);
-__global__ void pool3(int batch, const __half* __restrict__ x, __half* __restrict__ y);
-__global__ void pool3_batch8(int batch, const __half* __restrict__ x, __half* __restrict__ y);
-__global__ void pool4(int batch, const __half* __restrict__ x, __half* __restrict__ y);
-__global__ void pool4_batch8(int batch, const __half* __restrict__ x, __half* __restrict__ y);
-__global__ void pool5(int batch, const __half* __restrict__ x, __half* __restrict__ y);
-__global__ void pool5_batch8(int batch, const __half* __restrict__ x, __half* __restrict__ y);
+__global__ void pool1(int batch, const __half* x, __half* y);
+__global__ void pool2(int batch, const __half* x, __half* y);
+__global__ void pool2_batch8(int batch, const __half* x, __half* y);
+__global__ void pool3(int batch, const __half* x, __half* y);
+__global__ void pool3_batch8(int batch, const __half* x, __half* y);
+__global__ void pool4(int batch, const __half* x, __half* y);
+__global__ void pool4_batch8(int batch, const __half* x, __half* y);
+__global__ void pool5(int batch, const __half* x, __half* y);
+__global__ void pool5_batch8(int batch, const __half* x, __half* y);
 __global__ void up5(int batch, const __half* x, __half* y);
 __global__ void up4(int batch, const __half* x, __half* y);
 __global__ void up3(int batch, const __half* x, __half* y);

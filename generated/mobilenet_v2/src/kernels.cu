@@ -4,6 +4,7 @@
 #include "kernels.cuh"
 
 #include "cnngen/cuda/kernels/depthwise.cuh"
+#include "cnngen/cuda/kernels/early_start.cuh"
 #include "cnngen/cuda/kernels/functions.cuh"
 #include "cnngen/cuda/kernels/reduce.cuh"
 #include "cnngen/cuda/kernels/softmax.cuh"
@@ -15,6 +16,7 @@ std::vector<int> architectures() { return {__CUDA_ARCH_LIST__}; }
 
 // image: select((c < 3), x[n, c, h, w], 0). [N, 3, 224, 224] -> [N, 4, 224, 224].
 __global__ void __launch_bounds__(256) image(int batch, const float* x, __half* y) {
+    cnngen::begin();
     const int i = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
     if (i >= batch * 50176) return;
     const int w = i % 224;
@@ -30,9 +32,9 @@ __global__ void __launch_bounds__(256) image(int batch, const float* x, __half* 
 
 // block1.depthwise + block1.depthwise.bn + block1.depthwise.relu6: 3x3 depthwise convolution, 32 -> 32 channels, bias,
 // clip. [N, 32, 112, 112] -> [N, 32, 112, 112], 7.23 MFLOP an image.
-__global__ void __launch_bounds__(128)
-    block1_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                     const __half* __restrict__ weight1, __half* __restrict__ y) {
+__global__ void __launch_bounds__(128) block1_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
+                                                        const __half* __restrict__ weight1, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 32,
                                            .h = 112,
                                            .w = 112,
@@ -59,8 +61,9 @@ __global__ void __launch_bounds__(128)
 // block1.depthwise + block1.depthwise.bn + block1.depthwise.relu6: 3x3 depthwise convolution, 32 -> 32 channels, bias,
 // clip. [N, 32, 112, 112] -> [N, 32, 112, 112], 7.23 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block1_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                            const __half* __restrict__ weight1, __half* __restrict__ y) {
+    block1_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
+                            const __half* __restrict__ weight1, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 32,
                                            .h = 112,
                                            .w = 112,
@@ -86,9 +89,9 @@ __global__ void __launch_bounds__(128)
 
 // block2.depthwise + block2.depthwise.bn + block2.depthwise.relu6: 3x3 depthwise convolution, 96 -> 96 channels, stride
 // 2, bias, clip. [N, 96, 112, 112] -> [N, 96, 56, 56], 5.42 MFLOP an image.
-__global__ void __launch_bounds__(128)
-    block2_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                     const __half* __restrict__ weight1, __half* __restrict__ y) {
+__global__ void __launch_bounds__(128) block2_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
+                                                        const __half* __restrict__ weight1, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 96,
                                            .h = 112,
                                            .w = 112,
@@ -117,8 +120,9 @@ __global__ void __launch_bounds__(128)
 // block2.depthwise + block2.depthwise.bn + block2.depthwise.relu6: 3x3 depthwise convolution, 96 -> 96 channels, stride
 // 2, bias, clip. [N, 96, 112, 112] -> [N, 96, 56, 56], 5.42 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block2_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                            const __half* __restrict__ weight1, __half* __restrict__ y) {
+    block2_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
+                            const __half* __restrict__ weight1, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 96,
                                            .h = 112,
                                            .w = 112,
@@ -146,9 +150,9 @@ __global__ void __launch_bounds__(128)
 
 // block3.depthwise + block3.depthwise.bn + block3.depthwise.relu6: 3x3 depthwise convolution, 144 -> 144 channels,
 // bias, clip. [N, 144, 56, 56] -> [N, 144, 56, 56], 8.13 MFLOP an image.
-__global__ void __launch_bounds__(128)
-    block3_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                     const __half* __restrict__ weight1, __half* __restrict__ y) {
+__global__ void __launch_bounds__(128) block3_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
+                                                        const __half* __restrict__ weight1, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 144,
                                            .h = 56,
                                            .w = 56,
@@ -175,8 +179,9 @@ __global__ void __launch_bounds__(128)
 // block3.depthwise + block3.depthwise.bn + block3.depthwise.relu6: 3x3 depthwise convolution, 144 -> 144 channels,
 // bias, clip. [N, 144, 56, 56] -> [N, 144, 56, 56], 8.13 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block3_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                            const __half* __restrict__ weight1, __half* __restrict__ y) {
+    block3_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
+                            const __half* __restrict__ weight1, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 144,
                                            .h = 56,
                                            .w = 56,
@@ -202,9 +207,9 @@ __global__ void __launch_bounds__(128)
 
 // block4.depthwise + block4.depthwise.bn + block4.depthwise.relu6: 3x3 depthwise convolution, 144 -> 144 channels,
 // stride 2, bias, clip. [N, 144, 56, 56] -> [N, 144, 28, 28], 2.03 MFLOP an image.
-__global__ void __launch_bounds__(128)
-    block4_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                     const __half* __restrict__ weight1, __half* __restrict__ y) {
+__global__ void __launch_bounds__(128) block4_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
+                                                        const __half* __restrict__ weight1, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 144,
                                            .h = 56,
                                            .w = 56,
@@ -233,8 +238,9 @@ __global__ void __launch_bounds__(128)
 // block4.depthwise + block4.depthwise.bn + block4.depthwise.relu6: 3x3 depthwise convolution, 144 -> 144 channels,
 // stride 2, bias, clip. [N, 144, 56, 56] -> [N, 144, 28, 28], 2.03 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block4_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                            const __half* __restrict__ weight1, __half* __restrict__ y) {
+    block4_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
+                            const __half* __restrict__ weight1, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 144,
                                            .h = 56,
                                            .w = 56,
@@ -262,9 +268,9 @@ __global__ void __launch_bounds__(128)
 
 // block5.depthwise + block5.depthwise.bn + block5.depthwise.relu6: 3x3 depthwise convolution, 192 -> 192 channels,
 // bias, clip. [N, 192, 28, 28] -> [N, 192, 28, 28], 2.71 MFLOP an image.
-__global__ void __launch_bounds__(128)
-    block5_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                     const __half* __restrict__ weight1, __half* __restrict__ y) {
+__global__ void __launch_bounds__(128) block5_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
+                                                        const __half* __restrict__ weight1, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 192,
                                            .h = 28,
                                            .w = 28,
@@ -291,8 +297,9 @@ __global__ void __launch_bounds__(128)
 // block5.depthwise + block5.depthwise.bn + block5.depthwise.relu6: 3x3 depthwise convolution, 192 -> 192 channels,
 // bias, clip. [N, 192, 28, 28] -> [N, 192, 28, 28], 2.71 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block5_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                            const __half* __restrict__ weight1, __half* __restrict__ y) {
+    block5_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
+                            const __half* __restrict__ weight1, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 192,
                                            .h = 28,
                                            .w = 28,
@@ -318,9 +325,9 @@ __global__ void __launch_bounds__(128)
 
 // block7.depthwise + block7.depthwise.bn + block7.depthwise.relu6: 3x3 depthwise convolution, 192 -> 192 channels,
 // stride 2, bias, clip. [N, 192, 28, 28] -> [N, 192, 14, 14], 0.677 MFLOP an image.
-__global__ void __launch_bounds__(128)
-    block7_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                     const __half* __restrict__ weight1, __half* __restrict__ y) {
+__global__ void __launch_bounds__(128) block7_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
+                                                        const __half* __restrict__ weight1, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 192,
                                            .h = 28,
                                            .w = 28,
@@ -349,8 +356,9 @@ __global__ void __launch_bounds__(128)
 // block7.depthwise + block7.depthwise.bn + block7.depthwise.relu6: 3x3 depthwise convolution, 192 -> 192 channels,
 // stride 2, bias, clip. [N, 192, 28, 28] -> [N, 192, 14, 14], 0.677 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block7_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                            const __half* __restrict__ weight1, __half* __restrict__ y) {
+    block7_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
+                            const __half* __restrict__ weight1, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 192,
                                            .h = 28,
                                            .w = 28,
@@ -378,9 +386,9 @@ __global__ void __launch_bounds__(128)
 
 // block8.depthwise + block8.depthwise.bn + block8.depthwise.relu6: 3x3 depthwise convolution, 384 -> 384 channels,
 // bias, clip. [N, 384, 14, 14] -> [N, 384, 14, 14], 1.35 MFLOP an image.
-__global__ void __launch_bounds__(128)
-    block8_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                     const __half* __restrict__ weight1, __half* __restrict__ y) {
+__global__ void __launch_bounds__(128) block8_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
+                                                        const __half* __restrict__ weight1, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 384,
                                            .h = 14,
                                            .w = 14,
@@ -407,8 +415,9 @@ __global__ void __launch_bounds__(128)
 // block8.depthwise + block8.depthwise.bn + block8.depthwise.relu6: 3x3 depthwise convolution, 384 -> 384 channels,
 // bias, clip. [N, 384, 14, 14] -> [N, 384, 14, 14], 1.35 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block8_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                            const __half* __restrict__ weight1, __half* __restrict__ y) {
+    block8_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
+                            const __half* __restrict__ weight1, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 384,
                                            .h = 14,
                                            .w = 14,
@@ -434,9 +443,9 @@ __global__ void __launch_bounds__(128)
 
 // block12.depthwise + block12.depthwise.bn + block12.depthwise.relu6: 3x3 depthwise convolution, 576 -> 576 channels,
 // bias, clip. [N, 576, 14, 14] -> [N, 576, 14, 14], 2.03 MFLOP an image.
-__global__ void __launch_bounds__(128)
-    block12_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                      const __half* __restrict__ weight1, __half* __restrict__ y) {
+__global__ void __launch_bounds__(128) block12_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
+                                                         const __half* __restrict__ weight1, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 576,
                                            .h = 14,
                                            .w = 14,
@@ -463,8 +472,9 @@ __global__ void __launch_bounds__(128)
 // block12.depthwise + block12.depthwise.bn + block12.depthwise.relu6: 3x3 depthwise convolution, 576 -> 576 channels,
 // bias, clip. [N, 576, 14, 14] -> [N, 576, 14, 14], 2.03 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block12_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                             const __half* __restrict__ weight1, __half* __restrict__ y) {
+    block12_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
+                             const __half* __restrict__ weight1, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 576,
                                            .h = 14,
                                            .w = 14,
@@ -490,9 +500,9 @@ __global__ void __launch_bounds__(128)
 
 // block14.depthwise + block14.depthwise.bn + block14.depthwise.relu6: 3x3 depthwise convolution, 576 -> 576 channels,
 // stride 2, bias, clip. [N, 576, 14, 14] -> [N, 576, 7, 7], 0.508 MFLOP an image.
-__global__ void __launch_bounds__(128)
-    block14_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                      const __half* __restrict__ weight1, __half* __restrict__ y) {
+__global__ void __launch_bounds__(128) block14_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
+                                                         const __half* __restrict__ weight1, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 576,
                                            .h = 14,
                                            .w = 14,
@@ -521,8 +531,9 @@ __global__ void __launch_bounds__(128)
 // block14.depthwise + block14.depthwise.bn + block14.depthwise.relu6: 3x3 depthwise convolution, 576 -> 576 channels,
 // stride 2, bias, clip. [N, 576, 14, 14] -> [N, 576, 7, 7], 0.508 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block14_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                             const __half* __restrict__ weight1, __half* __restrict__ y) {
+    block14_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
+                             const __half* __restrict__ weight1, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 576,
                                            .h = 14,
                                            .w = 14,
@@ -550,9 +561,9 @@ __global__ void __launch_bounds__(128)
 
 // block15.depthwise + block15.depthwise.bn + block15.depthwise.relu6: 3x3 depthwise convolution, 960 -> 960 channels,
 // bias, clip. [N, 960, 7, 7] -> [N, 960, 7, 7], 0.847 MFLOP an image.
-__global__ void __launch_bounds__(128)
-    block15_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                      const __half* __restrict__ weight1, __half* __restrict__ y) {
+__global__ void __launch_bounds__(128) block15_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
+                                                         const __half* __restrict__ weight1, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 960,
                                            .h = 7,
                                            .w = 7,
@@ -579,8 +590,9 @@ __global__ void __launch_bounds__(128)
 // block15.depthwise + block15.depthwise.bn + block15.depthwise.relu6: 3x3 depthwise convolution, 960 -> 960 channels,
 // bias, clip. [N, 960, 7, 7] -> [N, 960, 7, 7], 0.847 MFLOP an image.
 __global__ void __launch_bounds__(128)
-    block15_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                             const __half* __restrict__ weight1, __half* __restrict__ y) {
+    block15_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
+                             const __half* __restrict__ weight1, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 960,
                                            .h = 7,
                                            .w = 7,
@@ -605,21 +617,24 @@ __global__ void __launch_bounds__(128)
 }
 
 // mean: mean over height and width. [N, 1280, 7, 7] -> [N, 1280, 1, 1].
-__global__ void __launch_bounds__(32) mean(int batch, const __half* __restrict__ x, __half* __restrict__ y) {
+__global__ void __launch_bounds__(32) mean(int batch, const __half* x, __half* y) {
+    cnngen::begin();
     constexpr cnngen::ReduceShape shape = {.c = 1280, .count = 49};
     constexpr cnngen::ReduceTile tile = {.v = 8, .groups = 2, .pixels = 16};
     cnngen::reduce<__half, tile, shape, cnngen::Reduction::mean>(batch, x, y);
 }
 
 // mean: mean over height and width. [N, 1280, 7, 7] -> [N, 1280, 1, 1].
-__global__ void __launch_bounds__(128) mean_batch8(int batch, const __half* __restrict__ x, __half* __restrict__ y) {
+__global__ void __launch_bounds__(128) mean_batch8(int batch, const __half* x, __half* y) {
+    cnngen::begin();
     constexpr cnngen::ReduceShape shape = {.c = 1280, .count = 49};
     constexpr cnngen::ReduceTile tile = {.v = 8, .groups = 8, .pixels = 16};
     cnngen::reduce<__half, tile, shape, cnngen::Reduction::mean>(batch, x, y);
 }
 
 // prob: softmax. [N, 1000] -> [N, 1000].
-__global__ void __launch_bounds__(128) prob(int batch, const __half* __restrict__ x, float* __restrict__ y) {
+__global__ void __launch_bounds__(128) prob(int batch, const __half* x, float* y) {
+    cnngen::begin();
     constexpr cnngen::RowShape shape = {.c = 1000};
     constexpr cnngen::RowTile tile = {.v = 8, .lanes = 32, .threads = 128};
     cnngen::softmax<__half, tile, shape>(batch, x, y);

@@ -15,48 +15,48 @@ namespace mobilenet_v2::kernels {
 std::vector<int> architectures();
 
 __global__ void image(int batch, const float* x, __half* y);
-__global__ void block1_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                                 const __half* __restrict__ weight1, __half* __restrict__ y);
-__global__ void block1_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                                        const __half* __restrict__ weight1, __half* __restrict__ y);
-__global__ void block2_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                                 const __half* __restrict__ weight1, __half* __restrict__ y);
-__global__ void block2_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                                        const __half* __restrict__ weight1, __half* __restrict__ y);
-__global__ void block3_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                                 const __half* __restrict__ weight1, __half* __restrict__ y);
-__global__ void block3_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                                        const __half* __restrict__ weight1, __half* __restrict__ y);
-__global__ void block4_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                                 const __half* __restrict__ weight1, __half* __restrict__ y);
-__global__ void block4_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                                        const __half* __restrict__ weight1, __half* __restrict__ y);
-__global__ void block5_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                                 const __half* __restrict__ weight1, __half* __restrict__ y);
-__global__ void block5_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                                        const __half* __restrict__ weight1, __half* __restrict__ y);
-__global__ void block7_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                                 const __half* __restrict__ weight1, __half* __restrict__ y);
-__global__ void block7_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                                        const __half* __restrict__ weight1, __half* __restrict__ y);
-__global__ void block8_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                                 const __half* __restrict__ weight1, __half* __restrict__ y);
-__global__ void block8_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                                        const __half* __restrict__ weight1, __half* __restrict__ y);
-__global__ void block12_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                                  const __half* __restrict__ weight1, __half* __restrict__ y);
-__global__ void block12_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                                         const __half* __restrict__ weight1, __half* __restrict__ y);
-__global__ void block14_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                                  const __half* __restrict__ weight1, __half* __restrict__ y);
-__global__ void block14_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                                         const __half* __restrict__ weight1, __half* __restrict__ y);
-__global__ void block15_depthwise(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                                  const __half* __restrict__ weight1, __half* __restrict__ y);
-__global__ void block15_depthwise_batch8(int batch, const __half* __restrict__ x, const float* __restrict__ weight0,
-                                         const __half* __restrict__ weight1, __half* __restrict__ y);
-__global__ void mean(int batch, const __half* __restrict__ x, __half* __restrict__ y);
-__global__ void mean_batch8(int batch, const __half* __restrict__ x, __half* __restrict__ y);
-__global__ void prob(int batch, const __half* __restrict__ x, float* __restrict__ y);
+__global__ void block1_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
+                                 const __half* __restrict__ weight1, __half* y);
+__global__ void block1_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
+                                        const __half* __restrict__ weight1, __half* y);
+__global__ void block2_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
+                                 const __half* __restrict__ weight1, __half* y);
+__global__ void block2_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
+                                        const __half* __restrict__ weight1, __half* y);
+__global__ void block3_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
+                                 const __half* __restrict__ weight1, __half* y);
+__global__ void block3_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
+                                        const __half* __restrict__ weight1, __half* y);
+__global__ void block4_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
+                                 const __half* __restrict__ weight1, __half* y);
+__global__ void block4_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
+                                        const __half* __restrict__ weight1, __half* y);
+__global__ void block5_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
+                                 const __half* __restrict__ weight1, __half* y);
+__global__ void block5_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
+                                        const __half* __restrict__ weight1, __half* y);
+__global__ void block7_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
+                                 const __half* __restrict__ weight1, __half* y);
+__global__ void block7_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
+                                        const __half* __restrict__ weight1, __half* y);
+__global__ void block8_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
+                                 const __half* __restrict__ weight1, __half* y);
+__global__ void block8_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
+                                        const __half* __restrict__ weight1, __half* y);
+__global__ void block12_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
+                                  const __half* __restrict__ weight1, __half* y);
+__global__ void block12_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
+                                         const __half* __restrict__ weight1, __half* y);
+__global__ void block14_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
+                                  const __half* __restrict__ weight1, __half* y);
+__global__ void block14_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
+                                         const __half* __restrict__ weight1, __half* y);
+__global__ void block15_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
+                                  const __half* __restrict__ weight1, __half* y);
+__global__ void block15_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
+                                         const __half* __restrict__ weight1, __half* y);
+__global__ void mean(int batch, const __half* x, __half* y);
+__global__ void mean_batch8(int batch, const __half* x, __half* y);
+__global__ void prob(int batch, const __half* x, float* y);
 
 }  // namespace mobilenet_v2::kernels

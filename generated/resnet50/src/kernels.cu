@@ -3,6 +3,7 @@
 // What resnet50 computes element by element, and the pools, reductions and grouped convolutions that it needs.
 #include "kernels.cuh"
 
+#include "cnngen/cuda/kernels/early_start.cuh"
 #include "cnngen/cuda/kernels/functions.cuh"
 #include "cnngen/cuda/kernels/pool.cuh"
 #include "cnngen/cuda/kernels/reduce.cuh"
@@ -14,6 +15,7 @@ std::vector<int> architectures() { return {__CUDA_ARCH_LIST__}; }
 
 // image: select((c < 3), x[n, c, h, w], 0). [N, 3, 224, 224] NCHW -> [N, 4, 224, 224].
 __global__ void __launch_bounds__(256) image(int batch, const float* x, __half* y) {
+    cnngen::begin();
     const int i = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
     if (i >= batch * 50176) return;
     const int w = i % 224;
@@ -28,7 +30,8 @@ __global__ void __launch_bounds__(256) image(int batch, const float* x, __half* 
 }
 
 // maxpool: maximum over 3x3, stride 2. [N, 64, 112, 112] -> [N, 64, 56, 56].
-__global__ void __launch_bounds__(128) maxpool(int batch, const __half* __restrict__ x, __half* __restrict__ y) {
+__global__ void __launch_bounds__(128) maxpool(int batch, const __half* x, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 64,
                                            .h = 112,
                                            .w = 112,
@@ -47,7 +50,8 @@ __global__ void __launch_bounds__(128) maxpool(int batch, const __half* __restri
 }
 
 // maxpool: maximum over 3x3, stride 2. [N, 64, 112, 112] -> [N, 64, 56, 56].
-__global__ void __launch_bounds__(128) maxpool_batch8(int batch, const __half* __restrict__ x, __half* __restrict__ y) {
+__global__ void __launch_bounds__(128) maxpool_batch8(int batch, const __half* x, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 64,
                                            .h = 112,
                                            .w = 112,
@@ -66,14 +70,16 @@ __global__ void __launch_bounds__(128) maxpool_batch8(int batch, const __half* _
 }
 
 // avgpool: mean over height and width. [N, 2048, 7, 7] -> [N, 2048, 1, 1].
-__global__ void __launch_bounds__(32) avgpool(int batch, const __half* __restrict__ x, __half* __restrict__ y) {
+__global__ void __launch_bounds__(32) avgpool(int batch, const __half* x, __half* y) {
+    cnngen::begin();
     constexpr cnngen::ReduceShape shape = {.c = 2048, .count = 49};
     constexpr cnngen::ReduceTile tile = {.v = 8, .groups = 2, .pixels = 16};
     cnngen::reduce<__half, tile, shape, cnngen::Reduction::mean>(batch, x, y);
 }
 
 // avgpool: mean over height and width. [N, 2048, 7, 7] -> [N, 2048, 1, 1].
-__global__ void __launch_bounds__(128) avgpool_batch8(int batch, const __half* __restrict__ x, __half* __restrict__ y) {
+__global__ void __launch_bounds__(128) avgpool_batch8(int batch, const __half* x, __half* y) {
+    cnngen::begin();
     constexpr cnngen::ReduceShape shape = {.c = 2048, .count = 49};
     constexpr cnngen::ReduceTile tile = {.v = 8, .groups = 8, .pixels = 16};
     cnngen::reduce<__half, tile, shape, cnngen::Reduction::mean>(batch, x, y);
@@ -81,6 +87,7 @@ __global__ void __launch_bounds__(128) avgpool_batch8(int batch, const __half* _
 
 // fc: x[n, c]. [N, 1000] -> [N, 1000].
 __global__ void __launch_bounds__(256) fc_output(int batch, const __half* x, float* y) {
+    cnngen::begin();
     const int i = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
     if (i >= batch * 250) return;
     const int i1 = i % 250 * 4;

@@ -15,10 +15,10 @@ namespace resnet50::kernels {
 std::vector<int> architectures();
 
 __global__ void image(int batch, const float* x, __half* y);
-__global__ void maxpool(int batch, const __half* __restrict__ x, __half* __restrict__ y);
-__global__ void maxpool_batch8(int batch, const __half* __restrict__ x, __half* __restrict__ y);
-__global__ void avgpool(int batch, const __half* __restrict__ x, __half* __restrict__ y);
-__global__ void avgpool_batch8(int batch, const __half* __restrict__ x, __half* __restrict__ y);
+__global__ void maxpool(int batch, const __half* x, __half* y);
+__global__ void maxpool_batch8(int batch, const __half* x, __half* y);
+__global__ void avgpool(int batch, const __half* x, __half* y);
+__global__ void avgpool_batch8(int batch, const __half* x, __half* y);
 __global__ void fc_output(int batch, const __half* x, float* y);
 
 }  // namespace resnet50::kernels

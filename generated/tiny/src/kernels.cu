@@ -3,6 +3,7 @@
 // What tiny computes element by element, and the pools, reductions and grouped convolutions that it needs.
 #include "kernels.cuh"
 
+#include "cnngen/cuda/kernels/early_start.cuh"
 #include "cnngen/cuda/kernels/functions.cuh"
 #include "cnngen/cuda/kernels/pool.cuh"
 #include "cnngen/cuda/kernels/reduce.cuh"
@@ -15,6 +16,7 @@ std::vector<int> architectures() { return {__CUDA_ARCH_LIST__}; }
 
 // image: select((c < 3), x[n, c, h, w], 0). [N, 3, 32, 32] NCHW -> [N, 4, 32, 32].
 __global__ void __launch_bounds__(256) image(int batch, const float* x, __half* y) {
+    cnngen::begin();
     const int i = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
     if (i >= batch * 1024) return;
     const int w = i % 32;
@@ -29,7 +31,8 @@ __global__ void __launch_bounds__(256) image(int batch, const float* x, __half* 
 }
 
 // pool: maximum over 2x2, stride 2. [N, 16, 32, 32] -> [N, 16, 16, 16].
-__global__ void __launch_bounds__(128) pool(int batch, const __half* __restrict__ x, __half* __restrict__ y) {
+__global__ void __launch_bounds__(128) pool(int batch, const __half* x, __half* y) {
+    cnngen::begin();
     constexpr cnngen::WindowShape shape = {
         .c = 16, .h = 32, .w = 32, .oh = 16, .ow = 16, .r = 2, .s = 2, .stride_h = 2, .stride_w = 2};
     constexpr cnngen::Tile tile = {.v = 4, .tw = 1, .th = 1, .threads = 128};
@@ -38,6 +41,7 @@ __global__ void __launch_bounds__(128) pool(int batch, const __half* __restrict_
 
 // up + both: x0[n, c, h, w] + x1[n, c, (h / 2), (w / 2)]. [N, 16, 32, 32] and [N, 16, 16, 16] -> [N, 16, 32, 32].
 __global__ void __launch_bounds__(256) both(int batch, const __half* x0, const __half* x1, __half* y) {
+    cnngen::begin();
     const int i = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
     if (i >= batch * 2048) return;
     const int c = i % 2 * 8;
@@ -57,14 +61,16 @@ __global__ void __launch_bounds__(256) both(int batch, const __half* x0, const _
 }
 
 // mean: mean over height and width. [N, 16, 32, 32] -> [N, 16, 1, 1].
-__global__ void __launch_bounds__(256) mean(int batch, const __half* __restrict__ x, __half* __restrict__ y) {
+__global__ void __launch_bounds__(256) mean(int batch, const __half* x, __half* y) {
+    cnngen::begin();
     constexpr cnngen::ReduceShape shape = {.c = 16, .count = 1024};
     constexpr cnngen::ReduceTile tile = {.v = 8, .groups = 1, .pixels = 256};
     cnngen::reduce<__half, tile, shape, cnngen::Reduction::mean>(batch, x, y);
 }
 
 // prob: softmax. [N, 10] -> [N, 10].
-__global__ void __launch_bounds__(128) prob(int batch, const __half* __restrict__ x, float* __restrict__ y) {
+__global__ void __launch_bounds__(128) prob(int batch, const __half* x, float* y) {
+    cnngen::begin();
     constexpr cnngen::RowShape shape = {.c = 10};
     constexpr cnngen::RowTile tile = {.v = 2, .lanes = 2, .threads = 128};
     cnngen::softmax<__half, tile, shape>(batch, x, y);

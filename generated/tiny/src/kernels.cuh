@@ -15,9 +15,9 @@ namespace tiny::kernels {
 std::vector<int> architectures();
 
 __global__ void image(int batch, const float* x, __half* y);
-__global__ void pool(int batch, const __half* __restrict__ x, __half* __restrict__ y);
+__global__ void pool(int batch, const __half* x, __half* y);
 __global__ void both(int batch, const __half* x0, const __half* x1, __half* y);
-__global__ void mean(int batch, const __half* __restrict__ x, __half* __restrict__ y);
-__global__ void prob(int batch, const __half* __restrict__ x, float* __restrict__ y);
+__global__ void mean(int batch, const __half* x, __half* y);
+__global__ void prob(int batch, const __half* x, float* y);
 
 }  // namespace tiny::kernels

@@ -30,7 +30,8 @@ class Context {
         const std::size_t largest = static_cast<std::size_t>(model().batch_sizes.back());
         for (const Port& port : model().inputs) pinned_inputs_.push_back(pin(port.most_bytes() * largest));
         for (const Port& port : model().outputs) pinned_outputs_.push_back(pin(port.most_bytes() * largest));
-        executor_ = {cudnn_.get(), network_.planner().cublaslt(), stream_.get(), workspace_.get()};
+        executor_ = {cudnn_.get(), network_.planner().cublaslt(), stream_.get(), workspace_.get(),
+                     network_.gpu().major >= 9};
         capture_all();
         watch.lap(startup_, "capture");
     }

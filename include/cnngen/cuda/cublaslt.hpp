@@ -6,8 +6,8 @@
 #include <span>
 #include <type_traits>
 
+#include "cnngen/cuda/engine.hpp"
 #include "cnngen/cuda/memory.hpp"
-#include "cnngen/operation.hpp"
 
 namespace cnngen::lt {
 
@@ -64,45 +64,85 @@ std::optional<Fused> fuse(const Product& m) {
     return out;
 }
 
+// What is set of an algorithm, as engines name it.
+struct Setting {
+    const char* name;
+    cublasLtMatmulAlgoConfigAttributes_t attribute;
+    std::size_t bytes;
+};
+inline constexpr Setting settings[] = {
+    {"tile", CUBLASLT_ALGO_CONFIG_TILE_ID, 4},          {"stages", CUBLASLT_ALGO_CONFIG_STAGES_ID, 4},
+    {"split", CUBLASLT_ALGO_CONFIG_SPLITK_NUM, 4},      {"reduction", CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, 4},
+    {"swizzle", CUBLASLT_ALGO_CONFIG_CTA_SWIZZLING, 4}, {"custom", CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION, 4},
+    {"inner", CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID, 2},  {"cluster", CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID, 2},
+};
+
+// The algorithm and its settings; one that is not named is 0.
+inline Engine engine_of(const cublasLtMatmulAlgo_t& algorithm) {
+    const auto read = [&](cublasLtMatmulAlgoConfigAttributes_t attribute, std::size_t bytes) {
+        std::uint64_t value = 0;  // the machine is little-endian, as every one with these GPUs
+        std::size_t written = 0;
+        cublasLtMatmulAlgoConfigGetAttribute(&algorithm, attribute, &value, bytes, &written);
+        return static_cast<std::int64_t>(value);
+    };
+    Engine out{Library::cublaslt, read(CUBLASLT_ALGO_CONFIG_ID, 4)};
+    for (const Setting& setting : settings) {
+        const std::int64_t value = read(setting.attribute, setting.bytes);
+        if (value) out.settings.emplace_back(setting.name, value);
+    }
+    return out;
+}
+
 // A matrix product, or a batch of them, with its algorithm. Column-major cuBLAS sees y^T = w x^T: A is w, which a
 // single product has transposed, B is x.
 class Plan {
    public:
-    // Throws where cuBLASLt has no algorithm within the workspace.
+    // By cuBLASLt's first choice; throws where it has none within the workspace.
     template <class Product>
-    Plan(const Product& m, cublasLtHandle_t handle, std::size_t workspace_limit) : fused_(*fuse(m)) {
-        const bool exact = m.x.dtype != DType::float32 || !m.tf32;
-        const auto compute = exact ? CUBLAS_COMPUTE_32F : CUBLAS_COMPUTE_32F_FAST_TF32;
-        check(cublasLtMatmulDescCreate(operation_.out(), compute, CUDA_R_32F), "cuBLASLt: describing a product");
-        set(CUBLASLT_MATMUL_DESC_TRANSA, std::is_same_v<Product, Matmul> ? CUBLAS_OP_T : CUBLAS_OP_N);
-        set(CUBLASLT_MATMUL_DESC_EPILOGUE, fused_.epilogue);
-        layout(a_, m.w);
-        layout(b_, m.x);
-        layout(d_, m.y);
-        layout(c_, fused_.residual < 0 ? m.y : residual_of(m));
+    Plan(const Product& m, cublasLtHandle_t handle, std::size_t workspace_limit) : Plan(m) {
+        const std::vector<cublasLtMatmulHeuristicResult_t> found = offered(m, handle, workspace_limit, 1);
+        if (found.empty()) throw Error("cuBLASLt has no algorithm within the workspace limit");
+        take(found.front());
+    }
 
-        Preference preference;
-        check(cublasLtMatmulPreferenceCreate(preference.out()), "cuBLASLt: creating a preference");
-        check(cublasLtMatmulPreferenceSetAttribute(preference.get(), CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                                                   &workspace_limit, sizeof workspace_limit),
-              "cuBLASLt: limiting the workspace");
-        int found = 0;
+    // By the engine; throws where this cuBLASLt has none such for the product, or it needs more workspace.
+    template <class Product>
+    Plan(const Product& m, cublasLtHandle_t handle, std::size_t workspace_limit, const Engine& engine) : Plan(m) {
         cublasLtMatmulHeuristicResult_t result{};
-        check(cublasLtMatmulAlgoGetHeuristic(handle, operation_.get(), a_.get(), b_.get(), c_.get(), d_.get(),
-                                             preference.get(), 1, &result, &found),
-              "cuBLASLt: looking for an algorithm for ", shape_text(m.x), " times ", shape_text(m.w));
-        if (!found) throw Error("cuBLASLt has no algorithm within the workspace limit");
-        algorithm_ = result.algo;
-        workspace_ = result.workspaceSize;
+        const cudaDataType_t type = data_type(m.x.dtype);
+        check(cublasLtMatmulAlgoInit(handle, compute_type(m), CUDA_R_32F, type, type, type, type,
+                                     static_cast<int>(engine.number), &result.algo),
+              "cuBLASLt: making algorithm ", engine.number);
+        for (const Setting& setting : settings) {
+            std::uint64_t value = 0;
+            for (const auto& [name, given] : engine.settings) {
+                if (name == setting.name) value = static_cast<std::uint64_t>(given);
+            }
+            check(cublasLtMatmulAlgoConfigSetAttribute(&result.algo, setting.attribute, &value, setting.bytes),
+                  "cuBLASLt: setting '", setting.name, "' of algorithm ", engine.number);
+        }
+        const cublasLtMatmulAlgo_t algorithm = result.algo;
+        check(cublasLtMatmulAlgoCheck(handle, operation_.get(), a_.get(), b_.get(), c_.get(), d_.get(), &algorithm,
+                                      &result),
+              "cuBLASLt: checking algorithm ", engine.number);
+        result.algo = algorithm;
+        if (result.workspaceSize > workspace_limit) throw Error("it needs more workspace than is allowed");
+        take(result);
+    }
+
+    // The engines that cuBLASLt offers for a product, best first by its own reckoning.
+    template <class Product>
+    static std::vector<Engine> engines(const Product& m, cublasLtHandle_t handle, std::size_t workspace_limit,
+                                       int most) {
+        std::vector<Engine> out;
+        for (const auto& result : Plan(m).offered(m, handle, workspace_limit, most)) {
+            out.push_back(engine_of(result.algo));
+        }
+        return out;
     }
 
     std::size_t workspace() const { return workspace_; }
-    std::string engine() const {
-        int id = 0;
-        std::size_t written = 0;
-        cublasLtMatmulAlgoConfigGetAttribute(&algorithm_, CUBLASLT_ALGO_CONFIG_ID, &id, sizeof id, &written);
-        return text("cublasLt ", id);
-    }
+    Engine engine() const { return engine_of(algorithm_); }
 
     // Addresses of x, w, y and the epilogue's operands, in the order of the epilogue.
     void execute(cublasLtHandle_t handle, std::span<void* const> addresses, void* workspace, cudaStream_t stream) {
@@ -119,6 +159,46 @@ class Plan {
     using Layout = Owned<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
     using Operation = Owned<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
     using Preference = Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
+
+    // Without an algorithm yet.
+    template <class Product>
+    explicit Plan(const Product& m) : fused_(*fuse(m)) {
+        check(cublasLtMatmulDescCreate(operation_.out(), compute_type(m), CUDA_R_32F),
+              "cuBLASLt: describing a product");
+        set(CUBLASLT_MATMUL_DESC_TRANSA, std::is_same_v<Product, Matmul> ? CUBLAS_OP_T : CUBLAS_OP_N);
+        set(CUBLASLT_MATMUL_DESC_EPILOGUE, fused_.epilogue);
+        layout(a_, m.w);
+        layout(b_, m.x);
+        layout(d_, m.y);
+        layout(c_, fused_.residual < 0 ? m.y : residual_of(m));
+    }
+
+    template <class Product>
+    static cublasComputeType_t compute_type(const Product& m) {
+        return m.x.dtype == DType::float32 && m.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+    }
+
+    template <class Product>
+    std::vector<cublasLtMatmulHeuristicResult_t> offered(const Product& m, cublasLtHandle_t handle,
+                                                         std::size_t workspace_limit, int most) const {
+        Preference preference;
+        check(cublasLtMatmulPreferenceCreate(preference.out()), "cuBLASLt: creating a preference");
+        check(cublasLtMatmulPreferenceSetAttribute(preference.get(), CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                                                   &workspace_limit, sizeof workspace_limit),
+              "cuBLASLt: limiting the workspace");
+        int found = 0;
+        std::vector<cublasLtMatmulHeuristicResult_t> results(static_cast<std::size_t>(most));
+        check(cublasLtMatmulAlgoGetHeuristic(handle, operation_.get(), a_.get(), b_.get(), c_.get(), d_.get(),
+                                             preference.get(), most, results.data(), &found),
+              "cuBLASLt: looking for an algorithm for ", shape_text(m.x), " times ", shape_text(m.w));
+        results.resize(static_cast<std::size_t>(found));
+        return results;
+    }
+
+    void take(const cublasLtMatmulHeuristicResult_t& result) {
+        algorithm_ = result.algo;
+        workspace_ = result.workspaceSize;
+    }
 
     template <class Value>
     void set(cublasLtMatmulDescAttributes_t name, const Value& value) {

@@ -3,11 +3,10 @@
 #pragma once
 
 #include <algorithm>
-#include <cstdlib>
 #include <iterator>
-#include <optional>
 
 #include "cnngen/cuda/cudnn_graph.hpp"
+#include "cnngen/cuda/engine.hpp"
 
 namespace cnngen::cudnn {
 
@@ -37,11 +36,11 @@ struct Limits {
     bool exact_float32 = false;  // no engine that rounds float32 operands: none on tensor cores
 };
 
-// An engine by cuDNN's number and its knobs, as text: "4 24=3 31=0".
-inline std::string engine_text(const Descriptor& config) {
+// The engine of a config and its knobs, by cuDNN's numbers.
+inline Engine engine_of(const Descriptor& config) {
     Descriptor engine(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
     config.get_descriptor(CUDNN_ATTR_ENGINECFG_ENGINE, engine);
-    std::string out = std::to_string(engine.get_int64(CUDNN_ATTR_ENGINE_GLOBAL_INDEX));
+    Engine out{Library::cudnn, engine.get_int64(CUDNN_ATTR_ENGINE_GLOBAL_INDEX)};
     const std::int64_t n = config.count(CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR);
     std::vector<Descriptor> knobs;
     std::vector<cudnnBackendDescriptor_t> raw;
@@ -53,29 +52,28 @@ inline std::string engine_text(const Descriptor& config) {
     for (std::int64_t i = 0; i < got; ++i) {
         cudnnBackendKnobType_t type{};
         knobs[i].get(CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, 1, &type);
-        out += text(" ", static_cast<int>(type), "=", knobs[i].get_int64(CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE));
+        out.settings.emplace_back(std::to_string(static_cast<int>(type)),
+                                  knobs[i].get_int64(CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE));
     }
     return out;
 }
 
-// The engine config that `choice` names; throws where this cuDNN has none such for the graph.
-inline Descriptor engine_config(const Graph& graph, const Target& target, std::string_view choice) {
-    const std::string words(choice);
-    const char* at = words.c_str();
-    char* end = nullptr;
-    const std::int64_t index = std::strtoll(at, &end, 10);
-    if (end == at) throw Error(text("engine '", choice, "': expected a number, then knobs as 24=3"));
+// An engine of the graph by its number; throws where this cuDNN has none such for it.
+inline Descriptor engine_descriptor(const Graph& graph, const Target& target, std::int64_t number) {
     Descriptor engine(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
-    engine.set(CUDNN_ATTR_ENGINE_OPERATION_GRAPH, graph.operations).set(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, index);
+    engine.set(CUDNN_ATTR_ENGINE_OPERATION_GRAPH, graph.operations).set(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, number);
     if (target.device) engine.set(CUDNN_ATTR_ENGINE_DEVICEPROP, target.device);
     engine.finalize();
+    return engine;
+}
+
+// The config that sets an engine's knobs; throws where this cuDNN has none such for the graph.
+inline Descriptor engine_config(const Graph& graph, const Target& target, const Engine& wanted) {
+    const Descriptor engine = engine_descriptor(graph, target, wanted.number);
     std::vector<Descriptor> knobs;
     std::vector<cudnnBackendDescriptor_t> raw;
-    for (at = end; *at; at = end) {
-        const std::int64_t type = std::strtoll(at, &end, 10);
-        const std::int64_t value = *end == '=' ? std::strtoll(end + 1, &end, 10) : -1;
-        if (end == at || value < 0) throw Error(text("engine '", choice, "': expected knobs as 24=3"));
-        const auto knob = static_cast<cudnnBackendKnobType_t>(type);
+    for (const auto& [name, value] : wanted.settings) {
+        const auto knob = static_cast<cudnnBackendKnobType_t>(std::strtoll(name.c_str(), nullptr, 10));
         raw.push_back(knobs.emplace_back(CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR)
                           .set(CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, 1, &knob)
                           .set(CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, value)
@@ -134,7 +132,7 @@ class Plan {
    public:
     // From an engine config; throws where cuDNN cannot build it.
     Plan(const Descriptor& config, const Target& target, std::vector<Scalar> scalars)
-        : plan_(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR), scalars_(std::move(scalars)), engine_(engine_text(config)) {
+        : plan_(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR), scalars_(std::move(scalars)), engine_(engine_of(config)) {
         plan_.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config);
         if (target.device) {
             plan_.set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, target.device);
@@ -145,7 +143,7 @@ class Plan {
     }
 
     // From the text that `serialized` gave, on the same cuDNN and GPU; throws where they differ.
-    Plan(std::string_view serialized, cudnnHandle_t handle, std::vector<Scalar> scalars, std::string engine)
+    Plan(std::string_view serialized, cudnnHandle_t handle, std::vector<Scalar> scalars, Engine engine)
         : plan_(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR), scalars_(std::move(scalars)), engine_(std::move(engine)) {
         plan_.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, handle)
             .set(CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, serialized)
@@ -155,7 +153,7 @@ class Plan {
     std::size_t workspace() const {
         return static_cast<std::size_t>(plan_.get_int64(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE));
     }
-    const std::string& engine() const { return engine_; }
+    const Engine& engine() const { return engine_; }
     const std::vector<Scalar>& scalars() const { return scalars_; }
     std::string serialized() const { return plan_.get_text(CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION); }
 
@@ -184,36 +182,39 @@ class Plan {
    private:
     Descriptor plan_;
     std::vector<Scalar> scalars_;
-    std::string engine_;
+    Engine engine_;
 };
 
-// The chosen engine where one is named and still there, otherwise the heuristic's first that keeps to the limits.
-// Throws with what was offered and why nothing of it would do.
-inline Plan plan(const Graph& graph, const Target& target, const Limits& limits, std::string_view choice = {}) {
+// The plan of one engine; throws where it cannot be, or does not keep to the limits.
+inline Plan plan(const Graph& graph, const Target& target, const Limits& limits, const Engine& engine) {
+    const Descriptor config = engine_config(graph, target, engine);
+    if (limits.exact_float32 && !is_exact(config)) throw Error("it would round float32 operands (tf32 is off)");
+    Plan made(config, target, graph.scalars);
+    if (made.workspace() > limits.workspace) {
+        throw Error(
+            text("it needs ", size_text(made.workspace()), " of workspace, more than ", size_text(limits.workspace)));
+    }
+    return made;
+}
+
+// The heuristic's first engine that keeps to the limits. Throws with what was offered and why nothing of it would do.
+inline Plan plan(const Graph& graph, const Target& target, const Limits& limits) {
     int offered = 0, inexact = 0, too_large = 0;
     std::string last;
-    const auto attempt = [&](const Descriptor& config) -> std::optional<Plan> {
-        ++offered;
-        if (limits.exact_float32 && !is_exact(config)) return ++inexact, std::nullopt;
-        try {
-            Plan made(config, target, graph.scalars);
-            if (made.workspace() <= limits.workspace) return made;
-            ++too_large;
-        } catch (const Error& e) {
-            last = e.what();
-        }
-        return std::nullopt;
-    };
-    if (!choice.empty()) {
-        try {
-            if (auto made = attempt(engine_config(graph, target, choice))) return std::move(*made);
-        } catch (const Error& e) {
-            last = e.what();
-        }
-    }
     for (auto mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK, CUDNN_HEUR_MODE_B}) {
         for (const Descriptor& config : engine_configs(graph, target, mode)) {
-            if (auto made = attempt(config)) return std::move(*made);
+            ++offered;
+            if (limits.exact_float32 && !is_exact(config)) {
+                ++inexact;
+                continue;
+            }
+            try {
+                Plan made(config, target, graph.scalars);
+                if (made.workspace() <= limits.workspace) return made;
+                ++too_large;
+            } catch (const Error& e) {
+                last = e.what();
+            }
         }
     }
     std::string why = text("no cuDNN plan: ", offered, " engine configurations were offered");

@@ -38,9 +38,8 @@ inline std::vector<DevicePlan> plan_for_device(const Model& model, std::string_v
     const auto work = [&](const cudnn::Target& target, std::size_t i) {
         const Operation& op = once[i];
         try {
-            const cudnn::Plan plan =
-                cudnn::plan(graph_of(op, nullptr), target, limits_of(op, workspace_limit), engine_of(op));
-            found[i] = {"cudnn " + plan.engine(), plan.workspace()};
+            const cudnn::Plan plan = cudnn::plan(graph_of(op, nullptr), target, limits_of(op, workspace_limit));
+            found[i] = {engine_text(plan.engine()), plan.workspace()};
         } catch (const Error&) {
             // cuBLASLt says nothing about absent GPUs, but takes float32 and float16 on every one.
             const bool is_universal = is_for_cublaslt(op) && output_of(op).dtype != DType::bfloat16;

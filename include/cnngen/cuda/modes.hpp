@@ -60,6 +60,7 @@ struct Executor {
     cublasLtHandle_t cublaslt = nullptr;
     cudaStream_t stream = nullptr;
     void* workspace = nullptr;
+    bool starts_early = false;  // the GPU can start a kernel before the one before it has ended
 
     void execute(Plan& plan, const Operation& op) const {
         plan.execute(addresses_of(op), cudnn, cublaslt, workspace, stream);
@@ -67,9 +68,28 @@ struct Executor {
 
     void execute(const KernelCall& call) const {
         cudaLaunchConfig_t config{};
-        config.gridDim = call.grid;
-        config.blockDim = call.block;
+        config.gridDim = call.grid.blocks;
+        config.blockDim = call.grid.threads;
+        config.dynamicSmemBytes = call.grid.shared;
         config.stream = stream;
+        cudaLaunchAttribute attributes[2];
+        config.attrs = attributes;
+        if (call.grid.cluster > 1) {
+            cudaLaunchAttribute& attribute = attributes[config.numAttrs++];
+            attribute.id = cudaLaunchAttributeClusterDimension;
+            attribute.val.clusterDim = {call.grid.cluster, 1, 1};
+        }
+        if (starts_early) {
+            cudaLaunchAttribute& attribute = attributes[config.numAttrs++];
+            attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+            attribute.val.programmaticStreamSerializationAllowed = 1;
+        }
+        constexpr unsigned granted = 48 << 10;  // more has to be asked for
+        if (call.grid.shared > granted) {
+            check(cudaFuncSetAttribute(call.function, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                       static_cast<int>(call.grid.shared)),
+                  "shared memory for '", call.layers.label(), "'");
+        }
         std::vector<void*> arguments;
         for (const auto& a : call.arguments) arguments.push_back(const_cast<void*>(a.value));
         check(cudaLaunchKernelExC(&config, call.function, arguments.data()), "launching '", call.layers.label(), "'");
@@ -83,8 +103,9 @@ class PortKernel {
     PortKernel& operator=(PortKernel&&) = default;
     PortKernel(cudaGraphNode_t node, const KernelCall& call) : node_(node), layer_(call.layers.label()) {
         parameters_.func = const_cast<void*>(call.function);
-        parameters_.gridDim = call.grid;
-        parameters_.blockDim = call.block;
+        parameters_.gridDim = call.grid.blocks;
+        parameters_.blockDim = call.grid.threads;
+        parameters_.sharedMemBytes = call.grid.shared;
         for (const auto& a : call.arguments) {
             const auto* bytes = static_cast<const std::byte*>(a.value);
             values_.emplace_back(bytes, bytes + a.bytes);

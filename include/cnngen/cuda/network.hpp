@@ -1,6 +1,8 @@
 // A network on a GPU: its weights and its plans. Contexts, which run it, are in context.hpp.
 #pragma once
 
+#include <future>
+
 #include "cnngen/cuda/model.hpp"
 #include "cnngen/cuda/modes.hpp"
 #include "cnngen/results.hpp"
@@ -97,6 +99,18 @@ inline Collect collect(const Model& model, std::size_t plan) {
     return steps;
 }
 
+// The weight slab on the current GPU, from its file.
+inline DeviceBuffer upload_weights(const Model& model, const std::string& path) {
+    WeightFile file(path, {model.weight_bytes, model.weight_layout});
+    DeviceBuffer weights = allocate_device(model.weight_bytes, "weights");
+    const PinnedBuffer host = allocate_pinned(model.weight_bytes, "weights");
+    file.read({static_cast<std::byte*>(host.get()), model.weight_bytes});
+    file.finish();
+    check(cudaMemcpy(weights.get(), host.get(), model.weight_bytes, cudaMemcpyHostToDevice),
+          "copying the weights to the GPU");
+    return weights;
+}
+
 // A network's weights and plans on one GPU; immutable, shared by its contexts, safe to use from several threads.
 class Network {
    public:
@@ -109,6 +123,8 @@ class Network {
     void* weights() const { return state_->weights.get(); }
     const Planner& planner() const { return *state_->planner; }
     const Timings& startup() const { return state_->startup; }
+    // What differs from how the network was tuned: engines that this GPU or cuDNN does not have.
+    const std::vector<std::string>& notes() const { return state_->planner->notes(); }
 
     // The steps of a plan, with their engines.
     const std::vector<Step>& steps(std::size_t plan) const { return state_->steps[plan]; }
@@ -135,20 +151,15 @@ class Network {
             watch.lap(startup, "context");
             planner.emplace(device, options.workspace_limit, plan_folder(options.plan_cache, gpu));
             watch.lap(startup, "libraries");
-            upload(find_weights(model, options.weights));
-            watch.lap(startup, "weights");
+            // The weights come from disk while plans are made.
+            auto uploaded = std::async(std::launch::async, [&] {
+                const DeviceGuard here(device);
+                weights = upload_weights(model, find_weights(model, options.weights));
+            });
             plan();
             watch.lap(startup, "plans");
-        }
-
-        void upload(const std::string& path) {
-            WeightFile file(path, {model.weight_bytes, model.weight_layout});
-            weights = allocate_device(model.weight_bytes, "weights");
-            const PinnedBuffer host = allocate_pinned(model.weight_bytes, "weights");
-            file.read({static_cast<std::byte*>(host.get()), model.weight_bytes});
-            file.finish();
-            check(cudaMemcpy(weights.get(), host.get(), model.weight_bytes, cudaMemcpyHostToDevice),
-                  "copying the weights to the GPU");
+            uploaded.get();
+            watch.lap(startup, "weights");
         }
 
         void plan() {

@@ -7,13 +7,20 @@
 
 namespace cnngen::inline cuda {
 
+// How a kernel is launched: blocks in clusters of `cluster`, with `shared` bytes beside what the kernel declares.
+struct Grid {
+    unsigned blocks;
+    unsigned threads;
+    unsigned cluster = 1;
+    unsigned shared = 0;
+};
+
 // A kernel about to be launched.
 struct KernelCall {
     const Layers& layers;
     Tensor y;
     const void* function;
-    dim3 grid;
-    dim3 block;
+    Grid grid;
     std::span<const Argument> arguments;
 };
 
@@ -25,14 +32,20 @@ class Pass : public BasicPass<KernelCall> {
 
     // Launches kernel(arguments...), which makes y. Arguments are converted to the kernel's parameter types.
     template <class... Parameters, class... Arguments>
-    void launch(const Layers& layers, const Tensor& y, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+    void launch(const Layers& layers, const Tensor& y, void (*kernel)(Parameters...), const Grid& grid,
                 const Arguments&... arguments) {
         with_arguments(
             kernel,
             [&](std::span<const Argument> list) {
-                visit({layers, y, reinterpret_cast<const void*>(kernel), grid, block, list});
+                visit({layers, y, reinterpret_cast<const void*>(kernel), grid, list});
             },
             arguments...);
+    }
+
+    template <class... Parameters, class... Arguments>
+    void launch(const Layers& layers, const Tensor& y, void (*kernel)(Parameters...), std::int64_t blocks,
+                unsigned threads, const Arguments&... arguments) {
+        launch(layers, y, kernel, Grid{static_cast<unsigned>(blocks), threads}, arguments...);
     }
 };
 

@@ -31,6 +31,15 @@ inline bool is_for_cublaslt(const Operation& op) {
     return m && lt::fuse(*m);
 }
 
+// What the library of an engine is asked for: the operation, or a 1x1 convolution as a matrix product. Throws where it
+// is none.
+inline Operation work_for(const Operation& op, Library library) {
+    const auto* c = std::get_if<Convolution>(&op);
+    if (!c || library == Library::cudnn || library == Library::any) return op;
+    if (auto product = as_matmul(*c)) return *product;
+    throw Error("only a dense 1x1 convolution of every pixel is a matrix product");
+}
+
 // What a step executes; shared by contexts, which may capture at the same time.
 class Plan {
    public:
@@ -40,9 +49,14 @@ class Plan {
     std::size_t workspace() const {
         return std::visit([](const auto& p) { return p.workspace(); }, plan_);
     }
-    std::string engine() const {
-        if (const auto* p = std::get_if<cudnn::Plan>(&plan_)) return "cudnn " + p->engine();
-        return std::get<lt::Plan>(plan_).engine();
+    Engine engine() const {
+        return std::visit([](const auto& p) { return p.engine(); }, plan_);
+    }
+
+    // Its text, from which it is made again on the same GPU and cuDNN in a millisecond; cuBLASLt needs none.
+    std::optional<std::string> serialized() const {
+        const auto* p = std::get_if<cudnn::Plan>(&plan_);
+        return p ? std::optional(p->serialized()) : std::nullopt;
     }
 
     void execute(const std::vector<void*>& addresses, cudnnHandle_t cudnn, cublasLtHandle_t cublaslt, void* workspace,
@@ -109,21 +123,41 @@ inline std::vector<Operation> distinct(const std::vector<Operation>& operations)
     return out;
 }
 
+// The plan of an operation by an engine. Throws where that cannot be.
+inline std::shared_ptr<Plan> plan_by(const Engine& engine, const Operation& op, cudnnHandle_t cudnn,
+                                     cublasLtHandle_t cublaslt, std::size_t workspace_limit) {
+    const Operation work = work_for(op, engine.library);
+    if (engine.library != Library::cublaslt) {
+        return std::make_shared<Plan>(
+            cudnn::plan(graph_of(work, cudnn), {.handle = cudnn}, limits_of(work, workspace_limit), engine));
+    }
+    return std::visit(
+        [&](const auto& product) -> std::shared_ptr<Plan> {
+            if constexpr (requires { lt::fuse(product); }) {
+                if (lt::fuse(product)) {
+                    return std::make_shared<Plan>(lt::Plan(product, cublaslt, workspace_limit, engine));
+                }
+                throw Error("cuBLASLt cannot fuse its epilogue");
+            } else {
+                throw Error("cuBLASLt has no convolutions");
+            }
+        },
+        work);
+}
+
 // All plans of a network on one GPU.
 class Planner {
    public:
     Planner(int device, std::size_t workspace_limit, PlanFolder folder)
-        : device_(device), workspace_limit_(workspace_limit), folder_(std::move(folder)), cublaslt_(make_cublaslt()) {
-        handles_.push_back(make_cudnn());
-    }
+        : device_(device), workspace_limit_(workspace_limit), folder_(std::move(folder)), cublaslt_(make_cublaslt()) {}
 
     cublasLtHandle_t cublaslt() const { return cublaslt_.get(); }
 
-    // Makes the plans of all operations. Throws with every layer that has none.
+    // Makes the plans of all operations, those that are kept from their text. Throws with every layer that has none.
     void prepare(const std::vector<Operation>& operations) {
         std::vector<Operation> missing;
         for (const Operation& op : distinct(operations)) {
-            if (!load(op)) missing.push_back(op);
+            if (!plans_.contains(signature(op))) missing.push_back(op);
         }
         const auto setup = [this] {
             check(cudaSetDevice(device_), "selecting the GPU");
@@ -134,37 +168,56 @@ class Planner {
         };
         const auto failures =
             in_parallel(missing.size(), default_threads(), setup, [&](cudnnHandle_t handle, std::size_t i) {
-                auto plan = build(missing[i], handle);
+                const Operation& op = missing[i];
+                std::shared_ptr<Plan> plan = load(op, handle);
+                const bool is_kept = plan != nullptr;
+                if (!is_kept) plan = build(op, handle);
+                if (!is_kept) keep(op, *plan);
                 const std::lock_guard lock(mutex_);
-                plans_[signature(missing[i])] = std::move(plan);
+                plans_[signature(op)] = std::move(plan);
+                built_ += !is_kept;
             });
         throw_failures(missing, failures, "this GPU cannot run these layers:");
-        built_ += missing.size();
     }
 
     std::shared_ptr<Plan> find(const Operation& op) const { return plans_.at(signature(op)); }
+    // Engines that are named but not to be had here, and what runs in their place; empty: all is as it was tuned.
+    const std::vector<std::string>& notes() const { return notes_; }
     std::size_t built() const { return built_; }
     std::size_t size() const { return plans_.size(); }
 
    private:
     std::string key(const Operation& op) const { return text(signature(op), " workspace ", workspace_limit_); }
 
-    bool load(const Operation& op) {
-        if (plans_.contains(signature(op))) return true;
-        if (is_for_cublaslt(op)) return false;
-        const auto entry = folder_.read(key(op));
-        if (!entry) return false;
-        try {
-            cudnnHandle_t handle = handles_.front().get();
-            plans_[signature(op)] =
-                std::make_shared<Plan>(cudnn::Plan(entry->plan, handle, graph_of(op, handle).scalars, entry->engine));
-            return true;
-        } catch (const Error&) {
-            return false;  // of another cuDNN, or damaged: built anew and written over
+    void keep(const Operation& op, const Plan& plan) const {
+        if (const auto serialized = plan.serialized()) {
+            folder_.write(key(op), {engine_text(plan.engine()), *serialized});
         }
     }
 
-    std::shared_ptr<Plan> build(const Operation& op, cudnnHandle_t handle) const {
+    // A kept plan; none where there is none, it is of another cuDNN, or damaged.
+    std::shared_ptr<Plan> load(const Operation& op, cudnnHandle_t handle) const {
+        const auto entry = folder_.read(key(op));
+        if (!entry) return nullptr;
+        try {
+            const Engine engine = parse_engine(entry->engine);
+            const cudnn::Graph graph = graph_of(work_for(op, engine.library), handle);
+            return std::make_shared<Plan>(cudnn::Plan(entry->plan, handle, graph.scalars, engine));
+        } catch (const Error&) {
+            return nullptr;
+        }
+    }
+
+    std::shared_ptr<Plan> build(const Operation& op, cudnnHandle_t handle) {
+        if (!engine_of(op).empty()) {
+            try {
+                return plan_by(parse_engine(engine_of(op)), op, handle, cublaslt_.get(), workspace_limit_);
+            } catch (const Error& e) {
+                const std::lock_guard lock(mutex_);
+                notes_.push_back(text("layer '", layers_of(op).label(), "': engine '", engine_of(op),
+                                      "' is not to be had here (", e.what(), "); the library's first choice runs"));
+            }
+        }
         if (is_for_cublaslt(op)) {
             try {
                 if (const auto* m = std::get_if<Matmul>(&op)) {
@@ -176,10 +229,8 @@ class Planner {
                 // cuDNN may know how.
             }
         }
-        cudnn::Plan plan =
-            cudnn::plan(graph_of(op, handle), {.handle = handle}, limits_of(op, workspace_limit_), engine_of(op));
-        folder_.write(key(op), {plan.engine(), plan.serialized()});
-        return std::make_shared<Plan>(std::move(plan));
+        return std::make_shared<Plan>(
+            cudnn::plan(graph_of(op, handle), {.handle = handle}, limits_of(op, workspace_limit_)));
     }
 
     int device_;
@@ -188,6 +239,7 @@ class Planner {
     CublasLtHandle cublaslt_;
     std::deque<CudnnHandle> handles_;
     std::map<std::string, std::shared_ptr<Plan>> plans_;  // by signature
+    std::vector<std::string> notes_;
     std::mutex mutex_;
     std::size_t built_ = 0;
 };

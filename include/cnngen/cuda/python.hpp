@@ -191,8 +191,15 @@ inline std::unique_ptr<Network> make_network(const Model& model, int device, con
                                              std::size_t workspace_limit, const py::object& plan_cache) {
     Options options{.device = device, .weights = weights, .workspace_limit = workspace_limit};
     if (!plan_cache.is_none()) options.plan_cache = py::cast<std::string>(plan_cache);
-    const py::gil_scoped_release release;
-    return std::make_unique<Network>(model, options);
+    std::unique_ptr<Network> network;
+    {
+        const py::gil_scoped_release release;
+        network = std::make_unique<Network>(model, options);
+    }
+    for (const std::string& note : network->notes()) {
+        if (PyErr_WarnEx(PyExc_RuntimeWarning, note.c_str(), 2) != 0) throw py::error_already_set();
+    }
+    return network;
 }
 
 // Network and Context of one network, and what plans it for a GPU that is not there.

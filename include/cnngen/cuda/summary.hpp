@@ -26,13 +26,15 @@ inline std::string summary(const Context& context) {
     out += "start-up   ";
     out += timings_text(network.startup()) + timings_text(context.startup());
     out += text(" (", network.planner().built(), " of ", network.planner().size(), " plans built anew)\n");
+    for (const std::string& note : network.notes()) out += text("note        ", note, "\n");
     for (std::size_t i = 0; i < model.plan_count(); ++i) {
         const std::string plan = plan_text(model, i);
         if (!plan.empty()) out += plan + "\n";
         for (const Step& step : network.steps(i)) {
             out +=
                 text("  ", column(step.layer, 40), column(step.kind, 12), column(step.shape, 20), name_of(step.dtype));
-            if (step.plan) out += text("  ", step.plan->engine(), ", workspace ", size_text(step.plan->workspace()));
+            if (step.plan)
+                out += text("  ", engine_text(step.plan->engine()), ", workspace ", size_text(step.plan->workspace()));
             out += "\n";
         }
     }

@@ -123,6 +123,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes*, const void*) {
     return has_image ? cudaSuccess : cudaErrorNoKernelImageForDevice;
 }
+cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return cudaSuccess; }
 cudaError_t cudaMalloc(void** p, size_t n) { return allocate(p, n, cudaMemoryTypeDevice); }
 cudaError_t cudaFree(void* p) { return release(p); }
 cudaError_t cudaHostAlloc(void** p, size_t n, unsigned) { return allocate(p, n, cudaMemoryTypeHost); }
@@ -312,6 +313,12 @@ NOT(cublasLtMatmulPreferenceSetAttribute, cublasLtMatmulPreference_t, cublasLtMa
 NOT(cublasLtMatmulAlgoGetHeuristic, cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t,
     cublasLtMatrixLayout_t, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t, cublasLtMatmulPreference_t, int,
     cublasLtMatmulHeuristicResult_t*, int*)
+NOT(cublasLtMatmulAlgoInit, cublasLtHandle_t, cublasComputeType_t, cudaDataType_t, cudaDataType_t, cudaDataType_t,
+    cudaDataType_t, cudaDataType_t, int, cublasLtMatmulAlgo_t*)
+NOT(cublasLtMatmulAlgoConfigSetAttribute, cublasLtMatmulAlgo_t*, cublasLtMatmulAlgoConfigAttributes_t, const void*,
+    size_t)
+NOT(cublasLtMatmulAlgoCheck, cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
+    cublasLtMatrixLayout_t, cublasLtMatrixLayout_t, const cublasLtMatmulAlgo_t*, cublasLtMatmulHeuristicResult_t*)
 NOT(cublasLtMatmulAlgoConfigGetAttribute, const cublasLtMatmulAlgo_t*, cublasLtMatmulAlgoConfigAttributes_t, void*,
     size_t, size_t*)
 }

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from cnngen.codegen import passes
-from cnngen.codegen.cost import Roofline
 from cnngen.codegen.graph import Array
 from cnngen.codegen.interpret import outputs
 from cnngen.codegen.lower import lower
@@ -50,7 +49,7 @@ def check(
     graph = lower(spec, named, inputs[0].shape[0] if batched else 1)
     verify(graph)
     values = dict(zip((value.name for value in graph.inputs), sources, strict=False))
-    for made in (graph, passes.run(graph, Roofline())):
+    for made in (graph, passes.run(graph)):
         (got,) = outputs(made, values).values()
         assert got.shape == want.shape
         np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)

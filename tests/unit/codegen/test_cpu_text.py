@@ -9,7 +9,6 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from cnngen.codegen.cost import Roofline
 from cnngen.codegen.emit.steps import network_view
 from cnngen.codegen.plan import Plan, make_plan
 from cnngen.codegen.targets import CPU
@@ -22,7 +21,7 @@ POOL = {"op": "max_pool2d", "kernel": 1}  # what stores its input and its output
 
 def planned(*layers: Layer, **fields: object) -> Plan:
     drawn = network(*layers, **fields)
-    return make_plan(drawn.spec, drawn.weights, Roofline(), CPU)
+    return make_plan(drawn.spec, drawn.weights, CPU)
 
 
 def kernels(*layers: Layer, **fields: object) -> dict[str, str]:

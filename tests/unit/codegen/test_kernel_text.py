@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from cnngen.codegen.cost import Roofline
 from cnngen.codegen.emit.cpp import float_text
 from cnngen.codegen.emit.steps import network_view
 from cnngen.codegen.plan import make_plan
@@ -25,7 +24,7 @@ POOL = {"op": "max_pool2d", "kernel": 1}  # what stores its input and its output
 
 def kernels(*layers: Layer, **fields: object) -> dict[str, str]:
     drawn = network(*layers, **fields)
-    view = network_view(make_plan(drawn.spec, drawn.weights, Roofline()))
+    view = network_view(make_plan(drawn.spec, drawn.weights))
     return {kernel.name: "\n".join(kernel.kernel.lines) for kernel in view.kernels}
 
 

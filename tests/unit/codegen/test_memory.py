@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen import passes
-from cnngen.codegen.cost import Roofline
 from cnngen.codegen.graph import ACC, Graph, Node, Pointwise, Reshape, Value
 from cnngen.codegen.lower import lower
 from cnngen.codegen.passes.assign_buffers import Arena, assign_buffers
@@ -27,7 +26,7 @@ ALIGNMENT = 256
 
 
 def planned(drawn: Network, batch: int | None = None) -> Graph:
-    return passes.run(lower(drawn.spec, drawn.weights, batch or drawn.spec.batch_sizes[0]), Roofline())
+    return passes.run(lower(drawn.spec, drawn.weights, batch or drawn.spec.batch_sizes[0]))
 
 
 def runs(node: Node) -> bool:

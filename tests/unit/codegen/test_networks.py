@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
 from cnngen.codegen import passes
-from cnngen.codegen.cost import Roofline
+from cnngen.codegen.choices import Choices
 from cnngen.codegen.emit.titles import layer_names
 from cnngen.codegen.graph import Array, Graph, Value, dump
 from cnngen.codegen.interpret import interpret, outputs, run_node
@@ -82,7 +82,7 @@ def check_passes(network: Network, batch: int) -> None:
     inputs = network.inputs(graph)
     expected = outputs(graph, inputs)
     known_layers = {layer.name for layer in network.spec.layers} | set(network.spec.inputs)
-    for name, rewrite in passes.pipeline(Roofline()):
+    for name, rewrite in passes.pipeline(Choices()):
         graph = rewrite(graph)
         verify(graph)
         for output, got in outputs(graph, inputs).items():
@@ -102,7 +102,7 @@ def check_names(network: Network, batch: int) -> None:
     lowered = lower(network.spec, network.weights, batch)
     inputs = network.inputs(lowered)
     layers = interpret(lowered, inputs)
-    graph = passes.run(lowered, Roofline())
+    graph = passes.run(lowered)
     values = interpret(graph, inputs)
     named = {layer.name for layer in network.spec.layers} | set(network.spec.inputs)
     for node in graph.nodes:
@@ -162,7 +162,7 @@ def distance(got: Array, want: Array) -> float:
 def check_plan(network: Network, tolerance: float | None) -> None:
     """The plan computes what its graph does, to the bit; and what the layers do, within `tolerance` of the
     largest output, or (None) not worse than storing every value with an error of one rounding step."""
-    plan = make_plan(network.spec, network.weights, Roofline())
+    plan = make_plan(network.spec, network.weights)
     for index, batch in enumerate(network.spec.batch_sizes):
         lowered = lower(network.spec, network.weights, batch)
         inputs = network.inputs(lowered)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from cnngen.codegen import passes
-from cnngen.codegen.cost import Roofline
 from cnngen.codegen.graph import Conv, Graph, Pointwise
 from cnngen.codegen.interpret import outputs
 from cnngen.codegen.lower import lower
@@ -102,7 +101,7 @@ def test_a_transposed_convolution_is_one_convolution_and_one_store() -> None:
         {"name": "z", "op": "relu"},
     ]
     drawn = network(*layers, shape=(2, 4, 8, 8))
-    graph = passes.run(lower(drawn.spec, drawn.weights, 2), Roofline())
+    graph = passes.run(lower(drawn.spec, drawn.weights, 2))
     assert [type(op) for op in ops_of(graph)] == [Pointwise, Conv, Pointwise]
     (convolution,) = (node for node in graph.nodes if isinstance(node.op, Conv))
     assert graph.values[convolution.inputs[1]].shape == (32, 4, 1, 1)
@@ -114,7 +113,7 @@ def test_a_transposed_convolution_of_stride_1_is_a_convolution() -> None:
         {"name": "bn", "op": "batch_norm"},
         shape=(2, 4, 8, 8),
     )
-    graph = passes.run(lower(drawn.spec, drawn.weights, 2), Roofline())
+    graph = passes.run(lower(drawn.spec, drawn.weights, 2))
     assert [type(op) for op in ops_of(graph)] == [
         Pointwise,
         Conv,
@@ -137,7 +136,7 @@ def test_sequences_are_not_copied() -> None:
     ]
     drawn = network(*layers, shape=(2, 4, 16), precision="float16")
     lowered = lower(drawn.spec, drawn.weights, 2)
-    graph = passes.run(lowered, Roofline())
+    graph = passes.run(lowered)
     steps = [node.name for node in graph.nodes if not is_view(node)]
     assert len(steps) == 6, steps  # input, a+b+c, d+e, f+g, h, output
     inputs = drawn.inputs(lowered)
@@ -206,7 +205,7 @@ def test_max_unpool_puts_maxima_back(axes: int, kernel: int, stride: int, paddin
     lowered = lower(drawn.spec, drawn.weights, 2)
     inputs = drawn.inputs(lowered)
     (source,) = inputs.values()
-    for graph in (lowered, passes.run(lowered, Roofline())):
+    for graph in (lowered, passes.run(lowered)):
         y, places = outputs(graph, inputs).values()
         want = np.zeros(source.shape).reshape(2, 3, -1)
         flat, at = source.reshape(2, 3, -1), places.reshape(2, 3, -1).astype(int)
@@ -365,7 +364,7 @@ def test_attention_copies_nothing_that_lies_right() -> None:
     ]
     inputs = {name: {"shape": [2, 4, 6, 8]} for name in ("q", "k", "v")}
     drawn = network(*layers, inputs=inputs)
-    graph = passes.run(lower(drawn.spec, drawn.weights, 2), Roofline())
+    graph = passes.run(lower(drawn.spec, drawn.weights, 2))
     steps = [node.name for node in graph.nodes if not is_view(node)]
     assert len(steps) == 7, steps  # q, k transposed and v from the caller's memory, three steps, the output
 

@@ -12,7 +12,6 @@ import numpy as np
 import safetensors
 from hypothesis import given, settings
 
-from cnngen.codegen.cost import Roofline
 from cnngen.codegen.passes.plan_weights import WeightTable, layout_fingerprint
 from cnngen.codegen.plan import Plan, make_plan
 from cnngen.codegen.storage import to_memory
@@ -26,7 +25,7 @@ CONV = {"op": "conv2d", "out_channels": 4, "kernel": 3, "padding": 1}
 
 
 def planned(drawn: Network) -> Plan:
-    return make_plan(drawn.spec, drawn.weights, Roofline())
+    return make_plan(drawn.spec, drawn.weights)
 
 
 def file_of(table: WeightTable) -> bytes:

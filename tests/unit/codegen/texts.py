@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from cnngen.codegen import passes
-from cnngen.codegen.cost import Roofline
+from cnngen.codegen.choices import Choices
 from cnngen.codegen.graph import Graph, dump
 from cnngen.codegen.lower import lower
 
@@ -15,7 +15,7 @@ from .networks import Network
 def before(name: str, drawn: Network) -> Graph:
     """What the pass of that name is given."""
     graph = lower(drawn.spec, drawn.weights, drawn.spec.batch_sizes[0])
-    for known, rewrite in passes.pipeline(Roofline()):
+    for known, rewrite in passes.pipeline(Choices()):
         if known == name:
             return graph
         graph = rewrite(graph)
@@ -23,7 +23,7 @@ def before(name: str, drawn: Network) -> Graph:
 
 
 def after(name: str, drawn: Network) -> Graph:
-    return dict(passes.pipeline(Roofline()))[name](before(name, drawn))
+    return dict(passes.pipeline(Choices()))[name](before(name, drawn))
 
 
 def steps(graph: Graph, *, without: tuple[str, ...] = ("x", "y@output")) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnngen.codegen.cost import Roofline
 from cnngen.codegen.plan import BatchPlan, make_plan
 from cnngen.spec import load_spec, resolve
 
@@ -21,7 +20,7 @@ def plans(name: str) -> tuple[BatchPlan, ...]:
         key: np.resize(np.arange(1, 8, dtype=np.float32), ref.shape)
         for key, ref in resolve(spec).weights.items()
     }
-    return make_plan(spec, weights, Roofline()).batches
+    return make_plan(spec, weights).batches
 
 
 @pytest.mark.parametrize("name", ["tiny", "resnet50", "mobilenet_v2", "matting"])

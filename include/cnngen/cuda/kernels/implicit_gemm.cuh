@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "early_start.cuh"
 #include "tensor_core.cuh"
 #include "window.cuh"
 

@@ -1,7 +1,7 @@
 // The instructions of tensor-core kernels that CUDA C++ has no name for: asynchronous copies into shared memory, matrix
-// fragments, products of 16-bit matrices, clusters of blocks, and the start of a kernel before the one before it ends.
+// fragments, products of 16-bit matrices, clusters of blocks.
 //
-// Needs compute capability 8.0; clusters and early starts 9.0. See the PTX ISA under the name in each comment.
+// Needs compute capability 8.0, clusters 9.0. See the PTX ISA under the name in each comment.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -12,21 +12,6 @@
 // A compiler that is not nvcc brings its own, as the tests' emulation does.
 #ifdef __CUDACC__
 namespace cnngen::ptx {
-
-// What this kernel reads of kernels before it is there after this: the kernels before it have ended
-// (griddepcontrol.wait). At once where the launch was an ordinary one.
-__device__ __forceinline__ void wait_for_inputs() {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
-
-// The kernel after this one may be started, and wait for its inputs (griddepcontrol.launch_dependents).
-__device__ __forceinline__ void start_next() {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.launch_dependents;");
-#endif
-}
 
 __device__ __forceinline__ std::uint32_t shared_address(const void* at) {
     return static_cast<std::uint32_t>(__cvta_generic_to_shared(at));
