@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from cnngen.codegen import passes
+from cnngen.codegen.choices import Choices
 from cnngen.codegen.graph import Array, Graph, Node
 from cnngen.codegen.lower import lower
 from cnngen.codegen.passes.assign_buffers import Arena, assign_buffers, is_view
@@ -52,13 +53,18 @@ def make_plan(
     spec: NetworkSpec,
     weights: Mapping[str, Array],
     target: Target = CUDA,
+    choices: Callable[[int, int], Choices] = lambda _profile, _batch: Choices(),
     after: Callable[[str, Graph], None] = lambda _name, _graph: None,
 ) -> Plan:
-    """Lowers, rewrites and plans the network for a target, in each of its profiles at each of its batch sizes."""
+    """Lowers, rewrites and plans the network for a target, in each of its profiles at each of its batch sizes.
+
+    `choices(profile, batch)`: what is chosen where there are several forms, as a lock has it.
+    """
     computed = target.adapt(spec)
     wanted = [(profile, batch) for profile in range(spec.profile_count) for batch in spec.batch_sizes]
     graphs = [
-        passes.run(lower(computed, weights, batch, profile), None, target, after) for profile, batch in wanted
+        passes.run(lower(computed, weights, batch, profile), choices(profile, batch), target, after)
+        for profile, batch in wanted
     ]
     table = plan_weights(graphs)
     batches = [

@@ -1,12 +1,16 @@
 """How much of an output each thread (or block) of a kernel of our own takes.
 
-More reuse where the tensor is large, more threads where it is small. A lock's measured choice will answer here
-first, once there is a lock.
+More reuse where the tensor is large, more threads where it is small. Where there are several, the first is the one that
+runs without a lock.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 ENOUGH_THREADS = 16 * 1024  # about 4 warps on each multiprocessor of a large GPU
 ENOUGH_BLOCKS = 128
@@ -44,6 +48,46 @@ class RowTile:
     threads: int
 
 
+@dataclass(frozen=True)
+class GemmTile:
+    """A block computes m pixels x n filters in steps of depth k; see `implicit_gemm.cuh`."""
+
+    m: int
+    n: int
+    k: int
+    warps_m: int
+    warps_n: int
+    stages: int
+    split: int = 1
+    v: int = 8
+
+    @property
+    def threads(self) -> int:
+        return 32 * self.warps_m * self.warps_n
+
+    @property
+    def shared(self) -> int:
+        """Bytes of dynamic shared memory."""
+        return max(self.stages * (self.m + self.n) * self.k * 2, self.m * (self.n + 8) * 4)
+
+    def blocks(self, pixels: int, filters: int) -> int:
+        """The grid."""
+        return ceil_div(pixels, self.m) * ceil_div(filters, self.n) * self.split
+
+
+AnyTile = TypeVar("AnyTile", Tile, ReduceTile, RowTile, GemmTile)
+
+
+def tile_text(tile: Any) -> str:  # noqa: ANN401 - any of the tiles
+    """`v=8 tw=4 th=2 threads=128`."""
+    return " ".join(f"{field.name}={getattr(tile, field.name)}" for field in dataclasses.fields(tile))
+
+
+def picked(text: str, options: Sequence[AnyTile]) -> AnyTile:
+    """The option of that text; the first where there is none."""
+    return next((option for option in options if tile_text(option) == text), options[0])
+
+
 def ceil_div(a: int, b: int) -> int:
     """A / b, rounded up."""
     return -(-a // b)
@@ -62,21 +106,32 @@ def window_items(tile: Tile, channels: int, out: tuple[int, int]) -> int:
     return channels // tile.v * ceil_div(out[0], tile.th) * ceil_div(out[1], tile.tw)
 
 
-def window_tile(
+def window_tiles(
     batch: int, channels: int, kernel: tuple[int, int], out: tuple[int, int], item_bytes: int
-) -> Tile:
+) -> list[Tile]:
     """For pools and depthwise convolutions."""
+    widest = vector_width(channels, item_bytes)
+    # Large windows keep to one output a thread: the unrolled code would not fit the instruction cache.
+    fitting = [
+        (tw, th)
+        for tw, th in ((4, 2), (4, 1), (2, 2), (2, 1))
+        if kernel[1] <= 7 and kernel[0] * kernel[1] * tw * th <= 100 and out[1] >= tw and out[0] >= th
+    ]
+    narrow = [v for v in (widest, widest // 2, widest // 4) if v > 0 and v * item_bytes >= 4] or [widest]
+    every = [Tile(widest, tw, th, 128) for tw, th in fitting]
+    every += [Tile(v, tw, th, 128) for v in narrow[1:] for tw, th in fitting if th == 1 or v == narrow[1]]
+    every += [Tile(v, 1, 1, 128) for v in narrow]
+    first = _first_window_tile(batch, channels, out, item_bytes, [tile for tile in fitting if tile != (2, 2)])
+    return [first, *(tile for tile in dict.fromkeys(every) if tile != first)]
+
+
+def _first_window_tile(
+    batch: int, channels: int, out: tuple[int, int], item_bytes: int, fitting: Sequence[tuple[int, int]]
+) -> Tile:
     v = vector_width(channels, item_bytes)
-    for tw, th in ((4, 2), (4, 1), (2, 1)):
-        # Large windows keep to one output a thread: the unrolled code would not fit the instruction cache.
-        small = kernel[1] <= 7 and kernel[0] * kernel[1] * tw * th <= 100
+    for tw, th in fitting:
         tile = Tile(v, tw, th, 128)
-        if (
-            small
-            and out[1] >= tw
-            and out[0] >= th
-            and batch * window_items(tile, channels, out) >= ENOUGH_THREADS
-        ):
+        if batch * window_items(tile, channels, out) >= ENOUGH_THREADS:
             return tile
     tile = Tile(v, 1, 1, 128)
     while tile.v * item_bytes > 8 and batch * window_items(tile, channels, out) < ENOUGH_THREADS:
@@ -84,14 +139,52 @@ def window_tile(
     return tile
 
 
-def grouped_conv_tile(batch: int, filters: int, groups: int, out: tuple[int, int], item_bytes: int) -> Tile:
+def grouped_conv_tiles(
+    batch: int, filters: int, groups: int, out: tuple[int, int], item_bytes: int
+) -> list[Tile]:
     """For direct convolutions: one row high, `v` output channels of one group."""
     tile = Tile(vector_width(filters // groups, item_bytes), 4, 1, 128)
+    every = [Tile(v, tw, 1, 128) for v in (tile.v, tile.v // 2) if v > 0 for tw in (4, 2, 1) if tw <= out[1]]
     while tile.tw > 1 and (tile.tw > out[1] or batch * window_items(tile, filters, out) < ENOUGH_THREADS):
         tile = Tile(tile.v, tile.tw // 2, 1, 128)
     while tile.v > 2 and batch * window_items(tile, filters, out) < ENOUGH_THREADS:
         tile = Tile(tile.v // 2, tile.tw, 1, 128)
-    return tile
+    return [tile, *(other for other in every if other != tile)]
+
+
+# m, n, k, warps, stages
+GEMM_TILES = (
+    (64, 64, 64, 2, 2, 4),
+    (32, 32, 64, 2, 1, 4),
+    (16, 32, 64, 1, 2, 4),
+    (16, 64, 64, 1, 4, 4),
+    (64, 32, 64, 2, 2, 4),
+    (32, 64, 64, 2, 2, 4),
+    (64, 128, 64, 2, 4, 3),
+    (128, 64, 64, 4, 2, 3),
+    (128, 128, 64, 4, 2, 3),
+)
+ENOUGH_GEMM_BLOCKS = 400  # about three on each multiprocessor of a large GPU, to hide each other's latencies
+MOST_GEMM_TILES = 8
+
+
+def gemm_tiles(pixels: int, filters: int, depth: int) -> list[GemmTile]:
+    """For convolutions on tensor cores: those that give about enough blocks."""
+    v = vector_width(filters, 2)
+    found = []
+    for m, n, k, warps_m, warps_n, stages in GEMM_TILES:
+        for split in (1, 2, 4, 8):
+            tile = GemmTile(m, n, k, warps_m, warps_n, stages, split, v)
+            idle = m > 2 * max(pixels, 8) or n > 2 * max(filters, 16)
+            if idle or (split > 1 and (2 * ceil_div(depth, k) < 3 * split or v < 4)):
+                continue
+            found.append(tile)
+    # Too few blocks leave multiprocessors idle, too many read everything too often.
+    return sorted(found, key=lambda tile: _distance(tile, pixels, filters))[:MOST_GEMM_TILES]
+
+
+def _distance(tile: GemmTile, pixels: int, filters: int) -> float:
+    return abs(math.log(tile.blocks(pixels, filters) / ENOUGH_GEMM_BLOCKS)) + 0.1 * math.log2(tile.split)
 
 
 def reduce_blocks(tile: ReduceTile, channels: int) -> int:
@@ -99,8 +192,19 @@ def reduce_blocks(tile: ReduceTile, channels: int) -> int:
     return ceil_div(channels // tile.v, tile.groups)
 
 
-def reduce_tile(batch: int, channels: int, pixels: int, v: int, item_bytes: int) -> ReduceTile:
+def reduce_tiles(batch: int, channels: int, pixels: int, v: int, item_bytes: int) -> list[ReduceTile]:
     """For reductions of `pixels` values with `channels` neighbours each, `v` of which a thread takes."""
+    first = _first_reduce_tile(batch, channels, pixels, v, item_bytes)
+    every = [
+        ReduceTile(v, groups, threads)
+        for groups in (1, 2, 4, 8, 16)
+        for threads in (16, 32, 64, 128, 256)
+        if groups <= max(channels // v, 1) and 64 <= groups * threads <= 512 and v <= threads <= 2 * pixels
+    ]
+    return [first, *(tile for tile in every if tile != first)]
+
+
+def _first_reduce_tile(batch: int, channels: int, pixels: int, v: int, item_bytes: int) -> ReduceTile:
     groups = 1
     while groups < 32 and groups < channels // v and groups * v * item_bytes < 128:
         groups *= 2
@@ -120,7 +224,7 @@ def reduce_tile(batch: int, channels: int, pixels: int, v: int, item_bytes: int)
     return ReduceTile(v, groups, threads)
 
 
-def row_tile(columns: int, item_bytes: int) -> RowTile:
+def row_tiles(columns: int, item_bytes: int) -> list[RowTile]:
     """For softmax and reductions over the innermost axis: a row to some lanes of a warp, or to a block."""
     v, lanes, threads = vector_width(columns, item_bytes), 1, 128
     while lanes < 32 and lanes * 8 < columns:
@@ -129,4 +233,6 @@ def row_tile(columns: int, item_bytes: int) -> RowTile:
         while threads < 1024 and threads * 16 < columns:
             threads *= 2
         lanes = threads
-    return RowTile(v, lanes, threads)
+    first = RowTile(v, lanes, threads)
+    every = [RowTile(v, threads, threads) for threads in (64, 128, 256, 512) if threads * v <= 2 * columns]
+    return [first, *(tile for tile in every if tile != first)]

@@ -7,8 +7,15 @@ from dataclasses import replace
 
 from cnngen.codegen import tiles
 from cnngen.codegen.emit.cpp import Source, coordinate_names
+from cnngen.codegen.emit.cuda_gemm import gemm_kernel, gemm_tile_options
 from cnngen.codegen.emit.cuda_pointwise import pointwise_body
-from cnngen.codegen.emit.cuda_reductions import arg_reduce_kernel, reduce_kernel, softmax_kernel
+from cnngen.codegen.emit.cuda_reductions import (
+    arg_reduce_kernel,
+    reduce_kernel,
+    reduce_tile_options,
+    softmax_kernel,
+    softmax_tile_options,
+)
 from cnngen.codegen.emit.cuda_text import (
     ELEMENTS,
     POINTWISE_THREADS,
@@ -18,6 +25,7 @@ from cnngen.codegen.emit.cuda_text import (
     kernel_call,
 )
 from cnngen.codegen.emit.kernels import Kernel, Launch, aggregate, sources_of, window_shape
+from cnngen.codegen.engines import IMPLICIT_GEMM
 from cnngen.codegen.expr import ACC
 from cnngen.codegen.graph import (
     ITEM_BYTES,
@@ -38,6 +46,8 @@ def kernel_of(node: Node, graph: Graph, largest_batch: int, tile_batch: int) -> 
     match node.op, node.form:
         case (Pointwise(), _):
             return _pointwise(node, graph, largest_batch)
+        case (_, form) if form == IMPLICIT_GEMM:
+            return gemm_kernel(node, graph)
         case (Conv() as op, "depthwise"):
             return _depthwise(node, op, graph, tile_batch)
         case (Conv() as op, "grouped"):
@@ -51,6 +61,35 @@ def kernel_of(node: Node, graph: Graph, largest_batch: int, tile_batch: int) -> 
         case (Softmax() as op, _):
             return softmax_kernel(node, op, graph)
     return None
+
+
+def tile_options(node: Node, graph: Graph, tile_batch: int) -> Sequence[object]:
+    """The tiles that a node's kernel may have, first the one that it has where nothing else is said."""
+    match node.op, node.form:
+        case (_, form) if form == IMPLICIT_GEMM:
+            return gemm_tile_options(node, graph)
+        case (Conv(), "depthwise") | (Pool(), _):
+            return _window_tile_options(node, graph, tile_batch)
+        case (Conv() as op, "grouped"):
+            return _grouped_tile_options(node, op, graph, tile_batch)
+        case (Reduce() as op, _):
+            return reduce_tile_options(node, op, graph)
+        case (Softmax() as op, _):
+            return softmax_tile_options(node, op, graph)
+    return ()
+
+
+def _window_tile_options(node: Node, graph: Graph, batch: int) -> list[tiles.Tile]:
+    x = graph.values[node.inputs[0]]
+    kernel = node.op.kernel if isinstance(node.op, Pool) else graph.values[node.inputs[1]].shape[2:]
+    out = (node.value.shape[2], node.value.shape[3])
+    return tiles.window_tiles(batch, x.shape[1], (kernel[0], kernel[1]), out, ITEM_BYTES[x.dtype])
+
+
+def _grouped_tile_options(node: Node, op: Conv, graph: Graph, batch: int) -> list[tiles.Tile]:
+    x, w = graph.values[node.inputs[0]], graph.values[node.inputs[1]]
+    out = (node.value.shape[2], node.value.shape[3])
+    return tiles.grouped_conv_tiles(batch, w.shape[0], op.groups, out, ITEM_BYTES[x.dtype])
 
 
 def _pointwise(node: Node, graph: Graph, largest_batch: int) -> Launch:
@@ -132,7 +171,7 @@ def _tile_line(tile: tiles.Tile) -> str:
 def _depthwise(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
     x, w, sources = graph.values[node.inputs[0]], graph.values[node.inputs[1]], sources_of(node, graph)
     out = (node.value.shape[2], node.value.shape[3])
-    tile = tiles.window_tile(batch, x.shape[1], (w.shape[2], w.shape[3]), out, ITEM_BYTES[x.dtype])
+    tile = tiles.picked(node.engine, _window_tile_options(node, graph, batch))
     lines = [
         window_shape(x, node.value, (w.shape[2], w.shape[3]), op),
         _tile_line(tile),
@@ -150,7 +189,7 @@ def _depthwise(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
 def _pool(node: Node, op: Pool, graph: Graph, batch: int) -> Launch:
     x, sources = graph.values[node.inputs[0]], sources_of(node, graph)
     out = (node.value.shape[2], node.value.shape[3])
-    tile = tiles.window_tile(batch, x.shape[1], op.kernel, out, ITEM_BYTES[x.dtype])
+    tile = tiles.picked(node.engine, _window_tile_options(node, graph, batch))
     template = f"{ELEMENTS[x.dtype]}, tile, shape"
     functions = {"max": "max_pool", "sum": "sum_pool", "argmax": "arg_max_pool"}
     if op.kind != "avg":
@@ -170,7 +209,7 @@ def _pool(node: Node, op: Pool, graph: Graph, batch: int) -> Launch:
 def _grouped(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
     x, w, sources = graph.values[node.inputs[0]], graph.values[node.inputs[1]], sources_of(node, graph)
     out = (node.value.shape[2], node.value.shape[3])
-    tile = tiles.grouped_conv_tile(batch, w.shape[0], op.groups, out, ITEM_BYTES[x.dtype])
+    tile = tiles.picked(node.engine, _grouped_tile_options(node, op, graph, batch))
     fields = {
         "c": x.shape[1],
         "h": x.shape[2],

@@ -7,7 +7,7 @@ any other stays in the loop, one element a lane.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -28,21 +28,35 @@ class Body:
 
 
 def pointwise_body(
-    epilogue: Expr, value: Value, sources: Sequence[Source], lanes: int, acc: str = ""
+    epilogue: Expr,
+    value: Value,
+    sources: Sequence[Source],
+    lanes: int,
+    acc: str = "",
+    places: Mapping[Load, str] | None = None,
 ) -> Body:
     """The text that computes `epilogue` for `lanes` neighbours along `value`'s innermost axis.
 
-    `acc`: the array that holds the op's own result, a number a lane.
+    acc:    the array that holds the op's own result, a number a lane
+    places: what loads whose offset has a name read at, in the first lane; the others follow it
     """
-    return _Printer(epilogue, value, sources, lanes, acc).body()
+    return _Printer(epilogue, value, sources, lanes, acc, places or {}).body()
 
 
 class _Printer(Printer):
-    def __init__(self, epilogue: Expr, value: Value, sources: Sequence[Source], lanes: int, acc: str) -> None:
+    def __init__(
+        self,
+        epilogue: Expr,
+        value: Value,
+        sources: Sequence[Source],
+        lanes: int,
+        acc: str,
+        places: Mapping[Load, str],
+    ) -> None:
         super().__init__(value, sources)
-        self.lanes, self.acc = lanes, acc
+        self.lanes, self.acc, self.places = lanes, acc, places
         self.inner = value.inner_axis
-        self.expr = without_unit_axes(epilogue, value)
+        self.expr = epilogue if places else without_unit_axes(epilogue, value)
         self.used: set[int] = set()
         self.first_lane = False  # whether the text at hand is of the first lane, and stands for all of them
 
@@ -109,7 +123,7 @@ class _Printer(Printer):
 
     def _hoisted(self, load: Load, guard: list[Expr] | None) -> list[str]:
         """The statements that load for all lanes at once; none where each lane has to load for itself."""
-        width = self._width(load)
+        width = self.lanes if load in self.places else self._width(load)
         conditions = guard or []
         uniform = all(self._same_for_all_lanes(condition) for condition in conditions)
         if width == 0 or (guard is None and not self.in_bounds(load)):
@@ -121,7 +135,7 @@ class _Printer(Printer):
         source = self.sources[load.source]
         with self._on_first_lane():
             test = " && ".join(self._uniform_text(condition) for condition in conditions)
-            offset = self.offset(load)
+            offset = self.places.get(load) or self.offset(load)
         name = f"v{self.counters['v']}"
         self.counters["v"] += 1
         address = f"{source.parameter} + {offset}" if offset != "0" else source.parameter

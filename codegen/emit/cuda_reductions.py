@@ -97,19 +97,36 @@ def _row_lines(length: int, tile: tiles.RowTile) -> list[str]:
     ]
 
 
+def reduce_tile_options(node: Node, op: Reduce, graph: Graph) -> list[tiles.RowTile] | list[tiles.ReduceTile]:
+    """The tiles that a reduction may have."""
+    x = graph.values[node.inputs[0]]
+    form = _Reduced(node, graph, x, op.axes, 0)
+    item = ITEM_BYTES[x.dtype]
+    if form.inner == 1:
+        return tiles.row_tiles(form.count, item)
+    return tiles.reduce_tiles(form.rows * node.value.shape[0], form.inner, form.count, form.lanes, item)
+
+
+def softmax_tile_options(node: Node, op: Softmax, graph: Graph) -> list[tiles.RowTile]:
+    """The tiles that a softmax over the innermost axis may have; over another one it has none."""
+    x = graph.values[node.inputs[0]]
+    inner = product(x, x.axes[x.axes.index(op.axis) + 1 :])
+    return tiles.row_tiles(x.shape[op.axis], ITEM_BYTES[x.dtype]) if inner == 1 else []
+
+
 def reduce_kernel(node: Node, op: Reduce, graph: Graph, largest_batch: int) -> Launch:
     """Of inner axes rows, else columns of neighbours that each thread or block keeps apart."""
     x = graph.values[node.inputs[0]]
     form = _Reduced(node, graph, x, op.axes, largest_batch)
     element, kind = ELEMENTS[x.dtype], f"cnngen::Reduction::{op.kind}"
     if form.inner == 1:
-        row_tile = tiles.row_tile(form.count, ITEM_BYTES[x.dtype])
+        row_tile = tiles.picked(node.engine, tiles.row_tiles(form.count, ITEM_BYTES[x.dtype]))
         function = f"reduce_rows<{element}, tile, shape, {kind}>"
         lines = [*_row_lines(form.count, row_tile), *form.lines(1, function)]
         return Launch(form.kernel(lines, "reduce.cuh", row_tile.threads), form.rows * row_tile.lanes)
-    tile = tiles.reduce_tile(
-        form.rows * node.value.shape[0], form.inner, form.count, form.lanes, ITEM_BYTES[x.dtype]
-    )
+    item = ITEM_BYTES[x.dtype]
+    options = tiles.reduce_tiles(form.rows * node.value.shape[0], form.inner, form.count, form.lanes, item)
+    tile = tiles.picked(node.engine, options)
     lines = [
         f"constexpr cnngen::ReduceShape shape = {aggregate({'c': form.inner, 'count': form.count})};",
         f"constexpr cnngen::ReduceTile tile = {aggregate(vars(tile))};",
@@ -126,7 +143,7 @@ def arg_reduce_kernel(node: Node, op: ArgReduce, graph: Graph, largest_batch: in
     element, header = ELEMENTS[x.dtype], "arg_reduce.cuh"
     which = f"cnngen::Extreme::{op.kind}, /*last=*/{str(op.last).lower()}"
     if form.inner == 1:
-        tile = tiles.row_tile(form.count, ITEM_BYTES[x.dtype])
+        tile = tiles.row_tiles(form.count, ITEM_BYTES[x.dtype])[0]
         function = f"arg_rows<{element}, tile, shape, {which}>"
         lines = [*_row_lines(form.count, tile), *form.lines(1, function)]
         return Launch(form.kernel(lines, header, tile.threads), form.rows * tile.lanes)
@@ -149,7 +166,7 @@ def softmax_kernel(node: Node, op: Softmax, graph: Graph) -> Launch:
     # Along axis 0, which `batch` counts, there is one row, or one of neighbours.
     rows = f"batch / {length}" if place == 0 else "batch" if outer == 1 else f"batch * {outer}"
     if inner == 1:
-        tile = tiles.row_tile(length, ITEM_BYTES[x.dtype])
+        tile = tiles.picked(node.engine, tiles.row_tiles(length, ITEM_BYTES[x.dtype]))
         lines = [
             *_row_lines(length, tile),
             f"cnngen::softmax<{element}, tile, shape{log}>({rows}, {sources[0].parameter}, y);",

@@ -28,16 +28,30 @@ class Kernel:
     lines: tuple[str, ...]
     headers: tuple[str, ...]  # of the target's kernels that it needs
     threads: int = 0  # of a block; a function on the CPU has none
+    declares: tuple[str, ...] = ()  # headers of the target's kernels that its declaration needs
     waits: bool = True  # first of all for its inputs; else the runtime's kernel does, when it has to
 
 
 @dataclass(frozen=True)
+class Grid:
+    """A grid of clusters of blocks with `shared` bytes of memory each, at a plan's batch size."""
+
+    blocks: int
+    cluster: int
+    shared: int
+
+
+@dataclass(frozen=True)
 class Launch:
-    """How a step runs a kernel: on a GPU the grid, as an expression of the batch size."""
+    """How a step runs a kernel: on a GPU the grid, as an expression of the batch size or as a number."""
 
     kernel: Kernel
     items: int = 0  # threads an image takes, or blocks where `whole_blocks`
     whole_blocks: bool = False
+    grid: Grid | None = None  # in place of `items`
+    arguments: tuple[str, ...] = ()  # after the batch, before the pointers
+    name: str = ""  # of a kernel that several layers share; "": that of the first that has it
+    comment: str = ""  # likewise
 
 
 def sources_of(node: Node, graph: Graph) -> list[Source]:

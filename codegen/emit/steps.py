@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cnngen.codegen.emit import cpu_kernels, cuda_kernels
 from cnngen.codegen.emit.cpp import float_text, quoted
-from cnngen.codegen.emit.kernels import Kernel, Launch
+from cnngen.codegen.emit.kernels import Grid, Kernel, Launch, aggregate
 from cnngen.codegen.emit.operands import Operands, dtype_text, rows_text
 from cnngen.codegen.emit.plan_names import PlanNames
-from cnngen.codegen.emit.titles import layer_names, plan_key, titles_of
+from cnngen.codegen.emit.titles import layer_names, plan_key
 from cnngen.codegen.emit.views import (
     BufferView,
     ForwardView,
@@ -30,8 +30,10 @@ from cnngen.codegen.graph import (
     Graph,
     MatMul,
     Node,
+    unused,
 )
 from cnngen.codegen.plan import BatchPlan, Plan
+from cnngen.codegen.titles import titles_of
 from cnngen.spec.names import CppIdentifier, identifiers
 
 # What the generated file itself calls names.
@@ -101,6 +103,7 @@ class _View:
             tuple(self.kernels.values()),
             self._forwards(orders),
             self._headers(),
+            tuple(sorted({header for kernel in self.kernels for header in kernel.declares})),
         )
 
     def _forwards(self, orders: Sequence[tuple[CppIdentifier, ...]]) -> tuple[ForwardView, ...]:
@@ -148,7 +151,7 @@ class _View:
         every = tuple(self.names.case(batch) for batch, _ in forms)
         launches = [self._launch(batch, node, title) for batch, node in forms if node.form not in LIBRARIES]
         same = len(launches) == len(self.plan.batches) and len({launch.shared for launch in launches}) == 1
-        if same:
+        if same and len({launch.launch.grid is None for launch in launches}) == 1:
             return (Variant(every, (_launch_text(launches),)),)
         found: dict[tuple[str, ...], list[str]] = {}
         for batch, node in forms:
@@ -173,15 +176,19 @@ class _View:
         if known is None:
             names = [view.name for view in self.kernels.values()]
             name = self.identifiers[title]
-            if name in names:
+            if launch.name:
+                taken = [*names, *self.identifiers.values()]
+                (name,) = identifiers([unused(launch.name, taken)], taken).values()
+            elif name in names:
                 free = [s for s in self.names.suffixes(batch) if f"{name}_{s}" not in names]
                 suffix = free[0] if free else self.names.suffix(batch)
                 (name,) = identifiers([f"{name} {suffix}"], names).values()
-            known = KernelView(name, comment(batch.graph, node), launch.kernel)
+            known = KernelView(name, launch.comment or comment(batch.graph, node), launch.kernel)
             self.kernels[launch.kernel] = known
         # Not always the batch: a reshape may have merged it with another axis.
         arguments = [
             rows_text(node.value.shape[0], batch.batch),
+            *launch.arguments,
             *(self.operands.pointer(batch, name) for name in dict.fromkeys(node.inputs)),
             self.operands.pointer(batch, node.name),
         ]
@@ -277,6 +284,8 @@ def _launch_text(launches: Sequence[LaunchView]) -> str:
         return texts[0] if len(set(texts)) == 1 else f"pass.each({', '.join(texts)})"
 
     first = launches[0]
+    if first.launch.grid is not None:
+        return _grid_launch_text(launches, each)
     kernel = each([f"kernels::{view.kernel}" for view in launches])
     layers, y, images, *arguments = first.shared
     if not first.launch.kernel.threads:
@@ -286,6 +295,21 @@ def _launch_text(launches: Sequence[LaunchView]) -> str:
     total = images if items == "1" else f"{images} * {items}"
     blocks = total if first.launch.whole_blocks else f"cnngen::blocks({total}, {threads})"
     return f"pass.launch({', '.join([layers, y, kernel, blocks, threads, images, *arguments])});"
+
+
+def _grid_launch_text(launches: Sequence[LaunchView], each: Callable[[Sequence[object]], str]) -> str:
+    """The same with a grid in numbers: `pass.launch(layers, y, kernel, cnngen::Grid{...}, arguments...)`."""
+    layers, y, *arguments = launches[0].shared
+    kernel = each([f"kernels::{view.kernel}" for view in launches])
+    grid = each([_grid_text(view.launch) for view in launches])
+    return f"pass.launch({', '.join([layers, y, kernel, grid, *arguments])});"
+
+
+def _grid_text(launch: Launch) -> str:
+    grid = launch.grid or Grid(0, 1, 0)
+    fields = {"blocks": grid.blocks, "threads": launch.kernel.threads}
+    fields |= {"cluster": grid.cluster} if grid.cluster > 1 else {}
+    return f"cnngen::Grid{aggregate(fields | {'shared': grid.shared})}"
 
 
 def _braces(numbers: Sequence[int]) -> str:

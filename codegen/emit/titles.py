@@ -1,10 +1,8 @@
-"""What steps and buffers are called in the generated text, and which layers a step stands for."""
+"""How plans are told apart in the generated text, and which layers a step stands for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from cnngen.codegen.graph import Graph, Node, Pointwise, unused
+from cnngen.codegen.graph import Graph, Node
 from cnngen.codegen.lower import OUTPUT
 from cnngen.codegen.passes.assign_buffers import is_view
 from cnngen.codegen.plan import BatchPlan
@@ -13,19 +11,6 @@ from cnngen.codegen.plan import BatchPlan
 def plan_key(batch: BatchPlan) -> tuple[int, int]:
     """What tells a plan from the others of its network."""
     return batch.profile, batch.batch
-
-
-def titles_of(graph: Graph) -> Mapping[str, str]:
-    """A name a value for the generated text: its first layer's where that is unique, else its own."""
-    titles = {value.name: value.name for value in graph.inputs}
-    seen = set(titles)
-    for node in graph.nodes:
-        heavy = not isinstance(node.op, Pointwise)
-        title = node.layers[0] if heavy or len(node.layers) == 1 else node.name.removesuffix(OUTPUT)
-        title = unused(node.name, seen) if title in seen else title
-        seen.add(title)
-        titles[node.name] = title
-    return titles
 
 
 def layer_names(graph: Graph, node: Node) -> tuple[str, ...]:

@@ -93,4 +93,5 @@ class NetworkView:
     weights: tuple[WeightView, ...]
     kernels: tuple[KernelView, ...]
     forwards: tuple[ForwardView, ...]
-    headers: tuple[str, ...]
+    headers: tuple[str, ...]  # of kernels
+    declares: tuple[str, ...]  # likewise, of their declarations

@@ -13,6 +13,7 @@ from cnngen.codegen.passes.fuse_bias_only import fuse_bias_only
 from cnngen.codegen.passes.fuse_epilogues import fuse_epilogues
 from cnngen.codegen.passes.images_of_sequences import images_of_sequences
 from cnngen.codegen.passes.pad_channels import pad_channels
+from cnngen.codegen.passes.select_engines import select_engines
 from cnngen.codegen.passes.select_forms import select_forms
 from cnngen.codegen.passes.share_subexpressions import share_subexpressions
 from cnngen.codegen.targets import CUDA, Target
@@ -38,6 +39,8 @@ def pipeline(choices: Choices, target: Target = CUDA) -> tuple[tuple[str, Pass],
         # Before fusion, so that the padded copy merges with what writes it.
         ("pad_channels", partial(pad_channels, choices=choices, target=target)),
         ("fuse_epilogues", fuse_epilogues),
+        # Last: steps are now what they stay.
+        ("select_engines", partial(select_engines, choices=choices)),
     )
 
 

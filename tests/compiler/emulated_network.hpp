@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "cnngen/cuda/kernels/functions.cuh"
+#include "cnngen/cuda/kernels/gemm_shape.hpp"
 #include "cnngen/cuda/kernels/vector.cuh"
 #include "cnngen/cuda/model.hpp"
 
@@ -181,18 +182,21 @@ inline void execute(const cnngen::BatchMatmul& m) {
 
 using Buffer = emulation::Buffer<unsigned char>;
 
-// kernel(batch, pointers...): all kernels are of this kind.
-template <std::size_t... I>
-void call(const void* function, int batch, const std::vector<void*>& pointers, std::index_sequence<I...>) {
-    const auto kernel = reinterpret_cast<void (*)(int, decltype(static_cast<void>(I), static_cast<void*>(nullptr))...)>(
-        const_cast<void*>(function));
-    kernel(batch, pointers[I]...);
+// kernel(batch, pointers...) or kernel(batch, shape, pointers...): all kernels are of these kinds.
+template <class... Shape, std::size_t... I>
+void call(const void* function, const std::vector<void*>& pointers, std::index_sequence<I...>, int batch,
+          const Shape&... shape) {
+    using Kernel = void (*)(int, Shape..., decltype(static_cast<void>(I), static_cast<void*>(nullptr))...);
+    const auto kernel = reinterpret_cast<Kernel>(const_cast<void*>(function));
+    kernel(batch, shape..., pointers[I]...);
 }
 
-template <std::size_t Most = 24>
-void call(const void* function, int batch, const std::vector<void*>& pointers) {
-    if (pointers.size() == Most) return call(function, batch, pointers, std::make_index_sequence<Most>());
-    if constexpr (Most > 1) return call<Most - 1>(function, batch, pointers);
+template <std::size_t Most = 24, class... Shape>
+void call(const void* function, const std::vector<void*>& pointers, int batch, const Shape&... shape) {
+    if (pointers.size() == Most) {
+        return call(function, pointers, std::make_index_sequence<Most>(), batch, shape...);
+    }
+    if constexpr (Most > 1) return call<Most - 1>(function, pointers, batch, shape...);
     fail("a kernel of too many parameters");
 }
 
@@ -215,10 +219,15 @@ class Run final : public cnngen::StepVisitor {
     void visit(const cnngen::KernelCall& kernel) override {
         begin(kernel.layers);
         const std::vector<std::uint64_t>& sizes = sizes_.at(next_++);
-        if (kernel.arguments.size() != sizes.size() + 1) fail("another number of arguments than the plan's");
         const int batch = *static_cast<const int*>(kernel.arguments[0].value);
+        const cnngen::GemmShape* shape = nullptr;
+        if (kernel.arguments[1].bytes == sizeof *shape) {
+            shape = static_cast<const cnngen::GemmShape*>(kernel.arguments[1].value);
+        }
+        const auto addresses = kernel.arguments.subspan(shape ? 2 : 1);
+        if (addresses.size() != sizes.size()) fail("another number of arguments than the plan's");
         std::vector<unsigned char*> given;
-        for (const auto& argument : kernel.arguments.subspan(1)) {
+        for (const auto& argument : addresses) {
             given.push_back(*static_cast<unsigned char* const*>(argument.value));
         }
         if (given.back() != kernel.y.data || sizes.back() != extent(kernel.y)) fail("y is not what the kernel writes");
@@ -242,7 +251,8 @@ class Run final : public cnngen::StepVisitor {
         }
         const Bytes before = contents(pointers, sizes);
         emulation::launch(
-            kernel.grid.blocks, kernel.grid.threads, [&] { call(kernel.function, batch, pointers); },
+            kernel.grid.blocks, kernel.grid.threads,
+            [&] { shape ? call(kernel.function, pointers, batch, *shape) : call(kernel.function, pointers, batch); },
             kernel.grid.cluster, kernel.grid.shared);
         for (const auto& buffer : buffers) buffer->check();
         if (contents(pointers, sizes) != before) fail("a kernel wrote to its input");

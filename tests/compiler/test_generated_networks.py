@@ -22,6 +22,7 @@ from cnngen.codegen.storage import NUMPY_TYPES, from_memory, to_memory
 from cnngen.spec.types import DType, ElementType
 
 from ..unit.codegen.networks import Network, network, random_network
+from ..unit.codegen.tuned import convolutional_network, tuned_plan
 from .test_kernels import HERE, INCLUDE, cuda_root, run
 
 HUGE = 1 << 28  # a batch whose elements 32 bits cannot number
@@ -137,9 +138,9 @@ def compiled(program: Path) -> Path:
     return binary
 
 
-def check_networks(networks: Sequence[Network], folder: Path) -> None:
+def check_networks(networks: Sequence[Network], folder: Path, plans: Sequence[Plan] | None = None) -> None:
     """Runs each network at each batch size that memory has room for."""
-    plans = [make_plan(network.spec, network.weights) for network in networks]
+    plans = plans or [make_plan(network.spec, network.weights) for network in networks]
     binary = compiled(write_sources(plans, folder))
     runs = [(batch, network.inputs(batch.graph), plan)
             for network, plan in zip(networks, plans, strict=True) for batch in small(plan)]  # fmt: skip
@@ -162,6 +163,16 @@ def seeded(seed: int, storage: DType) -> Network:
 def test_random_networks(tmp_path: Path) -> None:
     storages: tuple[DType, ...] = ("float32", "float16", "bfloat16", "float16")
     check_networks([seeded(seed, storages[seed % 4]) for seed in range(50)], tmp_path)
+
+
+def test_random_engines_and_tiles(tmp_path: Path) -> None:
+    """Each step by one of the kernels and tiles that a lock may name."""
+    storages: tuple[DType, ...] = ("float16", "bfloat16")
+    networks = [convolutional_network(seed, storages[seed % 2]) for seed in range(24)]
+    check_networks(networks, tmp_path, [tuned_plan(drawn, seed) for seed, drawn in enumerate(networks)])
+    text = "".join(path.read_text() for path in tmp_path.glob("*/network.cu"))
+    assert text.count("cnngen::GemmShape") > 20
+    assert ".cluster" in text
 
 
 def test_indices_of_64_bits(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
-// The start of a kernel before the one before it has ended ("programmatic dependent launch"): its blocks are placed, and
-// do what needs no input, while the last blocks of the one before are at work.
+// The start of a kernel before the one before it has ended ("programmatic dependent launch"): its blocks are placed,
+// and do what needs no input, while the last blocks of the one before are at work.
 //
 // Needs compute capability 9.0; below, and where a kernel is launched in the ordinary way, kernels follow each other.
 #pragma once

@@ -1,32 +1,21 @@
-// Convolution on tensor cores, NHWC, 16-bit: a matrix product whose left matrix, a row a pixel of y with the inputs that
-// its window covers, is never stored. For what a library starts too slowly or spreads over too few multiprocessors:
-// small images, few channels, batch 1.
+// Convolution on tensor cores, NHWC, 16-bit: a matrix product whose left matrix, a row a pixel of y with the inputs
+// that its window covers, is never stored. For what a library starts too slowly or spreads over too few
+// multiprocessors: small images, few channels, batch 1.
 //
 // A block computes tile.m pixels x tile.n filters. Rows of both matrices run along the depth (r, s, c), copied
-// asynchronously into tile.stages buffers. Where a tile's depth is shared by the blocks of a cluster, each sums its part,
-// and they add the parts in a fixed order: the same input gives the same bits.
+// asynchronously into tile.stages buffers. Where a tile's depth is shared by the blocks of a cluster, each sums its
+// part, and they add the parts in a fixed order: the same input gives the same bits.
 #pragma once
 
 #include <cstdint>
 #include <type_traits>
 
 #include "early_start.cuh"
+#include "gemm_shape.hpp"
 #include "tensor_core.cuh"
 #include "window.cuh"
 
 namespace cnngen {
-
-// Geometry, as kernels take it at run time: layers of one tile and one epilogue share a kernel.
-struct GemmShape {
-    int c, h, w;    // input; c is a multiple of 8
-    int k, oh, ow;  // output
-    int r = 1, s = 1;
-    int stride_h = 1, stride_w = 1;
-    int dilation_h = 1, dilation_w = 1;
-    int pad_top = 0, pad_left = 0;
-    int x_pixel = c;  // elements from a pixel to its neighbour: more where the tensor is a slice of wider pixels
-    int y_pixel = k;
-};
 
 // How a block works. m and n are multiples of 16, k of 32 or 64; a warp computes m / warps_m x n / warps_n.
 struct GemmTile {
@@ -49,8 +38,8 @@ struct GemmTile {
 
 // The grid: blocks of tile.threads() threads, in clusters of tile.split, with tile.shared() bytes.
 __host__ __device__ constexpr unsigned blocks(const GemmShape& shape, const GemmTile& tile, int batch) {
-    return static_cast<unsigned>(detail::ceil_div(batch * shape.oh * shape.ow, tile.m) * detail::ceil_div(shape.k, tile.n) *
-                                 tile.split);
+    return static_cast<unsigned>(detail::ceil_div(batch * shape.oh * shape.ow, tile.m) *
+                                 detail::ceil_div(shape.k, tile.n) * tile.split);
 }
 
 namespace detail {
@@ -258,7 +247,7 @@ __device__ __forceinline__ void implicit_gemm(int batch, const GemmShape& shape,
                 }
             }
         }
-        if constexpr (std::is_invocable_v<const Epilogue&, float(&)[tile.v], std::int64_t, int>) {
+        if constexpr (std::is_invocable_v<const Epilogue&, float (&)[tile.v], std::int64_t, int>) {
             epilogue(acc, static_cast<std::int64_t>(pixel) * shape.k + k, k);
         } else {
             const int n = pixel / (shape.oh * shape.ow), place = pixel - n * (shape.oh * shape.ow);

@@ -1,0 +1,136 @@
+"""The text of convolutions and matrix products on tensor cores: `implicit_gemm.cuh` with a tile and an epilogue.
+
+Shapes are arguments, so that layers of one tile and one epilogue share a kernel.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from cnngen.codegen import expr as ex
+from cnngen.codegen import tiles
+from cnngen.codegen.emit.cpp import Source
+from cnngen.codegen.emit.cuda_pointwise import pointwise_body
+from cnngen.codegen.emit.cuda_text import ELEMENTS, cuda_parameters, epilogue_lambda, kernel_call
+from cnngen.codegen.emit.kernels import Grid, Kernel, Launch, Parameter, aggregate, sources_of
+from cnngen.codegen.expr import ACC, Coord, Load
+from cnngen.codegen.graph import Conv, Graph, MatMul, Node, Value
+
+SHAPE = Parameter("cnngen::GemmShape", "shape")
+
+
+def gemm_tile_options(node: Node, graph: Graph) -> list[tiles.GemmTile]:
+    """The tiles that a convolution or product may have."""
+    w = graph.values[node.inputs[1]]
+    return tiles.gemm_tiles(_pixels(node), w.shape[0], math.prod(w.shape[1:]))
+
+
+def gemm_kernel(node: Node, graph: Graph) -> Launch:
+    """The kernel of a node that `runs_as_gemm`."""
+    x, w = (graph.values[name] for name in node.inputs[:2])
+    tile = tiles.picked(node.engine, gemm_tile_options(node, graph))
+    sources = sources_of(node, graph)
+    fields = {
+        field: value for field, value in vars(tile).items() if (field, value) not in (("split", 1), ("v", 8))
+    }
+    lines = [
+        f"constexpr cnngen::GemmTile tile = {aggregate(fields)};",
+        *_epilogue_lines(node, sources, tile.v),
+        kernel_call(
+            f"implicit_gemm<{ELEMENTS[x.dtype]}, tile>",
+            ["batch", SHAPE.name, sources[0].parameter, sources[1].parameter, "y"],
+            node,
+        ),
+    ]
+    batch, *pointers = cuda_parameters(sources, node.value)
+    kernel = Kernel(
+        (batch, SHAPE, *pointers),
+        tuple(lines),
+        ("implicit_gemm.cuh",),
+        tile.threads,
+        declares=("gemm_shape.hpp",),
+        waits=False,
+    )
+    name = f"gemm_{tile.m}x{tile.n}" + (f"_split{tile.split}" if tile.split > 1 else "")
+    return Launch(
+        kernel,
+        grid=Grid(tile.blocks(_pixels(node), w.shape[0]), tile.split, tile.shared),
+        arguments=(_shape_text(node, x, w),),
+        name=name,
+        comment=f"Convolutions and products on tensor cores, {tile.m} pixels x {tile.n} filters a block.",
+    )
+
+
+def _pixels(node: Node) -> int:
+    channel = 1 if isinstance(node.op, Conv) else len(node.value.shape) - 1
+    return node.value.elements // node.value.shape[channel]
+
+
+def _shape_text(node: Node, x: Value, w: Value) -> str:
+    """The geometry as an argument; a product's rows are images of one pixel."""
+    if isinstance(node.op, MatMul):
+        fields = {"c": w.shape[1], "h": 1, "w": 1, "k": w.shape[0], "oh": 1, "ow": 1}
+        return f"cnngen::GemmShape{aggregate(fields)}"
+    op = node.op
+    assert isinstance(op, Conv)  # noqa: S101 - by runs_as_gemm
+    fields = {"c": x.shape[1], "h": x.shape[2], "w": x.shape[3], "k": w.shape[0]}
+    fields |= {"oh": node.value.shape[2], "ow": node.value.shape[3]}
+    optional = {
+        "r": (w.shape[2], 1),
+        "s": (w.shape[3], 1),
+        "stride_h": (op.stride[0], 1),
+        "stride_w": (op.stride[1], 1),
+        "dilation_h": (op.dilation[0], 1),
+        "dilation_w": (op.dilation[1], 1),
+        "pad_top": (op.padding[0], 0),
+        "pad_left": (op.padding[1], 0),
+    }
+    fields |= {name: number for name, (number, default) in optional.items() if number != default}
+    return f"cnngen::GemmShape{aggregate(fields)}"
+
+
+def _epilogue_lines(node: Node, sources: list[Source], lanes: int) -> list[str]:
+    """The epilogue by the place in y and the channel, where that says all; else by the coordinates of this layer."""
+    if node.epilogue == ACC:
+        return []
+    channel = 1 if isinstance(node.op, Conv) else len(node.value.shape) - 1
+    loads = {load: _place(load, node, sources[load.source], channel) for load in ex.loads(node.epilogue)}
+    plain = all(loads.values()) and not any(isinstance(e, Coord) for e in _outside_loads(node))
+    # An output that is declared NCHW lies like one of NHWC here (it is one pixel, or one channel).
+    value = replace(node.value, layout="NHWC") if len(node.value.shape) == 4 else node.value
+    if plain:
+        places = {load: text for load, text in loads.items() if text is not None}
+        body = pointwise_body(node.epilogue, value, sources, lanes, acc="acc", places=places)
+        named = {"at": "std::int64_t at", "c": "int c"}
+        used = [text if name in places.values() else text.split()[0] for name, text in named.items()]
+        return epilogue_lambda([f"float (&acc)[{lanes}]", *used], body, lanes)
+    body = pointwise_body(node.epilogue, value, sources, lanes, acc="acc")
+    names = ("n", "c", "h", "w") if isinstance(node.op, Conv) else ("n", "i1")
+    arguments = [f"int {name}" if axis in body.uses else "int" for axis, name in enumerate(names)]
+    if isinstance(node.op, MatMul):
+        arguments += ["int", "int"]
+    return epilogue_lambda([f"float (&acc)[{lanes}]", *arguments], body, lanes)
+
+
+def _outside_loads(node: Node) -> list[ex.Expr]:
+    """What the epilogue is made of, without the indices of its loads."""
+    found: list[ex.Expr] = []
+    stack = [node.epilogue]
+    while stack:
+        expr = stack.pop()
+        found.append(expr)
+        if not isinstance(expr, Load):
+            stack.extend(ex.children(expr))
+    return found
+
+
+def _place(load: Load, node: Node, source: Source, channel: int) -> str | None:
+    """`at` for a load of the element's own place in a tensor that lies like y, `c` for one of its channel's number."""
+    value = node.value
+    if load.index == (Coord(channel),) and source.value.shape == (value.shape[channel],):
+        return "c"
+    rank = len(value.shape)
+    same = source.value.lies_like(value) and value.axes[-1] == channel
+    here = load.index == ex.broadcast_load(0, value.shape, rank).index
+    return "at" if same and here else None

@@ -1,0 +1,37 @@
+"""What runs a step, in the words of locks: `cudnn 4 24=3`, `cublaslt 66 tile=20`, `implicit_gemm m=64`, `tile v=8`.
+
+A library's engines are opaque here: the runtime knows them (`include/cnngen/cuda/engine.hpp`) and falls back to the
+library's first choice where one is not to be had. A kernel of our own is told its tile.
+"""
+
+from __future__ import annotations
+
+import re
+
+from cnngen.codegen.graph import Conv, Graph, MatMul, Node
+
+OF_LIBRARIES = ("cudnn", "cudnn_matmul", "cublaslt")
+IMPLICIT_GEMM, TILE = "implicit_gemm", "tile"
+WORDS = re.compile(r"(cudnn|cudnn_matmul|cublaslt) \d+( \w+=\d+)*|(implicit_gemm|tile)( \w+=\d+)+")
+
+
+def is_engine(text: str) -> bool:
+    """Whether a text is in these words, whatever has become of what it names."""
+    return WORDS.fullmatch(text) is not None
+
+
+def split_engine(text: str) -> tuple[str, str]:
+    """What kind of engine it is, and the rest."""
+    kind, _, rest = text.partition(" ")
+    return kind, rest
+
+
+def runs_as_gemm(node: Node, graph: Graph) -> bool:
+    """Whether `implicit_gemm.cuh` can run a node: dense, 16-bit, with channels in groups of 16 bytes."""
+    match node.op:
+        case Conv(groups=1) | MatMul():
+            x, w = (graph.values[name] for name in node.inputs[:2])
+            channels = w.shape[1]
+            sixteen = x.dtype in ("float16", "bfloat16") and w.dtype == x.dtype
+            return sixteen and channels % 8 == 0 and x.elements < 2**31 and node.value.elements < 2**31
+    return False

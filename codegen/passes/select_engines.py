@@ -1,0 +1,33 @@
+"""Which engine or tile runs each step: what the lock names, where the step can have it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cnngen.codegen.choices import Choices
+from cnngen.codegen.engines import IMPLICIT_GEMM, OF_LIBRARIES, runs_as_gemm, split_engine
+from cnngen.codegen.graph import LIBRARIES, Graph, Node
+from cnngen.codegen.titles import titles_of
+
+
+def select_engines(graph: Graph, choices: Choices) -> Graph:
+    """A step keeps its library's or its kernel's first choice where nothing is named, or what is cannot be."""
+    if not choices.engines:
+        return graph
+    titles = titles_of(graph)
+    return graph.with_nodes(
+        [with_engine(node, graph, choices.engines.get(titles[node.name], "")) for node in graph.nodes]
+    )
+
+
+def with_engine(node: Node, graph: Graph, engine: str) -> Node:
+    """The node as that engine runs it; as it was where it cannot."""
+    kind, rest = split_engine(engine)
+    of_library = node.form in LIBRARIES
+    if kind in OF_LIBRARIES and of_library:
+        return replace(node, engine=engine)
+    if kind == IMPLICIT_GEMM and (of_library or node.form == IMPLICIT_GEMM) and runs_as_gemm(node, graph):
+        return replace(node, form=IMPLICIT_GEMM, engine=rest)
+    if kind == "tile" and not of_library:
+        return replace(node, engine=rest)
+    return node
