@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cnngen.codegen.cost import Cost, Roofline
-from cnngen.codegen.graph import Site
+from cnngen.codegen.graph import Node, Site
 
 
 @dataclass(frozen=True)
@@ -19,20 +19,21 @@ class Choices:
 
     forms:   (rewrite, layer) -> option, as a lock has them
     every:   rewrite -> the number of the option that its other sites take; how the tuner sees all of them at once
-    engines: a step's name -> the engine or tile that runs it; see `cnngen.codegen.engines`
+    engines: a step's name -> the engine or tile that runs it (see `cnngen.codegen.engines`), and the digest of the step
+             that it was chosen for
     """
 
     forms: Mapping[tuple[str, str], str] = field(default_factory=dict)
     every: Mapping[str, int] = field(default_factory=dict)
-    engines: Mapping[str, str] = field(default_factory=dict)
+    engines: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     cost: Cost = field(default_factory=Roofline)
 
-    def site(self, rewrite: str, layer: str, prices: Mapping[str, float]) -> Site:
-        """The choice among options with their analytic prices (microseconds): the first of the cheapest by default."""
+    def site(self, rewrite: str, node: Node, prices: Mapping[str, float]) -> Site:
+        """The choice about a node among options, by their analytic prices (microseconds): the first of the cheapest."""
         options = tuple(prices)
-        wanted = self.forms.get((rewrite, layer))
+        wanted = self.forms.get((rewrite, node.name))
         if wanted is None or wanted not in prices:
             number = self.every.get(rewrite)
             cheapest = min(options, key=lambda option: prices[option])
             wanted = cheapest if number is None else options[min(number, len(options) - 1)]
-        return Site(rewrite, layer, options, wanted)
+        return Site(rewrite, node.name, node.layers, options, wanted)

@@ -7,6 +7,7 @@ node carries an epilogue: the expression that turns the op's result (`ACC`) into
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -258,6 +259,7 @@ class Site:
 
     rewrite: str  # the pass
     layer: str  # the value that it is about, unique in the graph that the pass was given
+    layers: tuple[str, ...]  # the spec's layers that it came from
     options: tuple[str, ...]
     chosen: str
 
@@ -321,6 +323,26 @@ class Graph:
         )
 
 
+def step_text(node: Node, graph: Graph) -> str:
+    """All that a step's time depends on, and nothing else: neither names nor what the data are."""
+    values = [graph.values[name] for name in node.inputs]
+    types = [
+        f"{'constant ' if value.name in graph.constants else ''}{value_text(replace(value, name='-'))}"
+        for value in values
+    ]
+    numbered = [f"x{number}" for number in range(len(values))]
+    result = value_text(replace(node.value, name="-"))
+    return (
+        f"{node.form or 'kernel'} {op_text(node.op)}({', '.join(types)}) "
+        f"-> {ex.describe(node.epilogue, numbered)} {result}"
+    )
+
+
+def step_digest(node: Node, graph: Graph) -> str:
+    """Eight hex digits of `step_text`."""
+    return hashlib.sha256(step_text(node, graph).encode()).hexdigest()[:8]
+
+
 def with_sites(graph: Graph, sites: Sequence[Site]) -> Graph:
     """The graph, knowing what was chosen in making it; a choice without an alternative is none."""
     return replace(graph, sites=(*graph.sites, *(site for site in sites if len(site.options) > 1)))
@@ -374,16 +396,16 @@ def with_numbers(node: Node, known: Mapping[str, float]) -> Node:
 def dump(graph: Graph) -> str:
     """The graph as text, one line a node: what `--dump` writes and what pass tests compare."""
     lines = [f"graph {graph.name} batch {graph.batch}"]
-    lines += [f"  input {_typed(value)}" for value in graph.inputs]
+    lines += [f"  input {value_text(value)}" for value in graph.inputs]
     lines += [
-        f"  constant {_typed(constant.value)}{' = 0' if constant.is_zero else ''}"
+        f"  constant {value_text(constant.value)}{' = 0' if constant.is_zero else ''}"
         for constant in graph.constants.values()
     ]
     for node in graph.nodes:
         operands = ", ".join(node.operands)
-        text = f"  {_typed(node.value)} = {_op_text(node.op)}({operands})"
+        text = f"  {value_text(node.value)} = {op_text(node.op)}({operands})"
         if isinstance(node.op, Pointwise):
-            text = f"  {_typed(node.value)} = {ex.describe(node.epilogue, node.inputs)}"
+            text = f"  {value_text(node.value)} = {ex.describe(node.epilogue, node.inputs)}"
         elif node.epilogue != ACC:
             text += f" -> {ex.describe(node.epilogue, node.inputs)}"
         form = f"  form {node.form}" if node.form else ""
@@ -393,12 +415,14 @@ def dump(graph: Graph) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _typed(value: Value) -> str:
+def value_text(value: Value) -> str:
+    """`conv1 [1, 16, 32, 32] float16 NHWC`."""
     layout = "" if value.layout == "packed" else f" {value.layout}"
     return f"{value.name} [{', '.join(map(str, value.shape))}] {value.dtype}{layout}"
 
 
-def _op_text(op: Op) -> str:
+def op_text(op: Op) -> str:
+    """`conv<stride=(2, 2)>`: the fields that are not the default ones."""
     default = type(op)
     shown = [
         f"{name}={getattr(op, name)}"

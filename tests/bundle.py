@@ -145,9 +145,10 @@ def _texts(
             check_weights(resolve(spec), weights)
             named = spec.model_copy(update={"name": namespace(key)})
             plan = make_plan(named, weights, target)
-            view = {**vars(emit._project_view(plan, key)), "network": network_view(plan)}
-            files = emit.SOURCES[target.name]
-            text = Text(*(render(f"{target.name}/{name}.j2", view) for name in files))
+            network = network_view(plan)
+            view = {**vars(emit._project_view(plan, key)), "network": network}
+            shown = (render(f"{target.name}/{name}.j2", view) for name in emit.SOURCES[target.name][:2])
+            text = Text(*shown, unity_text(emit.kernel_sources(view, network).values()))
         except Exception as error:  # noqa: BLE001 (the test of that network tells it)
             refused[key] = error
             continue

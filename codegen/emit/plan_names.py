@@ -9,6 +9,25 @@ from cnngen.spec.network import NetworkSpec
 from cnngen.spec.resolve import profile_text
 
 
+class NumberedPlans:
+    """Words for plans that are candidates: their numbers, which they have as profiles."""
+
+    every = "candidate"
+    selector = "pass.plan()"
+
+    def case(self, batch: BatchPlan) -> str:
+        """The label of a plan in a switch over the selector."""
+        return f"case {batch.profile}:"
+
+    def suffix(self, batch: BatchPlan) -> str:
+        """What tells the name of something of this plan from the same of others."""
+        return f"plan{batch.profile}"
+
+    def suffixes(self, batch: BatchPlan) -> tuple[str, ...]:
+        """The same for what several plans may share."""
+        return (self.suffix(batch),)
+
+
 @dataclass(frozen=True)
 class PlanNames:
     """Words for the plans of a network."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 import clang_format
 
 from cnngen import __version__
 from cnngen.codegen.emit.cpp import quoted
+from cnngen.codegen.emit.plan_names import NumberedPlans
 from cnngen.codegen.emit.render import TEMPLATES, render
 from cnngen.codegen.emit.steps import network_view
+from cnngen.codegen.emit.views import NetworkView
 from cnngen.codegen.graph import Value
 from cnngen.codegen.passes.plan_weights import layout_fingerprint
 from cnngen.codegen.plan import Plan
@@ -106,10 +109,11 @@ def project_files(plan: Plan, spec_hash: str, interface_hash: str) -> dict[str, 
     project = _project_view(plan, interface_hash)
     # Each file names the hash of what it shows, so that a change elsewhere neither touches nor recompiles it.
     outside = vars(project)
-    inside = outside | {"network": network_view(plan)}
+    view = network_view(plan)
+    inside = outside | {"network": view}
     whole = inside | {"notice": _notice(plan, spec_hash)}
     name, target = project.name, project.target
-    network, header, kernels = SOURCES[target]
+    network, header, _ = SOURCES[target]
     files = {
         "CMakeLists.txt": render("CMakeLists.txt.j2", outside),
         "pyproject.toml": render("pyproject.toml.j2", outside),
@@ -121,9 +125,36 @@ def project_files(plan: Plan, spec_hash: str, interface_hash: str) -> dict[str, 
         "src/bindings.cpp": render("bindings.cpp.j2", outside),
         f"src/{network}": render(f"{target}/{network}.j2", whole),
         f"src/{header}": render(f"{target}/{header}.j2", inside),
-        f"src/{kernels}": render(f"{target}/{kernels}.j2", inside),
+        **kernel_sources(inside, view),
     }
     return _formatted(files)
+
+
+def tuning_files(plan: Plan) -> dict[str, str]:
+    """The same of a project whose plans are candidates, numbered by their profile, for the tuner to run."""
+    sizes = tuple(batch.batch for batch in plan.batches)
+    view = network_view(plan, NumberedPlans())
+    context = vars(replace(_project_view(plan, "candidates"), batch_sizes=sizes)) | {"network": view}
+    return {
+        "CMakeLists.txt": render("CMakeLists.txt.j2", context),
+        "src/bindings.cpp": render("cuda/tuning.cpp.j2", context),
+        "src/network.cu": render("cuda/network.cu.j2", context),
+        "src/kernels.cuh": render("cuda/kernels.cuh.j2", context),
+        "src/kernels_reference.cu": render("cuda/kernels_reference.cu.j2", context),
+        f"include/{plan.spec.name}/{plan.spec.name}.hpp": "",
+        **kernel_sources(context, view),
+    }
+
+
+def kernel_sources(context: Mapping[str, object], network: NetworkView) -> dict[str, str]:
+    """Relative path -> text of the files that hold the kernels."""
+    target = context["target"]
+    template = "kernels.cu" if target == "cuda" else "kernels.cpp"
+    suffix = PurePosixPath(template).suffix
+    return {
+        f"src/{file.name}{suffix}": render(f"{target}/{template}.j2", {**context, "file": file})
+        for file in network.files
+    }
 
 
 def _notice(plan: Plan, digest: str) -> str:

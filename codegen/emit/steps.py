@@ -8,11 +8,12 @@ from cnngen.codegen.emit import cpu_kernels, cuda_kernels
 from cnngen.codegen.emit.cpp import float_text, quoted
 from cnngen.codegen.emit.kernels import Grid, Kernel, Launch, aggregate
 from cnngen.codegen.emit.operands import Operands, dtype_text, rows_text
-from cnngen.codegen.emit.plan_names import PlanNames
+from cnngen.codegen.emit.plan_names import NumberedPlans, PlanNames
 from cnngen.codegen.emit.titles import layer_names, plan_key
 from cnngen.codegen.emit.views import (
     BufferView,
     ForwardView,
+    KernelFileView,
     KernelView,
     LaunchView,
     NetworkView,
@@ -61,16 +62,20 @@ RESERVED = (
 )
 
 
-def network_view(plan: Plan) -> NetworkView:
-    """All names and texts of `network.cu` and `kernels.cu`."""
-    return _View(plan).network()
+# How much one compiler run takes: kernels, those on tensor cores counting as several.
+FILE_WEIGHT, GEMM_WEIGHT = 24, 4
+
+
+def network_view(plan: Plan, names: PlanNames | NumberedPlans | None = None) -> NetworkView:
+    """All names and texts of `network.cu` and `kernels.cu`. `names`: what its plans are called."""
+    return _View(plan, names or PlanNames(plan.spec)).network()
 
 
 class _View:
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, names: PlanNames | NumberedPlans) -> None:
         self.plan = plan
+        self.names = names
         self.largest = max(batch.batch for batch in plan.batches)
-        self.names = PlanNames(plan.spec)
         self.titles = {plan_key(batch): titles_of(batch.graph) for batch in plan.batches}
         titles = dict.fromkeys(
             title for batch in plan.batches for title in self.titles[plan_key(batch)].values()
@@ -101,8 +106,8 @@ class _View:
             *self._buffers(),
             self._weights(),
             tuple(self.kernels.values()),
+            self._files(),
             self._forwards(orders),
-            self._headers(),
             tuple(sorted({header for kernel in self.kernels for header in kernel.declares})),
         )
 
@@ -119,8 +124,26 @@ class _View:
             for order, served in groups.items()
         )
 
-    def _headers(self) -> tuple[str, ...]:
-        return tuple(sorted({header for kernel in self.kernels for header in kernel.headers}))
+    def _files(self) -> tuple[KernelFileView, ...]:
+        """The kernels in files of about `FILE_WEIGHT`; a CPU's are one."""
+        files: list[list[KernelView]] = [[]]
+        weight = 0
+        for view in self.kernels.values():
+            heavy = GEMM_WEIGHT if "implicit_gemm.cuh" in view.kernel.headers else 1
+            if weight + heavy > FILE_WEIGHT and files[-1] and self.plan.target.name == "cuda":
+                files.append([])
+                weight = 0
+            files[-1].append(view)
+            weight += heavy
+        return tuple(
+            KernelFileView(
+                f"kernels{number + 1 if number else ''}",
+                tuple(members),
+                tuple(sorted({header for view in members for header in view.kernel.headers})),
+                number == 0,
+            )
+            for number, members in enumerate(files)
+        )
 
     def _buffers(self) -> tuple[tuple[SlotView, ...], tuple[BufferView, ...]]:
         columns = [
@@ -153,19 +176,30 @@ class _View:
         same = len(launches) == len(self.plan.batches) and len({launch.shared for launch in launches}) == 1
         if same and len({launch.launch.grid is None for launch in launches}) == 1:
             return (Variant(every, (_launch_text(launches),)),)
+        if (
+            len(forms) == len(self.plan.batches)
+            and len({node.engine for _, node in forms}) > 1
+            and not launches
+        ):
+            engine = f"pass.each({', '.join(quoted(node.engine) for _, node in forms)})"
+            texts = {self._lines(batch, node, title, engine) for batch, node in forms}
+            if len(texts) == 1:
+                return (Variant(every, texts.pop()),)
         found: dict[tuple[str, ...], list[str]] = {}
         for batch, node in forms:
-            found.setdefault(self._lines(batch, node, title), []).append(self.names.case(batch))
+            lines = self._lines(batch, node, title, quoted(node.engine))
+            found.setdefault(lines, []).append(self.names.case(batch))
         return tuple(Variant(tuple(cases), lines) for lines, cases in found.items())
 
-    def _lines(self, batch: BatchPlan, node: Node, title: str) -> tuple[str, ...]:
+    def _lines(self, batch: BatchPlan, node: Node, title: str, engine: str) -> tuple[str, ...]:
+        """The step's statements; `engine`: the text of what its library is to run it by."""
         match node.op, node.form:
             case (Conv() as op, form) if form in LIBRARIES:
-                return self._convolution(batch, node, op)
-            case (MatMul() as op, _):
-                return self._matmul(batch, node, op)
+                return self._convolution(batch, node, op, engine)
+            case (MatMul() as op, form) if form in LIBRARIES:
+                return self._matmul(batch, node, op, engine)
             case (BatchMatMul() as op, _):
-                return self._batch_matmul(batch, node, op)
+                return self._batch_matmul(batch, node, op, engine)
         return (_launch_text([self._launch(batch, node, title)]),)
 
     def _launch(self, batch: BatchPlan, node: Node, title: str) -> LaunchView:
@@ -200,7 +234,7 @@ class _View:
             return cpu_kernels.kernel_of(node, batch.graph, self.largest)
         return cuda_kernels.kernel_of(node, batch.graph, self.largest, batch.batch)
 
-    def _convolution(self, batch: BatchPlan, node: Node, op: Conv) -> tuple[str, ...]:
+    def _convolution(self, batch: BatchPlan, node: Node, op: Conv, engine: str) -> tuple[str, ...]:
         graph = batch.graph
         fields = {
             "layers": _layers(batch.graph, node),
@@ -216,11 +250,10 @@ class _View:
         fields |= {name: _braces(value) for name, (value, default) in optional.items() if value != default}
         if op.groups != 1:
             fields["groups"] = str(op.groups)
-        return self._library_call(
-            "convolution", batch, node, fields, op.tf32 and graph.values[node.name].dtype
-        )
+        tf32 = op.tf32 and graph.values[node.name].dtype
+        return self._library_call("convolution", batch, node, fields, tf32, engine)
 
-    def _matmul(self, batch: BatchPlan, node: Node, op: MatMul) -> tuple[str, ...]:
+    def _matmul(self, batch: BatchPlan, node: Node, op: MatMul, engine: str) -> tuple[str, ...]:
         x, w, y = (batch.graph.values[name] for name in (*node.operands, node.name))
         fields = {
             "layers": _layers(batch.graph, node),
@@ -229,18 +262,18 @@ class _View:
             f"{w.shape[0]}, {w.shape[1]})",
             "y": self.operands.rows(batch, node.name, y.shape),
         }
-        return self._library_call("matmul", batch, node, fields, op.tf32 and y.dtype)
+        return self._library_call("matmul", batch, node, fields, op.tf32 and y.dtype, engine)
 
-    def _batch_matmul(self, batch: BatchPlan, node: Node, op: BatchMatMul) -> tuple[str, ...]:
+    def _batch_matmul(self, batch: BatchPlan, node: Node, op: BatchMatMul, engine: str) -> tuple[str, ...]:
         fields = {"layers": _layers(batch.graph, node)}
         fields |= {
             field: self.operands.matrices(batch, name)
             for field, name in zip("xwy", (*node.operands, node.name), strict=True)
         }
-        return self._library_call("batch_matmul", batch, node, fields, op.tf32 and node.value.dtype)
+        return self._library_call("batch_matmul", batch, node, fields, op.tf32 and node.value.dtype, engine)
 
     def _library_call(
-        self, function: str, batch: BatchPlan, node: Node, fields: dict[str, str], tf32: object
+        self, function: str, batch: BatchPlan, node: Node, fields: dict[str, str], tf32: object, engine: str
     ) -> tuple[str, ...]:
         chain = library_chain(node, batch.graph)
         if chain is None:
@@ -249,6 +282,8 @@ class _View:
             fields["epilogue"] = "{" + ", ".join(self._chain_step(batch, node, step) for step in chain) + "}"
         if tf32 == "float32":
             fields["tf32"] = "true"
+        if engine != '""':
+            fields["engine"] = engine
         return (f"pass.{function}({{", *(f".{name} = {text}," for name, text in fields.items()), "});")
 
     def _chain_step(self, batch: BatchPlan, node: Node, step: ChainStep) -> str:

@@ -61,6 +61,16 @@ class KernelView:
 
 
 @dataclass(frozen=True)
+class KernelFileView:
+    """A source file of kernels: they are shared out, so that compilers work side by side."""
+
+    name: str
+    kernels: tuple[KernelView, ...]
+    headers: tuple[str, ...]
+    is_first: bool
+
+
+@dataclass(frozen=True)
 class LaunchView:
     """A kernel's launch in one plan."""
 
@@ -92,6 +102,6 @@ class NetworkView:
     buffers: tuple[BufferView, ...]
     weights: tuple[WeightView, ...]
     kernels: tuple[KernelView, ...]
+    files: tuple[KernelFileView, ...]  # of the kernels
     forwards: tuple[ForwardView, ...]
-    headers: tuple[str, ...]  # of kernels
-    declares: tuple[str, ...]  # likewise, of their declarations
+    declares: tuple[str, ...]  # headers of the kernels' declarations

@@ -20,6 +20,7 @@ from cnngen.codegen.targets import CUDA, Target
 from cnngen.codegen.verify import verify
 
 Pass = Callable[[Graph], Graph]
+FIRST_CHOICE = "select_forms"  # what stands before it has nothing to choose
 
 
 def pipeline(choices: Choices, target: Target = CUDA) -> tuple[tuple[str, Pass], ...]:
@@ -49,11 +50,22 @@ def run(
     choices: Choices | None = None,
     target: Target = CUDA,
     after: Callable[[str, Graph], None] = lambda _name, _graph: None,
+    begin: str = "",
+    end: str = "",
 ) -> Graph:
-    """The graph after every rewrite; `after` sees each one's result (for --dump and tests)."""
+    """The graph after every rewrite; `after` sees each one's result (for --dump and tests).
+
+    `begin`, `end`: the first rewrite, and the first that is left out, where it is not all of them.
+    """
     verify(graph)
     after("lower", graph)
+    begun = not begin
     for name, rewrite in pipeline(choices or Choices(), target):
+        begun = begun or name == begin
+        if name == end:
+            break
+        if not begun:
+            continue
         graph = rewrite(graph)
         verify(graph)
         after(name, graph)

@@ -40,18 +40,21 @@ class Arena:
     buffers: tuple[Buffer, ...]
 
 
-def assign_buffers(graph: Graph) -> Arena:
-    """Offsets such that no two buffers that are alive at one step overlap."""
-    buffers = collect_buffers(graph)
+def assign_buffers(graph: Graph, *, in_place: bool = True, attempts: int = ATTEMPTS) -> Arena:
+    """Offsets such that no two buffers that are alive at one step overlap.
+
+    `in_place`: a step may write over an input that nobody reads again. `attempts`: how many packings are tried at most.
+    """
+    buffers = collect_buffers(graph, in_place=in_place)
     steps = range(len(graph.nodes) + 1)
     live = max(sum(b.bytes for b in buffers if b.first <= step <= b.last) for step in steps)
-    places = _ping_pong(buffers, live) or _packed(buffers, live)
+    places = _ping_pong(buffers, live) or _packed(buffers, live, attempts)
     offsets = {name: place for buffer, place in places.items() for name in buffer.values}
     total = max(place + buffer.bytes for buffer, place in places.items())
     return Arena(offsets, total, live, tuple(buffers))
 
 
-def collect_buffers(graph: Graph) -> list[Buffer]:
+def collect_buffers(graph: Graph, *, in_place: bool = True) -> list[Buffer]:
     """The buffers in order of first need.
 
     A view lies in its input's buffer, and so does a pointwise step's output where that input is read for the last
@@ -72,7 +75,7 @@ def collect_buffers(graph: Graph) -> list[Buffer]:
         home[value.name] = value.name
         found[value.name] = Buffer((value.name,), _rounded(value.bytes), 0, max(last_read[value.name], 0))
     for step, node in enumerate(graph.nodes):
-        hosts = _hosts(graph, node)
+        hosts = _hosts(graph, node) if in_place or is_view(node) else []
         host = next((home[name] for name in hosts if _may_host(found[home[name]], node, step, hosts)), None)
         if host is None:
             home[node.name] = node.name
@@ -130,7 +133,7 @@ def _ping_pong(buffers: Sequence[Buffer], live: int) -> dict[Buffer, int] | None
     return {buffer: 0 if i % 2 == 0 else live - buffer.bytes for i, buffer in enumerate(buffers)}
 
 
-def _packed(buffers: Sequence[Buffer], live: int) -> dict[Buffer, int]:
+def _packed(buffers: Sequence[Buffer], live: int, attempts: int) -> dict[Buffer, int]:
     """First fit in a few promising orders; if none comes close to the bound, in shuffles of the best (seeded)."""
     orders: list[Callable[[Buffer], object]] = [
         lambda b: (-b.bytes, b.first),
@@ -152,7 +155,7 @@ def _packed(buffers: Sequence[Buffer], live: int) -> dict[Buffer, int]:
     for key in orders:
         attempt(sorted(buffers, key=key))  # type: ignore[arg-type]
     shuffle = random.Random(0)  # noqa: S311 - the same packing every time
-    for _ in range(ATTEMPTS):
+    for _ in range(attempts):
         if best_total <= live * CLOSE_ENOUGH:
             break
         order = best_order.copy()

@@ -47,7 +47,7 @@ def pad_channels(graph: Graph, choices: Choices, target: Target = CUDA) -> Graph
             producer = graph.producers.get(x.name)
             merges = producer is not None and isinstance(producer.op, Pointwise)
             prices = channel_prices(node.op, x, node.value, w.array.shape[2:], choices, copies=not merges)
-            sites.append(choices.site("pad_channels", node.name, prices))
+            sites.append(choices.site("pad_channels", node, prices))
             channels = int(sites[-1].chosen)
             if channels != x.shape[1]:
                 key = (x.name, channels)

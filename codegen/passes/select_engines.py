@@ -1,4 +1,4 @@
-"""Which engine or tile runs each step: what the lock names, where the step can have it."""
+"""Which engine or tile runs each step: what the lock names, where it was chosen for that very step."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.engines import IMPLICIT_GEMM, OF_LIBRARIES, runs_as_gemm, split_engine
-from cnngen.codegen.graph import LIBRARIES, Graph, Node
+from cnngen.codegen.graph import LIBRARIES, Graph, Node, step_digest
 from cnngen.codegen.titles import titles_of
 
 
@@ -15,9 +15,12 @@ def select_engines(graph: Graph, choices: Choices) -> Graph:
     if not choices.engines:
         return graph
     titles = titles_of(graph)
-    return graph.with_nodes(
-        [with_engine(node, graph, choices.engines.get(titles[node.name], "")) for node in graph.nodes]
-    )
+    nodes = []
+    for node in graph.nodes:
+        engine, digest = choices.engines.get(titles[node.name], ("", ""))
+        known = bool(engine) and digest == step_digest(node, graph)
+        nodes.append(with_engine(node, graph, engine) if known else node)
+    return graph.with_nodes(nodes)
 
 
 def with_engine(node: Node, graph: Graph, engine: str) -> Node:

@@ -105,11 +105,13 @@ def write_sources(plans: Sequence[Plan], folder: Path) -> Path:
     for plan in plans:
         name = plan.spec.name
         files = project_files(plan, "0" * 12, "0" * 12)
-        for path in ("kernels.cuh", "kernels.cu", "network.cu"):
-            (folder / name).mkdir(exist_ok=True)
-            (folder / name / path).write_text(files[f"src/{path}"])
+        (folder / name).mkdir(exist_ok=True)
         lines.append(f"namespace {name} {{ const cnngen::Model& model(); }}")
-        lines += [f'#include "{name}/kernels.cu"', f'#include "{name}/network.cu"']
+        for path in sorted(files):
+            file = Path(path)
+            if file.parent.name == "src" and file.suffix in (".cu", ".cuh"):
+                (folder / name / file.name).write_text(files[path])
+                lines += [f'#include "{name}/{file.name}"'] if file.suffix == ".cu" else []
     lines += ["int main(int, char** arguments) {", '    std::FILE* in = std::fopen(arguments[1], "rb");',
               '    std::FILE* out = std::fopen(arguments[2], "wb");']  # fmt: skip
     for plan in plans:

@@ -67,6 +67,32 @@ inline Descriptor engine_descriptor(const Graph& graph, const Target& target, st
     return engine;
 }
 
+// A knob of an engine, and the values that it may have.
+struct Knob {
+    int type;
+    std::int64_t low, high, stride;
+};
+
+// The knobs of an engine of the graph, by its number.
+inline std::vector<Knob> knobs_of(const Graph& graph, const Target& target, std::int64_t number) {
+    const Descriptor engine = engine_descriptor(graph, target, number);
+    const std::int64_t n = engine.count(CUDNN_ATTR_ENGINE_KNOB_INFO, CUDNN_TYPE_BACKEND_DESCRIPTOR);
+    std::vector<Descriptor> infos;
+    std::vector<cudnnBackendDescriptor_t> raw;
+    for (std::int64_t i = 0; i < n; ++i) raw.push_back(infos.emplace_back(CUDNN_BACKEND_KNOB_INFO_DESCRIPTOR).get());
+    const std::int64_t got =
+        n ? engine.get(CUDNN_ATTR_ENGINE_KNOB_INFO, CUDNN_TYPE_BACKEND_DESCRIPTOR, n, raw.data()) : 0;
+    std::vector<Knob> knobs;
+    for (std::int64_t i = 0; i < got; ++i) {
+        cudnnBackendKnobType_t type{};
+        infos[i].get(CUDNN_ATTR_KNOB_INFO_TYPE, CUDNN_TYPE_KNOB_TYPE, 1, &type);
+        knobs.push_back({static_cast<int>(type), infos[i].get_int64(CUDNN_ATTR_KNOB_INFO_MINIMUM_VALUE),
+                         infos[i].get_int64(CUDNN_ATTR_KNOB_INFO_MAXIMUM_VALUE),
+                         infos[i].get_int64(CUDNN_ATTR_KNOB_INFO_STRIDE)});
+    }
+    return knobs;
+}
+
 // The config that sets an engine's knobs; throws where this cuDNN has none such for the graph.
 inline Descriptor engine_config(const Graph& graph, const Target& target, const Engine& wanted) {
     const Descriptor engine = engine_descriptor(graph, target, wanted.number);

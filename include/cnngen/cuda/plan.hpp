@@ -123,6 +123,22 @@ inline std::vector<Operation> distinct(const std::vector<Operation>& operations)
     return out;
 }
 
+// The plan of an operation by what its library offers first. Throws where there is none.
+inline std::shared_ptr<Plan> first_plan(const Operation& op, cudnnHandle_t cudnn, cublasLtHandle_t cublaslt,
+                                        std::size_t workspace_limit) {
+    if (is_for_cublaslt(op)) {
+        try {
+            if (const auto* m = std::get_if<Matmul>(&op)) {
+                return std::make_shared<Plan>(lt::Plan(*m, cublaslt, workspace_limit));
+            }
+            return std::make_shared<Plan>(lt::Plan(std::get<BatchMatmul>(op), cublaslt, workspace_limit));
+        } catch (const Error&) {
+            // cuDNN may know how.
+        }
+    }
+    return std::make_shared<Plan>(cudnn::plan(graph_of(op, cudnn), {.handle = cudnn}, limits_of(op, workspace_limit)));
+}
+
 // The plan of an operation by an engine. Throws where that cannot be.
 inline std::shared_ptr<Plan> plan_by(const Engine& engine, const Operation& op, cudnnHandle_t cudnn,
                                      cublasLtHandle_t cublaslt, std::size_t workspace_limit) {
@@ -143,6 +159,11 @@ inline std::shared_ptr<Plan> plan_by(const Engine& engine, const Operation& op, 
             }
         },
         work);
+}
+
+// Under which its plan is kept.
+inline std::string plan_key(const Operation& op, std::size_t workspace_limit) {
+    return text(signature(op), " workspace ", workspace_limit);
 }
 
 // All plans of a network on one GPU.
@@ -187,17 +208,15 @@ class Planner {
     std::size_t size() const { return plans_.size(); }
 
    private:
-    std::string key(const Operation& op) const { return text(signature(op), " workspace ", workspace_limit_); }
-
     void keep(const Operation& op, const Plan& plan) const {
         if (const auto serialized = plan.serialized()) {
-            folder_.write(key(op), {engine_text(plan.engine()), *serialized});
+            folder_.write(plan_key(op, workspace_limit_), {engine_text(plan.engine()), *serialized});
         }
     }
 
     // A kept plan; none where there is none, it is of another cuDNN, or damaged.
     std::shared_ptr<Plan> load(const Operation& op, cudnnHandle_t handle) const {
-        const auto entry = folder_.read(key(op));
+        const auto entry = folder_.read(plan_key(op, workspace_limit_));
         if (!entry) return nullptr;
         try {
             const Engine engine = parse_engine(entry->engine);
@@ -218,19 +237,7 @@ class Planner {
                                       "' is not to be had here (", e.what(), "); the library's first choice runs"));
             }
         }
-        if (is_for_cublaslt(op)) {
-            try {
-                if (const auto* m = std::get_if<Matmul>(&op)) {
-                    return std::make_shared<Plan>(lt::Plan(*m, cublaslt_.get(), workspace_limit_));
-                }
-                const auto& m = std::get<BatchMatmul>(op);
-                return std::make_shared<Plan>(lt::Plan(m, cublaslt_.get(), workspace_limit_));
-            } catch (const Error&) {
-                // cuDNN may know how.
-            }
-        }
-        return std::make_shared<Plan>(
-            cudnn::plan(graph_of(op, handle), {.handle = handle}, limits_of(op, workspace_limit_)));
+        return first_plan(op, handle, cublaslt_.get(), workspace_limit_);
     }
 
     int device_;

@@ -1,0 +1,152 @@
+"""Times the cases of a bench on the GPU, and holds what they compute against a reference first."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cnngen.codegen.engines import IMPLICIT_GEMM, split_engine
+from cnngen.codegen.graph import LIBRARIES, Array, Node
+from cnngen.codegen.storage import NUMPY_TYPES
+from cnngen.codegen.tuning.bench import Case
+from cnngen.codegen.tuning.journal import Journal, Timing
+from cnngen.codegen.tuning.module import Candidates
+from cnngen.spec.types import ElementType
+
+# What storing and another order of sums may lose; a wrong engine is off by far more.
+TOLERANCE: Mapping[ElementType, float] = {"float32": 2e-5, "float16": 3e-3, "bfloat16": 2e-2}
+TF32_TOLERANCE = 2e-3
+VARIATIONS = 12  # of the knobs of each of the best engines
+VARIED = 2  # how many engines' knobs are tried
+HOPELESS = 1.5  # times the best: an engine that takes more is not timed to the end
+
+# Told how many steps are done, of how many, and which is under way.
+Told = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """When to stop looking for more; what has to be known is still measured."""
+
+    at: float  # of time.monotonic()
+
+    @property
+    def is_past(self) -> bool:
+        return time.monotonic() > self.at
+
+
+def measure_cases(
+    candidates: Candidates, plan: int, cases: Sequence[Case], journal: Journal, deadline: Deadline, told: Told
+) -> None:
+    """Times what the journal does not know yet; each step's line is written as soon as it is complete."""
+    groups: dict[str, list[Case]] = {}
+    for case in cases:
+        if case.step not in journal.steps:
+            groups.setdefault(case.step, []).append(case)
+    for done, (step, members) in enumerate(groups.items()):
+        told(done, len(groups), members[0].name.partition("~")[0])
+        timings, rejected = _Step(candidates, plan, members, deadline).measured()
+        journal.add(step, timings, rejected)
+    told(len(groups), len(groups), "")
+
+
+class _Step:
+    """One step: its library's engines, and kernels of our own."""
+
+    def __init__(
+        self, candidates: Candidates, plan: int, members: Sequence[Case], deadline: Deadline
+    ) -> None:
+        self.tuner, self.plan, self.members = candidates.tuner, plan, members
+        self.deadline = deadline
+        self.graph = candidates.plan.batches[plan].graph
+        self.numbers = {node.name: i for i, node in enumerate(candidates.plan.batches[plan].steps)}
+        self.timings: list[Timing] = []
+        self.rejected: list[str] = []
+
+    def measured(self) -> tuple[list[Timing], list[str]]:
+        library = next((case for case in self.members if not case.engine), None)
+        if library is not None:
+            self._library(self.numbers[library.name])
+        reference: Array | None = None
+        if library is not None and self.timings:
+            fastest = min(self.timings, key=lambda timing: timing.us)
+            reference = self._output(self.numbers[library.name], library.name, fastest.engine)
+        self._kernels([case for case in self.members if case.engine], reference)
+        if not self.timings:
+            raise RuntimeError(f"nothing runs {self.members[0].name}: {'; '.join(self.rejected)}")
+        return self.timings, self.rejected
+
+    @property
+    def best(self) -> float:
+        return min((timing.us for timing in self.timings), default=math.inf)
+
+    def _library(self, step: int) -> None:
+        node = self.graph.producers[self.members[0].name]
+        engines = self.tuner.engines(self.plan, step)
+        for number, engine in enumerate(engines):
+            if number and self.deadline.is_past:
+                break
+            self._engine(step, node, engine)
+        best = sorted(self.timings, key=lambda timing: timing.us)
+        for timing in best[:VARIED]:
+            if self.deadline.is_past:
+                break
+            for engine in self.tuner.variations(self.plan, step, timing.engine, VARIATIONS):
+                if all(engine != known.engine for known in self.timings):
+                    self._engine(step, node, engine)
+
+    def _engine(self, step: int, node: Node, engine: str) -> None:
+        error = self.tuner.error(self.plan, step, engine)
+        if not error <= tolerance(node):
+            self.rejected.append(f"{engine} for {node.name}: its error is {error:.1e}")
+            return
+        us, spread = self.tuner.measure(self.plan, step, engine, self.best * HOPELESS)
+        workspace = self.tuner.workspace(self.plan, step, engine)
+        self.timings.append(Timing(engine, us, spread, len(self.timings), workspace))
+
+    def _kernels(self, cases: Sequence[Case], reference: Array | None) -> None:
+        """Each tile against the library's result, or else against the first tile, which the tests prove."""
+        for number, case in enumerate(cases):
+            if number and self.deadline.is_past:
+                break
+            step, node = self.numbers[case.name], self.graph.producers[case.name]
+            result = self._output(step, node.name, "")
+            reference = result if reference is None else reference
+            error = relative(result, reference)
+            if not error <= tolerance(node):
+                self.rejected.append(f"{case.engine} for {node.name}: it is off by {error:.1e}")
+                continue
+            us, spread = self.tuner.measure(self.plan, step, "", self.best * HOPELESS)
+            self.timings.append(Timing(case.engine, us, spread, len(self.timings)))
+
+    def _output(self, step: int, name: str, engine: str) -> Array:
+        dtype = NUMPY_TYPES[self.graph.producers[name].value.dtype]
+        return np.frombuffer(self.tuner.output(self.plan, step, engine), dtype).astype(np.float64)
+
+
+def tolerance(node: Node) -> float:
+    """The relative error that a step may have."""
+    tf32 = getattr(node.op, "tf32", False) and node.value.dtype == "float32"
+    return TF32_TOLERANCE if tf32 else TOLERANCE.get(node.value.dtype, 0.0)
+
+
+def relative(got: Array, reference: Array) -> float:
+    """||got - reference|| / ||reference||; infinite where something is no number in one alone."""
+    same = np.isnan(got) == np.isnan(reference)
+    if not same.all():
+        return math.inf
+    with np.errstate(all="ignore"):
+        finite = np.isfinite(got) & np.isfinite(reference)
+        norm = float(np.linalg.norm(reference[finite]))
+        off = float(np.linalg.norm((got - reference)[finite]))
+    return off / norm if norm > 0 else off
+
+
+def kind_of(engine: str) -> str:
+    """Of which kind an engine is: what a lock compares it with."""
+    kind, _ = split_engine(engine)
+    return kind if kind in (*LIBRARIES, "cudnn_matmul", IMPLICIT_GEMM) else "kernel"

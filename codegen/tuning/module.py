@@ -1,0 +1,101 @@
+"""Candidate plans compiled into one extension module with the runtime's tuner.
+
+The project is a generated one, whose plans are the candidates, numbered, and whose bindings are the tuner's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from cnngen.codegen.build import Progress, build_project, module_path
+from cnngen.codegen.emit.project import tuning_files
+from cnngen.codegen.graph import Array
+from cnngen.codegen.plan import BatchPlan, Plan
+from cnngen.codegen.project import Content, runtime_files, write_project
+from cnngen.codegen.targets import CUDA
+from cnngen.codegen.weight_file import write_weight_file
+
+WORKSPACE_LIMIT = 256 << 20
+
+
+class Tuner(Protocol):
+    """The extension module's class; see `include/cnngen/cuda/tuner.hpp`. Steps are numbered in a plan's order."""
+
+    def steps(self, plan: int) -> list[tuple[str, bool]]: ...
+    def engines(self, plan: int, step: int) -> list[str]: ...
+    def variations(self, plan: int, step: int, engine: str, most: int) -> list[str]: ...
+    def workspace(self, plan: int, step: int, engine: str) -> int: ...
+    def error(self, plan: int, step: int, engine: str) -> float: ...
+    def output(self, plan: int, step: int, engine: str) -> bytes: ...
+    def save_plans(self, plan: int, engines: Sequence[str], folder: str) -> None: ...
+    def measure(self, plan: int, step: int, engine: str, no_more: float) -> tuple[float, float]: ...
+    def measure_pass(
+        self, plan: int, steps: Sequence[tuple[int, str]], replays: int
+    ) -> tuple[float, float]: ...
+    def run_pass(self, plan: int, inputs: Sequence[Array], outputs: Sequence[Array]) -> None: ...
+    def versions(self) -> dict[str, str]: ...
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Plans in a module, and what runs and times them."""
+
+    plan: Plan
+    tuner: Tuner
+
+    def number(self, plan: int, name: str) -> int:
+        """The number of a step among those of a plan, by the name of what it writes."""
+        return next(i for i, node in enumerate(self.plan.batches[plan].steps) if node.name == name)
+
+
+def build_candidates(
+    plan: Plan, folder: Path, footprints: Sequence[int], device: int, progress: Progress | None = None
+) -> Candidates:
+    """Compiles a plan whose batches are candidates, numbered by their profile.
+
+    `footprints`: the bytes that a pass of the network touches, by plan. Raises CnngenError as a build does.
+    """
+    name = plan.spec.name
+    weight_file = f"{name}.weights.safetensors"
+    project = folder / name
+    files: dict[str, Content] = {**tuning_files(plan), **runtime_files(project, CUDA)}
+    write_project({**files, weight_file: lambda path: write_weight_file(plan.weights, path)}, project)
+    build_project(project, progress=progress)
+    module = _imported(project)
+    tensors = [(tensor.offset, tensor.bytes) for tensor in plan.weights.tensors]
+    tuner = module.Tuner(
+        weights=str(project / weight_file),
+        device=device,
+        tensors=tensors,
+        footprints=list(footprints),
+        workspace_limit=WORKSPACE_LIMIT,
+    )
+    return Candidates(plan, tuner)
+
+
+def footprint(batch: BatchPlan) -> int:
+    """The bytes that a pass touches: its weights, and what it uses of the arena."""
+    weights: Mapping[int, int] = {tensor.offset: tensor.bytes for tensor in batch.weights.values()}
+    return sum(weights.values()) + batch.arena.bytes
+
+
+def _imported(project: Path) -> Any:  # noqa: ANN401
+    """The extension module, under a name that no other one has: pybind11 takes modules of one name for one."""
+    name = f"cnngen_tuning_{project.name}_{len(sys.modules)}._core"
+    spec = importlib.util.spec_from_file_location(name, module_path(project))
+    if spec is None or spec.loader is None:
+        raise ImportError(str(project))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def numbered(batches: Sequence[BatchPlan]) -> tuple[BatchPlan, ...]:
+    """The plans with their numbers as profiles."""
+    return tuple(dataclasses.replace(batch, profile=number) for number, batch in enumerate(batches))

@@ -1,0 +1,76 @@
+// The tuner as a Python class, for the project that `cnngen tune` makes.
+#pragma once
+
+#include <pybind11/stl.h>
+
+#include "cnngen/cuda/python.hpp"
+#include "cnngen/cuda/tuner.hpp"
+
+#pragma GCC visibility push(hidden)  // as pybind11's own classes are
+namespace cnngen::inline cuda {
+
+inline py::tuple measurement(const Measurement& m) { return py::make_tuple(m.microseconds, m.spread); }
+
+inline void bind_tuner(py::module_& m, const Model& model, const ReferenceKernels& reference) {
+    using Release = py::call_guard<py::gil_scoped_release>;
+    py::register_local_exception<Error>(m, "Error", PyExc_RuntimeError);
+    py::class_<Tuner>(m, "Tuner", py::module_local())
+        .def(py::init([&model, reference](const std::string& weights, int device,
+                                          const std::vector<std::pair<std::size_t, std::size_t>>& tensors,
+                                          std::vector<std::size_t> footprints, std::size_t workspace_limit) {
+                 std::vector<Weight> table;
+                 for (const auto& [offset, bytes] : tensors) table.push_back({offset, bytes});
+                 return std::make_unique<Tuner>(model, reference, weights, device, std::move(table),
+                                                std::move(footprints), workspace_limit);
+             }),
+             py::arg("weights"), py::arg("device"), py::arg("tensors"), py::arg("footprints"),
+             py::arg("workspace_limit"))
+        .def("steps",
+             [](const Tuner& tuner, std::size_t plan) {
+                 py::list out;
+                 for (const CandidateStep& step : tuner.steps(plan)) {
+                     out.append(py::make_tuple(step.layer, step.operation.has_value()));
+                 }
+                 return out;
+             })
+        .def("engines", &Tuner::engines, Release())
+        .def("variations", &Tuner::variations, Release())
+        .def("workspace", &Tuner::workspace, Release())
+        .def("error", &Tuner::error, Release())
+        .def("save_plans", &Tuner::save_plans, Release())
+        .def("output",
+             [](Tuner& tuner, std::size_t plan, std::size_t step, const std::string& engine) {
+                 const std::vector<std::byte> data = tuner.output(plan, step, engine);
+                 return py::bytes(reinterpret_cast<const char*>(data.data()), data.size());
+             })
+        .def("measure", [](Tuner& tuner, std::size_t plan, std::size_t step, const std::string& engine,
+                           double no_more) { return measurement(tuner.measure(plan, step, engine, no_more)); })
+        .def("measure_pass",
+             [](Tuner& tuner, std::size_t plan, std::vector<std::pair<std::size_t, std::string>> steps, int replays) {
+                 return measurement(tuner.measure_pass(plan, std::move(steps), replays));
+             })
+        .def("run_pass",
+             [](Tuner& tuner, std::size_t plan, const std::vector<py::buffer>& inputs,
+                const std::vector<py::buffer>& outputs) {
+                 std::vector<const void*> from;
+                 std::vector<void*> to;
+                 for (const py::buffer& buffer : inputs) from.push_back(buffer.request().ptr);
+                 for (const py::buffer& buffer : outputs) to.push_back(buffer.request(/*writable=*/true).ptr);
+                 tuner.run_pass(plan, from, to);
+             })
+        .def("versions", [](const Tuner& tuner) {
+            int driver = 0;
+            cudaDriverGetVersion(&driver);
+            py::dict out;
+            out["gpu"] = std::string(tuner.gpu().name);
+            out["capability"] = text(tuner.gpu().major, ".", tuner.gpu().minor);
+            out["driver"] = cuda_version_text(driver);
+            out["cuda"] = cuda_version_text(CUDART_VERSION);
+            out["cudnn"] = cudnn_version_text(cudnnGetVersion());
+            out["cublaslt"] = std::to_string(cublasLtGetVersion());
+            return out;
+        });
+}
+
+}  // namespace cnngen::inline cuda
+#pragma GCC visibility pop
