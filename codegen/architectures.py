@@ -86,17 +86,36 @@ def _names(archs: Sequence[str]) -> list[str]:
     return [name for text in archs for name in re.split(r"[,;\s]+", text.strip()) if name]
 
 
-def gpus() -> list[str]:
-    """Compute capabilities of the GPUs that the driver shows, such as ["90"]; empty without driver or GPU."""
+def gpu_names() -> list[str]:
+    """Names of the GPUs that the driver shows, such as ["NVIDIA H200"]; empty without driver or GPU."""
+    cuda, count = _driver()
+    found = []
+    for device in range(count):
+        name = ctypes.create_string_buffer(256)
+        if cuda is not None and cuda.cuDeviceGetName(name, len(name), device) == 0:
+            found.append(name.value.decode())
+    return found
+
+
+def _driver() -> tuple[ctypes.CDLL | None, int]:
+    """The driver, and how many GPUs it shows."""
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return []
-    count, value = ctypes.c_int(0), ctypes.c_int(0)
+        return None, 0
+    count = ctypes.c_int(0)
     if cuda.cuInit(0) != 0 or cuda.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return None, 0
+    return cuda, count.value
+
+
+def gpus() -> list[str]:
+    """Compute capabilities of the GPUs that the driver shows, such as ["90"]; empty without driver or GPU."""
+    cuda, count = _driver()
+    if cuda is None:
         return []
-    found = []
-    for device in range(count.value):
+    value, found = ctypes.c_int(0), []
+    for device in range(count):
         major_minor = ""
         for attribute in (75, 76):
             if cuda.cuDeviceGetAttribute(ctypes.byref(value), attribute, device) != 0:

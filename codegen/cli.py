@@ -6,6 +6,8 @@ Exit codes: 0; 1 for a mistake in what was given, told without a traceback; 2 fo
 from __future__ import annotations
 
 import contextlib
+import math
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -33,7 +35,7 @@ from cnngen.codegen.project import RUNTIME, check_spec, generate_project
 from cnngen.codegen.targets import CUDA, Target
 from cnngen.codegen.toolchain import Toolchain
 from cnngen.codegen.toolchain_cpu import CpuToolchain
-from cnngen.spec import CnngenError, load_spec, load_weights, save_weights
+from cnngen.spec import CnngenError, Problem, load_spec, load_weights, save_weights
 
 app = typer.Typer(
     name="cnngen",
@@ -61,6 +63,17 @@ Arch = Annotated[
         help="compute capabilities such as 80,90; default: the GPUs present, else 75 to 120. "
         "For the CPU: what g++ takes as -march; default: native",
     ),
+]
+LockFile = Annotated[
+    Optional[str],
+    typer.Option(
+        "--lock",
+        metavar="FILE|none",
+        help="the lock to follow; default: the one for the GPU present, without a GPU the only one beside the spec",
+    ),
+]
+Locked = Annotated[
+    bool, typer.Option("--locked", help="fail where the lock is missing or stale, instead of saying so")
 ]
 On = Annotated[
     str,
@@ -107,6 +120,8 @@ def generate(
     output: Output = Path("generated"),
     target: On = AUTO,
     dump: Dump = None,
+    lock: LockFile = None,
+    locked: Locked = False,
     depfile: Annotated[
         Optional[Path],
         typer.Option("--depfile", metavar="FILE", help="write what the project depends on, as make reads it"),
@@ -114,7 +129,9 @@ def generate(
 ) -> None:
     """Write the C++ project of a spec, weights included, without compiling it."""
     chosen = choose_target(target)
-    project = generate_project(spec, output, target=chosen, dump=dump)
+    project = generate_project(
+        spec, output, target=chosen, dump=dump, lock=lock, locked=locked, warn=_warn_of_lock
+    )
     _tell_types(chosen, spec)
     if depfile is not None:
         _write_depfile(depfile, project, spec)
@@ -128,6 +145,8 @@ def build(
     target: On = AUTO,
     arch: Arch = None,
     dump: Dump = None,
+    lock: LockFile = None,
+    locked: Locked = False,
     install: Annotated[bool, typer.Option("--install", help="also install it into this environment")] = False,
     werror: Annotated[
         bool, typer.Option("--werror", help="treat every compiler warning as an error")
@@ -139,7 +158,9 @@ def build(
     toolchain = find_toolchain_for(chosen)
     with _progress(console) as progress:
         progress("generate", 0, 1)
-        project = generate_project(spec, output, target=chosen, dump=dump)
+        project = generate_project(
+            spec, output, target=chosen, dump=dump, lock=lock, locked=locked, warn=_warn_of_lock
+        )
         result = build_project(
             project, archs=arch, toolchain=toolchain, warnings_are_errors=werror, progress=progress
         )
@@ -149,6 +170,56 @@ def build(
         print(install_project(result))
     else:
         print(result.module)
+
+
+@app.command()
+def tune(
+    spec: Spec,
+    budget: Annotated[
+        Optional[str],
+        typer.Option(
+            "--budget", metavar="TIME", help="stop looking for better after 60s, 5m, 1h; default: no limit"
+        ),
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="leave an earlier lock and an interrupted run out of account")
+    ] = False,
+    device: Annotated[int, typer.Option("--device", metavar="N", help="the number of the GPU")] = 0,
+) -> None:
+    """Measure what runs a spec fastest on the GPU at hand, and write it to a lock beside the spec."""
+    from cnngen.codegen.generate import load_network
+    from cnngen.codegen.tuning.tune import tune as tune_network
+
+    seconds = _seconds(budget)
+    network, weights = load_network(spec)
+    console = Console(stderr=True)
+    with _progress(console) as progress:
+        tuned = tune_network(
+            spec, network, weights, budget=seconds, fresh=fresh, device=device, told=progress
+        )
+    for text in tuned.rejected:
+        console.print(f"rejected: {escape(text)}", soft_wrap=True)
+    for name, plan in tuned.lock.plans.items():
+        console.print(
+            f"{name}: {plan.us:.1f} us a pass, {plan.first_us:.1f} by every first choice; "
+            f"outputs differ by {tuned.differences[name]:.1e}",
+            soft_wrap=True,
+        )
+    print(tuned.path)
+
+
+@app.command()
+def explain(
+    spec: Spec,
+    lock: LockFile = None,
+) -> None:
+    """Show what each rewrite and each step of a network does on a GPU, why, and what the alternatives took."""
+    from cnngen.codegen.explain import explain_tables
+
+    console = _wide(Console())
+    for title, table in explain_tables(spec, lock, _warn_of_lock):
+        console.print(title, style="bold")
+        console.print(table)
 
 
 @app.command()
@@ -209,6 +280,21 @@ def schema() -> None:
 def cmake_dir() -> None:
     """Print the folder for CMake: -Dcnngen_DIR=$(cnngen cmake-dir)."""
     print(RUNTIME / "cmake")
+
+
+def _warn_of_lock(problem: Problem) -> None:
+    """A stale lock is said, in one line each."""
+    print(f"stale lock: {problem}", file=sys.stderr)
+
+
+def _seconds(text: str | None) -> float:
+    """`60s`, `5m`, `1h` or a number of seconds."""
+    if text is None:
+        return math.inf
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    if found is None:
+        raise typer.BadParameter(f"--budget: {text!r} is no time; expected such as 60s, 5m or 1h")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 def _write_depfile(path: Path, project: Path, spec: Path) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cnngen.codegen.emit.project import project_files
-from cnngen.codegen.graph import Graph, dump
-from cnngen.codegen.plan import Plan, make_plan
+from cnngen.codegen.graph import Array, Graph, dump
+from cnngen.codegen.lock import Lock
+from cnngen.codegen.plan import Plan, make_plan, plan_name
 from cnngen.codegen.targets import CUDA, Target
 from cnngen.codegen.weight_file import write_weight_file
 from cnngen.spec import Problem, WeightError, check_weights, load_spec, load_weights, resolve
@@ -37,8 +38,28 @@ class GeneratedProject:
         write_weight_file(self.plan.weights, path)
 
 
-def plan_spec(path: Path, dump_to: Path | None = None, target: Target = CUDA) -> Plan:
+def plan_spec(
+    path: Path, dump_to: Path | None = None, target: Target = CUDA, lock: Lock | None = None
+) -> Plan:
     """Loads a spec and its weights, and plans it; `dump_to` receives the graph's text after every pass.
+
+    Raises SpecError or WeightError with every problem.
+    """
+    spec, weights = load_network(path)
+    if lock is None:
+        return make_plan(spec, weights, target, after=_dumper(spec, dump_to))
+    return make_plan(
+        spec,
+        weights,
+        target,
+        lambda profile, batch: lock.choices(plan_name(spec, profile, batch)),
+        _dumper(spec, dump_to),
+        lock.machine.get("gpu", ""),
+    )
+
+
+def load_network(path: Path) -> tuple[NetworkSpec, Mapping[str, Array]]:
+    """A spec and its weights, which are held against it.
 
     Raises SpecError or WeightError with every problem.
     """
@@ -55,12 +76,14 @@ def plan_spec(path: Path, dump_to: Path | None = None, target: Target = CUDA) ->
         )
     weights = load_weights(path.parent / spec.weights) if spec.weights is not None else {}
     check_weights(resolved, weights)
-    return make_plan(spec, weights, target, after=_dumper(spec, dump_to))
+    return spec, weights
 
 
-def generate(path: Path, dump: Path | None = None, target: Target = CUDA) -> GeneratedProject:
-    """Every file of the project of the spec at `path`. Nothing is written but what `dump` asks for."""
-    plan = plan_spec(path, dump, target)
+def generate(
+    path: Path, dump: Path | None = None, target: Target = CUDA, lock: Lock | None = None
+) -> GeneratedProject:
+    """Every file of the project of the spec at `path`, as its lock has it. Only what `dump` asks for is written."""
+    plan = plan_spec(path, dump, target, lock)
     return GeneratedProject(plan, project_files(plan, spec_hash(plan.spec), interface_hash(plan.spec)))
 
 

@@ -7,6 +7,7 @@ changed, only the entries of what has changed are stale.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,7 +38,14 @@ def _known_engine(text: str) -> str:
     return text
 
 
+def _plain(text: str) -> str:
+    if not re.fullmatch(r"[\w .,()/+-]{0,100}", text):
+        raise ValueError(f"{text!r}: expected the name or the version of a GPU, a driver or a library")
+    return text
+
+
 EngineText = Annotated[str, AfterValidator(_known_engine)]
+PlainText = Annotated[str, AfterValidator(_plain)]  # it reaches C++
 
 
 class _Entry(BaseModel):
@@ -86,7 +94,7 @@ class Lock(_Entry):
     """A lock file. `machine`: GPU, driver and libraries by name."""
 
     cnngen: str
-    machine: Mapping[str, str]
+    machine: Mapping[str, PlainText]
     plans: Mapping[str, PlanEntry] = Field(description="by the plan's name: batch8, profile1_batch2")
 
     def choices(self, plan: str) -> Choices:

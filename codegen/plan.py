@@ -34,6 +34,13 @@ class BatchPlan:
         return tuple(node for node in self.graph.nodes if not is_view(node))
 
 
+def plan_name(spec: NetworkSpec, profile: int, batch: int) -> str:
+    """What a plan is called in locks and in generated names: batch8, profile1_batch2."""
+    if not spec.profiles:
+        return f"batch{batch}"
+    return f"profile{profile}" if len(spec.batch_sizes) == 1 else f"profile{profile}_batch{batch}"
+
+
 @dataclass(frozen=True)
 class Plan:
     """Everything that is decided."""
@@ -43,6 +50,7 @@ class Plan:
     computed: NetworkSpec  # as the target computes it: with its types
     weights: WeightTable
     batches: tuple[BatchPlan, ...]  # all batch sizes of profile 0, then of profile 1, ...
+    tuned_for: str = ""  # the GPU of the lock whose choices it follows
 
     def profile(self, number: int) -> BatchPlan:
         """A profile at the smallest batch size."""
@@ -55,10 +63,11 @@ def make_plan(
     target: Target = CUDA,
     choices: Callable[[int, int], Choices] = lambda _profile, _batch: Choices(),
     after: Callable[[str, Graph], None] = lambda _name, _graph: None,
+    tuned_for: str = "",
 ) -> Plan:
     """Lowers, rewrites and plans the network for a target, in each of its profiles at each of its batch sizes.
 
-    `choices(profile, batch)`: what is chosen where there are several forms, as a lock has it.
+    `choices(profile, batch)`: what is chosen where there are several forms, as the lock of the GPU `tuned_for` has it.
     """
     computed = target.adapt(spec)
     wanted = [(profile, batch) for profile in range(spec.profile_count) for batch in spec.batch_sizes]
@@ -71,4 +80,4 @@ def make_plan(
         BatchPlan(graph, assign_buffers(graph), places, profile)
         for graph, places, (profile, _) in zip(graphs, table.places, wanted, strict=True)
     ]
-    return Plan(spec, target, computed, table, tuple(batches))
+    return Plan(spec, target, computed, table, tuple(batches), tuned_for)

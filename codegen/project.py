@@ -47,28 +47,66 @@ def generate_project(
     *,
     target: Target = CUDA,
     dump: str | PathLike[str] | None = None,
+    lock: str | PathLike[str] | None = None,
+    locked: bool = False,
+    warn: Callable[[Problem], None] = lambda _problem: None,
 ) -> Path:
     """Generate the project of a spec into `output`/<name>, weights included.
+
+    Where a lock of the GPU at hand lies beside the spec, what it chose is what is generated.
 
     Args:
         spec: the YAML file.
         output: the folder that holds generated projects.
         target: what the network is to run on.
         dump: a folder for the graph's text after every pass.
+        lock: the lock to follow; "none" for none; default: that of the GPU present, without one the only one beside it.
+        locked: a lock that is missing or stale is an error.
+        warn: told of each way in which the lock is stale, where that is no error.
 
     Returns:
         The project's folder.
 
     Raises:
-        CnngenError: spec, weights or disk. Nothing is left half written.
+        CnngenError: spec, weights, lock or disk. Nothing is left half written.
     """
+    from cnngen.codegen.architectures import gpu_names
     from cnngen.codegen.generate import generate
+    from cnngen.codegen.locking import choose_lock, lock_problems, missing_lock, require_fresh
 
-    project = generate(Path(spec), dump=None if dump is None else Path(dump), target=target)
+    gpus = gpu_names() if target is CUDA else []
+    chosen = choose_lock(Path(spec), None if lock is None else str(lock), gpus) if target is CUDA else None
+    project = generate(
+        Path(spec),
+        dump=None if dump is None else Path(dump),
+        target=target,
+        lock=None if chosen is None else chosen.lock,
+    )
+    if chosen is not None:
+        problems = lock_problems(chosen, project.plan, gpus, library_versions())
+        if locked:
+            require_fresh(problems)
+        for problem in problems:
+            warn(problem)
+    elif locked:
+        require_fresh([missing_lock(Path(spec), gpus)])
     folder = Path(output) / project.name
     files: dict[str, Content] = {**project.files, **runtime_files(folder, target)}
+    if chosen is not None:
+        files |= {f"plans/{name}": content for name, content in chosen.plans.items()}
     write_project({**files, project.weight_file: project.write_weights}, folder)
     return folder
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that a build would use, as far as they are found, by the names of a lock's machine."""
+    from cnngen.codegen.toolchain import ToolchainError, find_toolchain
+
+    try:
+        toolchain = find_toolchain()
+    except ToolchainError:
+        return {}
+    return {"cuda": toolchain.cudart.version, "cudnn": toolchain.cudnn.version}
 
 
 def runtime_files(folder: Path, target: Target = CUDA) -> dict[str, str]:

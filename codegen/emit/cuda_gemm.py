@@ -50,6 +50,7 @@ def gemm_kernel(node: Node, graph: Graph) -> Launch:
         ("implicit_gemm.cuh",),
         tile.threads,
         declares=("gemm_shape.hpp",),
+        capability=90 if tile.split > 1 else 80,
         waits=False,
     )
     name = f"gemm_{tile.m}x{tile.n}" + (f"_split{tile.split}" if tile.split > 1 else "")

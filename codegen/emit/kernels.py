@@ -29,6 +29,7 @@ class Kernel:
     headers: tuple[str, ...]  # of the target's kernels that it needs
     threads: int = 0  # of a block; a function on the CPU has none
     declares: tuple[str, ...] = ()  # headers of the target's kernels that its declaration needs
+    capability: int = 0  # the least that it needs, 90 being compute capability 9.0
     waits: bool = True  # first of all for its inputs; else the runtime's kernel does, when it has to
 
 

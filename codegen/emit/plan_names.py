@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cnngen.codegen.plan import BatchPlan
+from cnngen.codegen.plan import BatchPlan, plan_name
 from cnngen.spec.network import NetworkSpec
 from cnngen.spec.resolve import profile_text
 
@@ -59,10 +59,7 @@ class PlanNames:
 
     def suffix(self, batch: BatchPlan) -> str:
         """What tells the name of something of this plan from the same of others."""
-        if not self.spec.profiles:
-            return f"batch{batch.batch}"
-        profile = f"profile{batch.profile}"
-        return profile if len(self.spec.batch_sizes) == 1 else f"{profile}_batch{batch.batch}"
+        return plan_name(self.spec, batch.profile, batch.batch)
 
     def suffixes(self, batch: BatchPlan) -> tuple[str, ...]:
         """The same for what several plans of a profile may share: the shortest first."""

@@ -109,6 +109,7 @@ class _View:
             self._files(),
             self._forwards(orders),
             tuple(sorted({header for kernel in self.kernels for header in kernel.declares})),
+            max((kernel.capability for kernel in self.kernels), default=0),
         )
 
     def _forwards(self, orders: Sequence[tuple[CppIdentifier, ...]]) -> tuple[ForwardView, ...]:

@@ -105,3 +105,4 @@ class NetworkView:
     files: tuple[KernelFileView, ...]  # of the kernels
     forwards: tuple[ForwardView, ...]
     declares: tuple[str, ...]  # headers of the kernels' declarations
+    capability: int  # the least that its kernels need, 90 being compute capability 9.0; 0: any

@@ -20,13 +20,14 @@ Timings = Mapping[str, Sequence[Timing]]  # by the step's text, fastest first
 Rewrite = Callable[[Choices], Graph]
 
 ROUNDS = 4
+MOST_SINGLE = 24  # of sites in one piece that are turned each alone
 # An option wins only by more than this: what two runs on one machine may differ by.
 LEAST_GAIN_US, LEAST_GAIN = 0.15, 0.02
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Where two graphs differ: the steps of each, which share layers."""
+    """Where two graphs differ: the steps of each, connected by layers or by what they make of each other's."""
 
     before: tuple[Node, ...]
     after: tuple[Node, ...]
@@ -37,18 +38,49 @@ class Piece:
 
 
 def alternatives(base: Graph, choices: Choices, rewrite: Rewrite) -> list[tuple[str, Graph]]:
-    """The graphs in which all sites of a rewrite take another option: (rewrite, graph) for each that differs."""
+    """The graphs in which all sites of a rewrite take another option: (rewrite, graph) for each that differs.
+
+    Where several sites have turned in one piece, also those in which only one of them does.
+    """
     found: list[tuple[str, Graph]] = []
     known = [base]
+
+    def add(name: str, changed: Choices) -> Graph | None:
+        graph = rewrite(changed)
+        if any(graph.nodes == other.nodes for other in known):
+            return None
+        known.append(graph)
+        found.append((name, graph))
+        return graph
+
     for name in dict.fromkeys(site.rewrite for site in base.sites):
         sites = [site for site in base.sites if site.rewrite == name]
         kept = {key: option for key, option in choices.forms.items() if key[0] != name}
         for number in range(max(len(site.options) for site in sites)):
-            graph = rewrite(replace(choices, forms=kept, every={name: number}))
-            if all(graph.nodes != other.nodes for other in known):
-                known.append(graph)
-                found.append((name, graph))
+            graph = add(name, replace(choices, forms=kept, every={name: number}))
+            if graph is None:
+                continue
+            chosen = {site.key: site.chosen for site in base.sites}
+            for site in _entangled(base, graph, name)[:MOST_SINGLE]:
+                add(name, replace(choices, forms={**chosen, site.key: site.chosen}))
     return found
+
+
+def _entangled(base: Graph, graph: Graph, rewrite: str) -> list[Site]:
+    """The sites of a rewrite that turned, and share a piece with another one."""
+    turned = [site for site in turned_sites(base, graph) if site.rewrite == rewrite]
+    found: dict[tuple[str, str], Site] = {}
+    for piece in pieces(base, graph):
+        inside = [site for site in turned if piece.layers & set(site.layers)]
+        if len(inside) > 1:
+            found |= {site.key: site for site in inside}
+    return list(found.values())
+
+
+def turned_sites(base: Graph, graph: Graph) -> list[Site]:
+    """The sites of both graphs that another graph has otherwise."""
+    chosen = {site.key: site.chosen for site in base.sites}
+    return [site for site in graph.sites if site.chosen != chosen.get(site.key, site.chosen)]
 
 
 def pieces(before: Graph, after: Graph) -> list[Piece]:
@@ -64,17 +96,20 @@ def pieces(before: Graph, after: Graph) -> list[Piece]:
         for name, node in nodes.items()
         if texts[side, name] != texts.get((other, name))
     ]
-    groups: list[tuple[set[str], list[tuple[str, Node]]]] = []
+    made = {side: {node.name for of, node in changed if of == side} for side in ("old", "new")}
+    groups: list[tuple[set[tuple[str, str]], list[tuple[str, Node]]]] = []
     for side, node in changed:
-        layers, members = set(node.layers), [(side, node)]
-        apart = []
+        # Connected by a layer, or by a value that another changed step makes.
+        marks = {("layer", layer) for layer in node.layers}
+        marks |= {(side, name) for name in (node.name, *node.inputs) if name in made[side]}
+        members, apart = [(side, node)], []
         for group in groups:
-            if group[0] & layers:
-                layers |= group[0]
+            if group[0] & marks:
+                marks |= group[0]
                 members = [*group[1], *members]
             else:
                 apart.append(group)
-        groups = [*apart, (layers, members)]
+        groups = [*apart, (marks, members)]
     return [
         Piece(
             tuple(node for side, node in members if side == "old"),
@@ -88,24 +123,23 @@ def improved(
     base: Graph, choices: Choices, others: Sequence[tuple[str, Graph]], timings: Timings
 ) -> tuple[Choices, Mapping[tuple[str, str], Mapping[str, float]]]:
     """The choices with the better side of each piece, and what was compared: each site's options' microseconds."""
-    forms = {site.key: site.chosen for site in base.sites}
+    forms_before = {site.key: site.chosen for site in base.sites}
+    forms = dict(forms_before)
     compared: dict[tuple[str, str], dict[str, float]] = {}
     best: dict[tuple[str, str], float] = {}
     for rewrite, graph in others:
-        sites = {site.key: site for site in graph.sites if site.rewrite == rewrite}
+        turned = [site for site in turned_sites(base, graph) if site.rewrite == rewrite]
         for piece in pieces(base, graph):
+            inside = [site for site in turned if piece.layers & set(site.layers)]
             before = sum(_time(node, base, timings) for node in piece.before)
             after = sum(_time(node, graph, timings) for node in piece.after)
-            for site in base.sites:
-                turned = sites.get(site.key)
-                if turned is None or turned.chosen == site.chosen or not piece.layers & set(site.layers):
-                    continue
-                table = compared.setdefault(site.key, {site.chosen: before})
-                table[turned.chosen] = after
-                gain = before - after
+            gain = before - after
+            for site in inside:
+                if len(inside) == 1:
+                    compared.setdefault(site.key, {forms_before[site.key]: before})[site.chosen] = after
                 if gain > max(LEAST_GAIN_US, LEAST_GAIN * before, best.get(site.key, 0.0)):
                     best[site.key] = gain
-                    forms[site.key] = turned.chosen
+                    forms[site.key] = site.chosen
     return replace(choices, forms=forms, every={}), compared
 
 
@@ -115,8 +149,3 @@ def _time(node: Node, graph: Graph, timings: Timings) -> float:
 
 def _steps(graph: Graph) -> dict[str, Node]:
     return {node.name: node for node in graph.nodes if not is_view(node)}
-
-
-def sites_of(graph: Graph) -> Mapping[tuple[str, str], Site]:
-    """The sites of a graph by their keys."""
-    return {site.key: site for site in graph.sites}

@@ -1,4 +1,4 @@
-"""The tuner of the runtime on a fake of CUDA: what it runs, and what it times, are its own; only the clock is made up."""
+"""The tuner of the runtime on a fake of CUDA: what it runs and times is real; only the clock is made up."""
 
 from __future__ import annotations
 

@@ -66,6 +66,12 @@ inline void check_installation(const Model& model, int device) {
 
 // Throws where the current GPU is of an architecture that the binary has no code for.
 inline void check_architecture(const Model& model, const cudaDeviceProp& gpu) {
+    if (gpu.major * 10 + gpu.minor < model.code.capability) {
+        throw Error(text("'", model.name, "' was tuned for ", model.code.tuned_for,
+                         " and has kernels for compute capability ", model.code.capability / 10, ".",
+                         model.code.capability % 10, ", but ", gpu.name, " is of ", gpu.major, ".", gpu.minor,
+                         ": build it with --lock none, or tune it for this GPU"));
+    }
     cudaFuncAttributes attributes{};
     const cudaError_t status = cudaFuncGetAttributes(&attributes, model.code.kernel);
     if (status == cudaSuccess) return;
@@ -149,12 +155,15 @@ class Network {
             check(cudaGetDeviceProperties(&gpu, device), "asking for the GPU's properties");
             check_architecture(model, gpu);
             watch.lap(startup, "context");
-            planner.emplace(device, options.workspace_limit, plan_folder(options.plan_cache, gpu));
+            const std::string weight_file = find_weights(model, options.weights);
+            const std::string beside = (std::filesystem::path(weight_file).parent_path() / "plans").string();
+            planner.emplace(device, options.workspace_limit, plan_folder(beside, gpu),
+                            plan_folder(options.plan_cache, gpu));
             watch.lap(startup, "libraries");
             // The weights come from disk while plans are made.
             auto uploaded = std::async(std::launch::async, [&] {
                 const DeviceGuard here(device);
-                weights = upload_weights(model, find_weights(model, options.weights));
+                weights = upload_weights(model, weight_file);
             });
             plan();
             watch.lap(startup, "plans");

@@ -169,8 +169,13 @@ inline std::string plan_key(const Operation& op, std::size_t workspace_limit) {
 // All plans of a network on one GPU.
 class Planner {
    public:
-    Planner(int device, std::size_t workspace_limit, PlanFolder folder)
-        : device_(device), workspace_limit_(workspace_limit), folder_(std::move(folder)), cublaslt_(make_cublaslt()) {}
+    // Plans are looked for in `shipped` and then in `kept`, into which those that are built go.
+    Planner(int device, std::size_t workspace_limit, PlanFolder shipped, PlanFolder kept)
+        : device_(device),
+          workspace_limit_(workspace_limit),
+          shipped_(std::move(shipped)),
+          folder_(std::move(kept)),
+          cublaslt_(make_cublaslt()) {}
 
     cublasLtHandle_t cublaslt() const { return cublaslt_.get(); }
 
@@ -216,7 +221,8 @@ class Planner {
 
     // A kept plan; none where there is none, it is of another cuDNN, or damaged.
     std::shared_ptr<Plan> load(const Operation& op, cudnnHandle_t handle) const {
-        const auto entry = folder_.read(plan_key(op, workspace_limit_));
+        auto entry = shipped_.read(plan_key(op, workspace_limit_));
+        if (!entry) entry = folder_.read(plan_key(op, workspace_limit_));
         if (!entry) return nullptr;
         try {
             const Engine engine = parse_engine(entry->engine);
@@ -242,6 +248,7 @@ class Planner {
 
     int device_;
     std::size_t workspace_limit_;
+    PlanFolder shipped_;
     PlanFolder folder_;
     CublasLtHandle cublaslt_;
     std::deque<CudnnHandle> handles_;

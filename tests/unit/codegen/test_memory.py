@@ -121,7 +121,7 @@ class Chain(Builder):
         for name in [*self.inputs][1:]:
             del self.inputs[name], self.shapes[name]
 
-    def pick(self, rank: int | None = None) -> str:  # noqa: ARG002 (whatever its rank)
+    def pick(self, rank: int | None = None) -> str:
         return [*self.shapes][-1]
 
     def outputs(self) -> list[dict[str, object]]:

@@ -104,7 +104,9 @@ __device__ __forceinline__ void implicit_gemm(int batch, const GemmShape& shape,
     static_assert(mi * tile.warps_m * 16 == tile.m && ni * tile.warps_n * 8 == tile.n && ni % 2 == 0);
     static_assert(tile.split <= 8 && tile.m % tile.split == 0 && tile.n % tile.v == 0 && tile.stages >= 2);
     static_assert(tile.split == 1 || tile.v % 4 == 0, "the blocks of a cluster read each other's sums four at a time");
-
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+    __trap();  // a network with this kernel does not start on such a GPU
+#else
     unsigned char* const memory = ptx::dynamic_shared();
     T* const a_buffers = reinterpret_cast<T*>(memory);
     T* const b_buffers = a_buffers + tile.stages * tile.m * tile.k;
@@ -257,6 +259,7 @@ __device__ __forceinline__ void implicit_gemm(int batch, const GemmShape& shape,
     }
     // A block's sums stay until the others have read them.
     if constexpr (tile.split > 1) ptx::wait_for_cluster();
+#endif
 }
 
 }  // namespace cnngen

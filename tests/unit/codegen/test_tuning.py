@@ -1,0 +1,430 @@
+"""What the tuner makes of measured times: a machine that is made up says them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from cnngen.codegen.choices import Choices
+from cnngen.codegen.emit.cuda_kernels import tile_options
+from cnngen.codegen.engines import IMPLICIT_GEMM, is_engine
+from cnngen.codegen.generate import generate
+from cnngen.codegen.graph import LIBRARIES, Array, Node, step_text
+from cnngen.codegen.lock import Lock, LockError, load_lock
+from cnngen.codegen.locking import choose_lock, lock_problems
+from cnngen.codegen.passes.assign_buffers import is_view
+from cnngen.codegen.plan import Plan
+from cnngen.codegen.tiles import picked, tile_text
+from cnngen.codegen.tuning import tune as tuning
+from cnngen.codegen.tuning.bench import make_bench
+from cnngen.codegen.tuning.journal import Journal, Timing
+from cnngen.codegen.tuning.module import Candidates
+from cnngen.codegen.tuning.search import alternatives, improved, pieces
+from cnngen.codegen.verify import verify
+from cnngen.spec import dump_spec, save_weights
+
+from .networks import Network, network
+
+MACHINE = {
+    "gpu": "Fake GPU",
+    "capability": "9.0",
+    "driver": "13.0",
+    "cuda": "13.0",
+    "cudnn": "9.19.0",
+    "cublaslt": "1",
+}
+LIBRARY = ("cudnn 1 2=0", "cudnn 7", "cublaslt 3 tile=2")
+NET = network(
+    {"name": "a", "op": "conv2d", "out_channels": 16, "kernel": 3, "padding": 1, "activation": "relu"},
+    {"name": "b", "op": "conv2d", "out_channels": 16, "kernel": 1, "activation": "silu"},
+    {"name": "pool", "op": "max_pool2d", "kernel": 2},
+    {"name": "c", "op": "conv2d", "out_channels": 8, "kernel": 3, "padding": 1, "groups": 8},
+    {"name": "mean", "op": "global_avg_pool", "keepdims": False},
+    {"name": "fc", "op": "linear", "out_features": 16},
+    shape=(1, 3, 16, 16),
+    precision="float16",
+    batch_sizes=[1, 4],
+)  # fmt: skip
+
+Clock = Callable[[Node, str], float]  # microseconds of a step by an engine
+
+
+def by_digest(node: Node, engine: str) -> float:
+    """Between 1 and 9, the same for the same words."""
+    text = f"{node.layers} {type(node.op).__name__} {node.form} {engine}"
+    return 1 + int(hashlib.sha256(text.encode()).hexdigest()[:4], 16) % 800 / 100
+
+
+class FakeTuner:
+    """Times by a clock; counts what it is asked."""
+
+    def __init__(self, plan: Plan, clock: Clock, wrong: str = "") -> None:
+        self.plan, self.clock, self.wrong = plan, clock, wrong
+        self.measured = 0
+        self.saved: list[list[str]] = []
+
+    def node(self, plan: int, step: int) -> Node:
+        return self.plan.batches[plan].steps[step]
+
+    def time(self, plan: int, step: int, engine: str) -> float:
+        """By what runs it in the end: without an engine the first one."""
+        node, batch = self.node(plan, step), self.plan.batches[plan]
+        options = tile_options(node, batch.graph, batch.batch)
+        if node.form in LIBRARIES:
+            engine = engine or node.engine or LIBRARY[0]
+        elif options:
+            engine = f"{node.form} {tile_text(picked(node.engine, options))}"
+        return self.clock(replace(node, engine=""), engine)
+
+    def steps(self, plan: int) -> list[tuple[str, bool]]:
+        return [(node.name, bool(node.form)) for node in self.plan.batches[plan].steps]
+
+    def engines(self, plan: int, step: int) -> list[str]:
+        return list(LIBRARY)
+
+    def variations(self, plan: int, step: int, engine: str, most: int) -> list[str]:
+        return ["cudnn 1 2=1"] if engine == LIBRARY[0] else []
+
+    def workspace(self, plan: int, step: int, engine: str) -> int:
+        return 256 if engine.startswith("cudnn 7") else 0
+
+    def error(self, plan: int, step: int, engine: str) -> float:
+        return 0.5 if engine == self.wrong else 1e-4
+
+    def output(self, plan: int, step: int, engine: str) -> bytes:
+        return bytes(self.node(plan, step).value.bytes)
+
+    def measure(self, plan: int, step: int, engine: str, no_more: float) -> tuple[float, float]:
+        self.measured += 1
+        return self.time(plan, step, engine), 0.0
+
+    def measure_pass(self, plan: int, steps: Sequence[tuple[int, str]], replays: int) -> tuple[float, float]:
+        nodes = self.plan.batches[plan].steps
+        given = [*steps, *[(plan, "")] * (len(nodes) - len(steps))]
+        return sum(self.time(other, step, engine) for step, (other, engine) in enumerate(given)), 0.0
+
+    def run_pass(self, plan: int, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
+        for array in outputs:
+            array[:] = 0
+
+    def save_plans(self, plan: int, engines: Sequence[str], folder: str) -> None:
+        self.saved.append(list(engines))
+        Path(folder).mkdir(exist_ok=True)
+        (Path(folder) / f"{plan}.json").write_text("a plan")
+
+    def versions(self) -> dict[str, str]:
+        return dict(MACHINE)
+
+
+class FakeMachine:
+    """Stands for the compiler and the GPU."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, clock: Clock = by_digest, wrong: str = "") -> None:
+        self.clock, self.wrong = clock, wrong
+        self.tuners: list[FakeTuner] = []
+        monkeypatch.setattr(tuning, "gpus", lambda: ["90"])
+        monkeypatch.setattr(tuning, "_driver", dict)
+        monkeypatch.setattr(tuning, "build_candidates", self.build)
+
+    def build(self, plan: Plan, *_: object) -> Candidates:
+        for batch in plan.batches:
+            verify(batch.graph)
+        self.tuners.append(FakeTuner(plan, self.clock, self.wrong))
+        return Candidates(plan, self.tuners[-1])
+
+    @property
+    def measured(self) -> int:
+        return sum(tuner.measured for tuner in self.tuners)
+
+
+def written(drawn: Network, folder: Path) -> Path:
+    spec = drawn.spec.model_copy(update={"weights": "net.safetensors"})
+    save_weights(folder / "net.safetensors", drawn.weights)
+    (folder / "net.yaml").write_text(dump_spec(spec))
+    return folder / "net.yaml"
+
+
+def tuned(path: Path, **options: object) -> tuning.Tuned:
+    return tuning.tune(path, NET.spec, NET.weights, **options)
+
+
+def test_the_fastest_engine_of_each_step_is_locked_and_generated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = FakeMachine(monkeypatch)
+    path = written(NET, tmp_path)
+    found = tuned(path)
+    assert found.path == tmp_path / "net.fake-gpu.lock.yaml"
+    lock = load_lock(found.path)
+    assert lock.plans.keys() == {"batch1", "batch4"}
+    for plan in lock.plans.values():
+        assert plan.us <= plan.first_us
+        for step in plan.steps.values():
+            assert is_engine(step.engine)
+            assert all(step.us <= us + 0.2 for us in step.others.values())
+    assert not list(tmp_path.glob("*.jsonl"))
+    text = generate(path, lock=lock).files["src/network.cu"]
+    engines = {step.engine for plan in lock.plans.values() for step in plan.steps.values()}
+    libraries = {engine for engine in engines if engine.startswith(("cudnn", "cublaslt"))}
+    assert libraries
+    assert all(engine in text for engine in libraries)
+    assert "tuned for Fake GPU" in text
+    # What is written as plans is what the network will ask for.
+    assert all(set(engines) - {""} <= libraries for engines in machine.tuners[-1].saved)
+
+
+def test_the_lock_is_sorted_text_that_says_what_it_was_made_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeMachine(monkeypatch)
+    text = tuned(written(NET, tmp_path)).path.read_text()
+    data = yaml.safe_load(text)
+    assert data["machine"] == MACHINE
+    for plan in data["plans"].values():
+        assert list(plan["steps"]) == sorted(plan["steps"])
+    assert max(map(len, text.splitlines())) < 250
+    assert str(tmp_path) not in text
+
+
+def test_a_second_run_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Times that differ by less than can be told apart leave the lock's choices as they are."""
+    FakeMachine(monkeypatch)
+    path = written(NET, tmp_path)
+    first = tuned(path).lock
+    FakeMachine(monkeypatch, lambda node, engine: by_digest(node, engine) * (1 + len(engine) % 3 / 200))
+    second = tuned(path).lock
+    for name, plan in first.plans.items():
+        assert {k: s.engine for k, s in plan.steps.items()} == {
+            k: s.engine for k, s in second.plans[name].steps.items()
+        }
+
+
+def test_a_wrong_engine_is_rejected_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = "cudnn 7"
+    FakeMachine(monkeypatch, lambda node, engine: 0.1 if engine == wrong else by_digest(node, engine), wrong)
+    found = tuned(written(NET, tmp_path))
+    assert any(
+        text.startswith(f"{wrong} for a") and "its error is 5.0e-01" in text for text in found.rejected
+    )
+    assert wrong not in found.path.read_text()
+
+
+def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = FakeMachine(monkeypatch)
+    path = written(NET, tmp_path)
+    want = tuned(path).path.read_text()
+    for file in tmp_path.glob("*.lock.yaml"):
+        file.unlink()
+
+    class Stopped(BaseException):
+        pass
+
+    calls = 0
+
+    def clock(node: Node, engine: str) -> float:
+        nonlocal calls
+        calls += 1
+        if calls == whole.measured // 2:
+            raise Stopped
+        return by_digest(node, engine)
+
+    FakeMachine(monkeypatch, clock)
+    with pytest.raises(Stopped):
+        tuned(path)
+    assert not list(tmp_path.glob("*.lock.yaml"))
+    (journal,) = tmp_path.glob("*.tuning.jsonl")
+    journal.write_text(journal.read_text()[:-20])  # cut off in the middle of a line
+    again = FakeMachine(monkeypatch)
+    assert tuned(path).path.read_text() == want
+    assert 0 < again.measured < whole.measured
+
+
+def test_a_journal_of_another_machine_counts_for_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    Journal(path, {"gpu": "A"}).add("step", [Timing("tile", 1.0, 0.0, 0)], [])
+    assert Journal(path, {"gpu": "A"}).steps
+    assert not Journal(path, {"gpu": "B"}).steps
+    assert json.loads(path.read_text()) == {"machine": {"gpu": "B"}}
+
+
+def test_a_budget_ends_the_search_and_leaves_a_whole_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = FakeMachine(monkeypatch)
+    path = written(NET, tmp_path)
+    tuned(path)
+    short = FakeMachine(monkeypatch)
+    lock = tuned(path, budget=0, fresh=True).lock
+    assert short.measured < whole.measured / 2
+    assert generate(path, lock=lock).files
+
+
+def test_tuning_needs_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "gpus", list)
+    with pytest.raises(LockError, match="none was found here"):
+        tuned(written(NET, tmp_path))
+
+
+# --- forms --------------------------------------------------------------------------------------------------
+
+
+def rewriter(drawn: Network, batch: int = 1) -> Callable[[Choices], object]:
+    begun = tuning.passes.run(tuning.lower(drawn.spec, drawn.weights, batch), end=tuning.passes.FIRST_CHOICE)
+    return tuning._rewriter(begun)
+
+
+def test_the_form_whose_steps_take_least_is_chosen() -> None:
+    rewrite = rewriter(NET)
+    base = rewrite(Choices())
+    (site,) = [site for site in base.sites if site.layer == "a.conv"]
+    assert (site.rewrite, site.chosen) == ("pad_channels", "4")
+    others = alternatives(base, Choices(), rewrite)
+    assert {name for name, _ in others} == {"pad_channels"}
+
+    def timings(wanted: str) -> dict[str, list[Timing]]:
+        found = {}
+        for graph in (base, *(graph for _, graph in others)):
+            for node in graph.nodes:
+                channels = re.search(r"\[1, (\d+), 16, 16\]", step_text(node, graph))
+                fast = node.layers[-1] == "a" and channels is not None and channels[1] == wanted
+                found[step_text(node, graph)] = [Timing("tile", 1.0 if fast else 5.0, 0.0, 0)]
+        return found
+
+    for wanted in ("3", "8", "32"):
+        choices, compared = improved(base, Choices(), others, timings(wanted))
+        assert choices.forms["pad_channels", "a.conv"] == wanted
+        assert set(compared["pad_channels", "a.conv"]) == {"3", "4", "8", "32"}
+        assert (
+            rewrite(choices)
+            .producers["a"]
+            .inputs[1]
+            .endswith(f"padded{wanted}" if wanted != "3" else "weight")
+        )
+
+
+def test_a_gain_that_cannot_be_told_from_noise_changes_nothing() -> None:
+    rewrite = rewriter(NET)
+    base = rewrite(Choices())
+    others = alternatives(base, Choices(), rewrite)
+    timings = {
+        step_text(node, graph): [Timing("tile", 5.0 if graph is base else 4.96, 0.0, 0)]
+        for graph in (*(graph for _, graph in others), base)
+        for node in graph.nodes
+    }
+    choices, _ = improved(base, Choices(), others, timings)
+    assert choices.forms["pad_channels", "a.conv"] == "4"
+
+
+def test_graphs_differ_in_pieces() -> None:
+    rewrite = rewriter(NET)
+    base = rewrite(Choices())
+    other = rewrite(Choices(forms={("pad_channels", "a.conv"): "8"}))
+    (piece,) = pieces(base, other)
+    assert {node.layers for node in piece.before} == {node.layers for node in piece.after} == {("x",), ("a",)}
+    assert not pieces(base, rewrite(Choices()))
+
+
+def test_a_bench_holds_each_step_once_and_each_tile() -> None:
+    rewrite = rewriter(NET)
+    base = rewrite(Choices())
+    others = [graph for _, graph in alternatives(base, Choices(), rewrite)]
+    bench = make_bench(base, others)
+    verify(bench.graph)
+    texts = {step_text(node, graph) for graph in (base, *others) for node in graph.nodes if not is_view(node)}
+    assert {case.step for case in bench.cases} == texts
+    assert len(set(bench.cases)) == len(bench.cases)
+    gemms = [case for case in bench.cases if case.engine.startswith(IMPLICIT_GEMM)]
+    assert len(gemms) > 10
+    for case in bench.cases:
+        node = bench.graph.producers[case.name]
+        assert (node.engine in case.engine) or case.engine == ""
+    assert not make_bench(base, others, texts).cases
+
+
+# --- stale locks --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Lock]:
+    FakeMachine(monkeypatch)
+    path = written(NET, tmp_path)
+    return path, tuned(path).lock
+
+
+def problems(path: Path, gpus: Sequence[str] = (), **libraries: str) -> str:
+    chosen = choose_lock(path, None, gpus)
+    assert chosen is not None
+    plan = generate(path, lock=chosen.lock).plan
+    return "\n".join(map(str, lock_problems(chosen, plan, gpus, libraries)))
+
+
+def test_a_lock_of_this_network_and_machine_is_fresh(locked: tuple[Path, Lock]) -> None:
+    path, _ = locked
+    assert problems(path, ["Fake GPU"], cudnn="9.19.0.56") == ""
+
+
+def test_a_lock_of_other_libraries_is_stale(locked: tuple[Path, Lock]) -> None:
+    path, _ = locked
+    assert "made with cudnn 9.19.0, here is 9.28.0.42" in problems(path, cudnn="9.28.0.42")
+
+
+def test_only_what_changed_is_stale(locked: tuple[Path, Lock]) -> None:
+    path, lock = locked
+    changed = NET.spec.model_copy(
+        update={
+            "weights": "net.safetensors",
+            "layers": tuple(
+                layer.model_copy(update={"activation": None}) if layer.name == "b" else layer
+                for layer in NET.spec.layers
+            ),
+        }
+    )
+    path.write_text(dump_spec(changed))
+    text = problems(path)
+    assert "batch1: b is not what it was made for" in text
+    assert "fc" not in text
+    # The others are built as they were tuned.
+    network_text = generate(path, lock=lock).files["src/network.cu"]
+    assert generate(path).files["src/network.cu"] != network_text
+
+
+def test_without_a_gpu_the_only_lock_is_taken_with_one_only_its_own(
+    locked: tuple[Path, Lock],
+) -> None:
+    path, _ = locked
+    assert choose_lock(path, None, []) is not None
+    assert choose_lock(path, None, ["Fake GPU"]) is not None
+    assert choose_lock(path, None, ["Other GPU"]) is None
+    assert choose_lock(path, "none", ["Fake GPU"]) is None
+
+
+def test_a_lock_cannot_inject_text(locked: tuple[Path, Lock]) -> None:
+    path, _ = locked
+    file = path.with_name("net.fake-gpu.lock.yaml")
+    text = file.read_text()
+    file.write_text(text.replace("gpu: Fake GPU", 'gpu: "x\\n#include <evil>"'))
+    with pytest.raises(LockError, match=r"machine\.gpu"):
+        load_lock(file)
+    first = re.search(r"engine: [^,}]+", text)
+    assert first is not None
+    file.write_text(text.replace(first[0], "engine: 'cudnn 1\"; evil()'", 1))
+    with pytest.raises(LockError, match="names no engine"):
+        load_lock(file)
+    file.write_text("[1, 2")
+    with pytest.raises(LockError, match="not a lock"):
+        load_lock(file)
+
+
+def test_relative_is_infinite_for_numbers_that_are_none() -> None:
+    a, b = np.array([1.0, np.nan]), np.array([1.0, 2.0])
+    assert tuning.relative(a, b) == math.inf
+    assert tuning.relative(b, b) == 0.0
