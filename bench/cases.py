@@ -113,9 +113,8 @@ def input_sets(case: Case) -> list[list[torch.Tensor]]:
         shape = (case.batch, *NETWORKS[case.network][1])
         seeds = [torch.Generator().manual_seed(k + 1) for k in range(SETS)]
         return [[stored(torch.randn(shape, generator=seed))] for seed in seeds]
-    arrays = np.load(case.model.with_suffix(".npz"))
-    keys = [key for key in arrays.files if key.startswith("in_")]
-    return [[stored(torch.from_numpy(arrays[key])) for key in keys] for _ in range(SETS)]
+    arrays = stored_with(case, "in_").values()
+    return [[stored(torch.from_numpy(array)) for array in arrays] for _ in range(SETS)]
 
 
 def prepare(case: Case, float16: bool) -> None:
@@ -127,13 +126,12 @@ def prepare(case: Case, float16: bool) -> None:
 
     torch.set_grad_enabled(False)
     case.folder.mkdir(parents=True, exist_ok=True)
-    module = module_of(case)
-    if case.model is None:
+    module = module_of(case) if case.model is None else None
+    weights = case.folder / f"{case.network}.safetensors"
+    if module is not None and not weights.exists():
         from safetensors.torch import save_file
 
-        weights = case.folder / f"{case.network}.safetensors"
-        if not weights.exists():
-            save_file(module.state_dict(), weights)
+        save_file(module.state_dict(), weights)
     if not case.spec.exists():
         write_spec(case, module)
     if not case.reference.exists():
@@ -156,10 +154,7 @@ def write_spec(case: Case, module: nn.Module | None) -> None:
             export(module, NETWORKS[case.network][1], source)
         module.eval()
     else:
-        source = case.model
-        arrays = np.load(source.with_suffix(".npz"))
-        names = [key for key in arrays.files if key.startswith("in_")]
-        how = {"shapes": {key.removeprefix("in_"): arrays[key].shape for key in names}}
+        source, how = case.model, {"shapes": {name: x.shape for name, x in stored_with(case, "in_").items()}}
     spec, weights = import_onnx(source, name=case.network, **how)
     spec = in_float16(spec.model_copy(update={"weights": "weights.safetensors"}))
     save_weights(case.folder / "weights.safetensors", weights)
@@ -185,9 +180,8 @@ def write_reference(case: Case, module: nn.Module | None) -> None:
     """In float32 without TF32 by torch, on the GPU where there is one; a model's own stored outputs."""
     import torch
 
-    if case.model is not None:
-        arrays = np.load(case.model.with_suffix(".npz"))
-        results = [arrays[key] for key in arrays.files if key.startswith("out_")]
+    if module is None:
+        results = list(stored_with(case, "out_").values())
     else:
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         device = device_at_hand()
@@ -198,20 +192,31 @@ def write_reference(case: Case, module: nn.Module | None) -> None:
 
 
 def write_float16(case: Case, module: nn.Module | None) -> None:
-    """From torch where the network is a module; else converted by onnxruntime's tool."""
+    """Of a torch module its own export; a model is converted by onnxruntime's tool, with the shapes it is run with."""
     import torch
 
     if module is None:
         import onnx
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
-        onnx.save(convert_float_to_float16(onnx.load(case.model), keep_io_types=False), case.float16)
+        model = onnx.load(case.model)
+        shapes = {name: x.shape for name, x in stored_with(case, "in_").items()}
+        for port in model.graph.input:
+            for axis, size in enumerate(shapes.get(port.name, ())):
+                port.type.tensor_type.shape.dim[axis].dim_value = size
+        onnx.save(convert_float_to_float16(model, keep_io_types=False), case.float16)
         return
     device = device_at_hand()
     inputs = tuple(x.to(device) for x in input_sets(case)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter, about itself
         torch.onnx.export(module.to(device).half(), inputs, str(case.float16), dynamo=False, opset_version=17)
+
+
+def stored_with(case: Case, prefix: str) -> dict[str, Any]:
+    """The arrays of a model's .npz whose keys begin so, by the rest of their names."""
+    arrays = np.load(case.model.with_suffix(".npz"))
+    return {key.removeprefix(prefix): arrays[key] for key in arrays.files if key.startswith(prefix)}
 
 
 def device_at_hand() -> str:

@@ -97,7 +97,10 @@ def measure(arguments: argparse.Namespace, work: Path, results: dict[str, Any]) 
     """Runs all cases, and writes what is known after each."""
     cases = [parse(text, work, arguments.models) for text in arguments.networks]
     with closing(Worker.of("rates", PACKAGES, work / "rates.log")) as worker:
-        rates = worker.answer(ANSWER_S)
+        try:
+            rates = worker.answer(ANSWER_S)
+        except Failure as failure:
+            sys.exit(f"the GPU cannot be measured: {failure}")
     environment = rates.pop("environment")
     if results["cases"] and results["environment"] != environment:
         sys.exit(f"{arguments.out}/compare.json is of {results['environment']}, this is {environment}")

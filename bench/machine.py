@@ -6,6 +6,7 @@ import contextlib
 import importlib.metadata
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -56,12 +57,10 @@ def environment(packages: Sequence[str]) -> dict[str, str]:
     import torch
 
     gpu = torch.cuda.get_device_properties(0)
-    driver = subprocess.run(
-        ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
+    driver = "unknown"  # in a container without the program
+    if shutil.which("nvidia-smi"):
+        query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        driver = subprocess.check_output(query, text=True).splitlines()[0]
     return {
         "gpu": gpu.name,
         "multiprocessors": str(gpu.multi_processor_count),

@@ -126,8 +126,7 @@ class Compile(Eager):
         import torch
         import torch._inductor.config as inductor
 
-        kept = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
-        was_there = kept.exists() and any(kept.iterdir())
+        was_there = any(Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).rglob("*.py"))
         inductor.freezing = True
         module = self.run_module()
         self.compiled = torch.compile(module, mode="max-autotune-no-cudagraphs")
