@@ -2,11 +2,11 @@
 
     python bench/compare.py NETWORK[:BATCH] ... --out DIR
 
-All are given float16 inputs on the GPU; a pass is one CUDA graph launch. Every peer has loaded the network into a
-process of its own; they run in turn, some passes at a time. What is not installed, fails or is not waited for is said
-so. Outputs are compared with PyTorch's in float32. The floor is the least time for the bytes and the arithmetic of
-each step of cnngen's plan, and of the network as one, at the rates of a large copy and a large matrix product, which
-are measured first.
+All are given float16 inputs on the GPU, channels-last; ONNX Runtime and TensorRT, whose files are channels-first, in
+that order. A pass is one CUDA graph launch. Every peer has loaded the network into a process of its own; they run in
+turn, some passes at a time. What is not installed, fails or is not waited for is said so. Outputs are compared with
+PyTorch's in float32. The floor is the least time for the bytes and the arithmetic of each step of cnngen's plan, and of
+the network as one, at the rates of a large copy and a large matrix product, which are measured first.
 
 DIR receives compare.json, compare.md and compare.png after every network; what was in it before stays, so that a table
 may be made of several runs on one machine. Without a network they are made again from compare.json. Needs
