@@ -9,7 +9,7 @@ DRIVER := $(wildcard /proc/driver/nvidia/version)$(shell ldconfig -p 2>/dev/null
 EXTRAS := cpu,onnx$(if $(DRIVER),$(shell echo ,)cuda13)
 # Tests of several processes share the cores: OpenMP's threads must not wait for each other by spinning.
 export OMP_WAIT_POLICY ?= passive
-CXX_FILES = $(shell find include generated tests examples -type f \
+CXX_FILES = $(shell find include generated tests examples bench -type f \
 	\( -name '*.hpp' -o -name '*.cuh' -o -name '*.cu' -o -name '*.cpp' -o -name '*.h' \) \
 	-not -path '*/build/*' -not -path '*/testdata/*' 2>/dev/null | sort)
 

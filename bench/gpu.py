@@ -10,7 +10,6 @@ get float16 channels-last inputs that are on the GPU. Needs torch, torchvision, 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import os
 import statistics
@@ -24,8 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import environment, memory, relative, start_up
 
 HERE = Path(__file__).resolve().parent
+NETWORKS = ("resnet18", "resnet50", "mobilenet_v2", "matting_bilinear", "unet_bilinear")
+PACKAGES = ("torch", "onnxruntime", "nvidia-cudnn-cu13")
 BATCHES = {"resnet50": (1, 8, 64)}
 LIMITS_MS = {("resnet50", 1): 0.40, ("resnet50", 64): 2.8}
 PRECISIONS = ("float32", "float16")
@@ -34,21 +36,20 @@ PRECISIONS = ("float32", "float16")
 def main() -> None:
     arguments = _arguments()
     import torch
-    from networks import NETWORKS
 
     names = arguments.networks or list(NETWORKS)
     out = Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
     work = Path(arguments.work or tempfile.mkdtemp(prefix="cnngen-bench-"))
     work.mkdir(parents=True, exist_ok=True)
-    results: dict[str, Any] = {"environment": environment()}
+    results: dict[str, Any] = {"environment": environment(PACKAGES)}
     print(json.dumps(results["environment"], indent=1), flush=True)
     torch.set_grad_enabled(False)
     modules = prepare(names, work, arguments)
     results["results"] = [row for name in names for row in check(name, modules, work)]
     results["speed"] = [row for name in names for row in speed(name, modules, work)]
-    results["start_up"] = [start_up(name, work) for name in names]
-    results["memory"] = [memory(name, work) for name in names]
+    results["start_up"] = [{"network": name, **start_up(work / f"{name}_float16")} for name in names]
+    results["memory"] = [{"network": name, **memory(work / f"{name}_float16")} for name in names]
     results["allocations"] = allocations(names[-1] if "resnet50" not in names else "resnet50", work)
     (out / "gpu.json").write_text(json.dumps(results, indent=1))
     text = report(results)
@@ -65,29 +66,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, help="folder with <network>.safetensors, trained")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     return parser.parse_args()
-
-
-def environment() -> dict[str, str]:
-    import torch
-
-    gpu = torch.cuda.get_device_properties(0)
-    driver = subprocess.run(
-        ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
-    versions = {
-        package: importlib.metadata.version(package)
-        for package in ("torch", "onnxruntime", "nvidia-cudnn-cu13")
-    }
-    return {
-        "gpu": gpu.name,
-        "multiprocessors": str(gpu.multi_processor_count),
-        "driver": driver,
-        "cuda": str(torch.version.cuda),
-        **versions,
-    }
 
 
 # --- building ----------------------------------------------------------------------------------------------------
@@ -184,11 +162,6 @@ def check(name: str, modules: dict[str, Any], work: Path) -> list[dict[str, Any]
     return rows
 
 
-def relative(got: Any, reference: Any) -> float:
-    """||got - reference|| / ||reference||."""
-    return float(np.linalg.norm(got - reference) / np.linalg.norm(reference))
-
-
 # --- speed -------------------------------------------------------------------------------------------------------
 
 
@@ -268,64 +241,7 @@ def alternate(runs: dict[str, Any], stream: Any, rounds: int = 10, repeats: int 
     return {name: {"median": q[1], "low": q[0], "high": q[2]} for name, q in quartiles.items()}
 
 
-# --- start-up and memory, each in a process of its own -------------------------------------------------------------
-
-START_UP = """
-import json, sys, time
-t0 = time.perf_counter()
-import cnngen
-module = cnngen.load(sys.argv[1])
-t1 = time.perf_counter()
-net = module.Network()
-context = net.context()
-t2 = time.perf_counter()
-print(json.dumps({"import": (t1 - t0) * 1e3, "ready": (t2 - t1) * 1e3, **dict(net.startup)}))
-"""
-
-
-def start_up(name: str, work: Path) -> dict[str, Any]:
-    """Milliseconds from constructor to ready: with no plan kept, then with the plans that the first run kept."""
-    with tempfile.TemporaryDirectory() as cache:
-        runs = [
-            _python(START_UP, [str(work / f"{name}_float16")], {"XDG_CACHE_HOME": cache}) for _ in range(3)
-        ]
-    return {"network": name, "first": runs[0], "again": runs[-1]}
-
-
-MEMORY = """
-import ctypes, json, sys
-import cnngen
-module = cnngen.load(sys.argv[1])
-cudart = ctypes.CDLL("libcudart.so.13")
-def free():
-    a, b = ctypes.c_size_t(), ctypes.c_size_t()
-    assert cudart.cudaMemGetInfo(ctypes.byref(a), ctypes.byref(b)) == 0
-    return a.value
-keep = []
-def make():
-    net = module.Network()
-    keep.append((net, net.context()))
-make(); make()          # libraries and modules are loaded now
-before = free()
-for _ in range(4): make()
-network = (before - free()) / 4
-before = free()
-for _ in range(4): keep.append(keep[0][0].context())
-context = (before - free()) / 4
-print(json.dumps({"planned": dict(keep[0][1].memory), "one_network": network, "one_context": context}))
-"""
-
-
-def memory(name: str, work: Path) -> dict[str, Any]:
-    """Bytes on the device: what the plan says, and what one more network and context take."""
-    import torch
-
-    folder = work / f"{name}_float16"
-    library = Path(torch.__file__).parents[1] / "nvidia" / "cu13" / "lib"
-    found = _python(
-        MEMORY, [str(folder)], {"LD_LIBRARY_PATH": f"{library}:{os.environ.get('LD_LIBRARY_PATH', '')}"}
-    )
-    return {"network": name, **found}
+# --- allocations ----------------------------------------------------------------------------------------------------
 
 
 def allocations(name: str, work: Path) -> list[str]:
@@ -351,20 +267,6 @@ def allocations(name: str, work: Path) -> list[str]:
         if done.returncode:
             return [f"error: {(done.stdout + done.stderr)[-1500:]}"]
     return done.stdout.splitlines()
-
-
-def _python(code: str, arguments: list[str], more: dict[str, str]) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tempfile.gettempdir(),
-        env={**os.environ, **more},
-    )
-    if done.returncode:
-        return {"error": done.stderr[-2000:]}
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 # --- report ------------------------------------------------------------------------------------------------------

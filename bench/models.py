@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gpu import HERE, PRECISIONS, environment, relative
+from gpu import HERE, PACKAGES, PRECISIONS
+from machine import environment, relative
 
 BOUNDS = {"float32": 1e-4, "float16": 5e-3}
 
@@ -72,7 +73,7 @@ def check(name: str, precision: str, folder: Path, work: Path, arch: str) -> dic
 def report(rows: list[dict[str, Any]]) -> str:
     lines = [
         "`python bench/models.py`: "
-        + ", ".join(f"{key} {value}" for key, value in environment().items())
+        + ", ".join(f"{key} {value}" for key, value in environment(PACKAGES).items())
         + ".",
         "",
         "fp32: max difference over max output (bound 1e-4), the share of elements beyond; fp16: relative L2 (5e-3).",

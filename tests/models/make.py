@@ -14,6 +14,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,24 +134,35 @@ def export(
     return {"input": x}
 
 
+@dataclass(frozen=True)
+class FromTorch:
+    """Makes a model of a torch module. `x`: what to feed it; `how`: arguments of `export`."""
+
+    module: Callable[[], nn.Module]
+    x: Callable[[], Array]
+    how: Mapping[str, Any]
+
+    def __call__(self, path: Path) -> Feeds:
+        return export(path, self.module(), self.x(), **self.how)
+
+
 def seeded(
     net: str,
     calibration: Callable[[], Array],
     x: Callable[[], Array],
     arguments: Sequence[object] = (),
     **how: object,
-) -> Make:
+) -> FromTorch:
     """A torch module with seeded weights. `net`: module and class or function in `nets`."""
 
-    def make(path: Path) -> Feeds:
+    def module() -> nn.Module:
         import torch
 
         from .nets.seeding import seeded as seed
 
-        module = seed(build(net, arguments), torch.from_numpy(calibration()))
-        return export(path, module, x(), **how)
+        return seed(build(net, arguments), torch.from_numpy(calibration()))
 
-    return make
+    return FromTorch(module, x, how)
 
 
 def trained(
@@ -160,18 +172,18 @@ def trained(
     arguments: Sequence[object] = (),
     strip: str = "",
     **how: object,
-) -> Make:
+) -> FromTorch:
     """A torch module with its publisher's weights. `strip`: what stands before each name of the checkpoint."""
 
-    def make(path: Path) -> Feeds:
+    def module() -> nn.Module:
         import torch
 
         tensors = torch.load(checkpoint.fetch(), map_location="cpu", weights_only=True)
-        module = build(net, arguments)
-        module.load_state_dict({name.removeprefix(strip): tensor for name, tensor in tensors.items()})
-        return export(path, module, x(), **how)
+        made = build(net, arguments)
+        made.load_state_dict({name.removeprefix(strip): tensor for name, tensor in tensors.items()})
+        return made
 
-    return make
+    return FromTorch(module, x, how)
 
 
 def build(net: str, arguments: Sequence[object]) -> nn.Module:

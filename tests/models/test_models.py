@@ -12,7 +12,7 @@ from cnngen.spec import ImportModelError
 from cnngen.spec.onnx import import_onnx
 
 from ..bundle import Bundle, Source, build_bundle, bundle_folder
-from .make import MODELS, REFUSED, ensure
+from .make import MODELS, REFUSED, FromTorch, ensure
 from .wheels import FetchError
 
 TOLERANCE = 1e-4
@@ -59,6 +59,18 @@ def test_equals_onnxruntime(name: str, networks: tuple[Bundle, Mapping[str, str]
 def test_a_reference_says_something(name: str) -> None:
     for output, reference in ensure(name)[2].items():
         assert reference.size <= 3 or np.unique(reference.round(4)).size > 10, output
+
+
+@pytest.mark.parametrize("name", ["resnet18", "crepe_tiny"])
+def test_a_torch_module_is_the_model_made_of_it(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    _, inputs, expected = ensure(name)
+    made = MODELS[name]
+    assert isinstance(made, FromTorch)
+    with torch.no_grad():
+        y = made.module().eval()(*map(torch.from_numpy, inputs.values()))
+    (reference,) = expected.values()
+    assert np.abs(y.numpy() - reference).max() <= TOLERANCE * np.abs(reference).max()
 
 
 @pytest.mark.parametrize("name", REFUSED)
