@@ -171,9 +171,9 @@ def get_ready(
 def tune(spec: Path) -> float:
     """Seconds that `cnngen tune` takes; it leaves what it found beside the spec, where the build reads it."""
     started = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", "cnngen", "tune", str(spec)], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-m", "cnngen", "tune", spec.name]
+    # Not in the checkout's root, whose folder cnngen/ is only the facade.
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=spec.parent)
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines() or [f"exit {done.returncode}"]
         raise Failure(f"cnngen tune: {said[-1]}")
