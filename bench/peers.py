@@ -110,8 +110,8 @@ class Eager(Peer):
         return module.eval().cuda().half().to(memory_format=torch.channels_last)
 
     def start(self) -> Pass:
-        module = self.run_module()
-        return captured([lambda xs=xs: as_list(module(*xs)) for xs in self.sets])
+        self.module = self.run_module()  # the graphs read its weights
+        return captured([lambda xs=xs: as_list(self.module(*xs)) for xs in self.sets])
 
 
 class Compile(Eager):

@@ -47,7 +47,7 @@ def gemm_kernel(node: Node, graph: Graph) -> Launch:
     kernel = Kernel(
         (batch, SHAPE, *pointers),
         tuple(lines),
-        ("implicit_gemm.cuh",),
+        ("functions.cuh", "implicit_gemm.cuh"),
         tile.threads,
         declares=("gemm_shape.hpp",),
         capability=90 if tile.split > 1 else 80,

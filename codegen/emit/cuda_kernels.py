@@ -182,7 +182,9 @@ def _depthwise(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
             node,
         ),
     ]
-    kernel = Kernel(cuda_parameters(sources, node.value), tuple(lines), ("depthwise.cuh",), tile.threads)
+    kernel = Kernel(
+        cuda_parameters(sources, node.value), tuple(lines), ("depthwise.cuh", "functions.cuh"), tile.threads
+    )
     return Launch(kernel, tiles.window_items(tile, x.shape[1], out))
 
 
@@ -237,5 +239,10 @@ def _grouped(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
             node,
         ),
     ]
-    kernel = Kernel(cuda_parameters(sources, node.value), tuple(lines), ("grouped_conv.cuh",), tile.threads)
+    kernel = Kernel(
+        cuda_parameters(sources, node.value),
+        tuple(lines),
+        ("functions.cuh", "grouped_conv.cuh"),
+        tile.threads,
+    )
     return Launch(kernel, tiles.window_items(tile, w.shape[0], out))

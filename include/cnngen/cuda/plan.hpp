@@ -149,7 +149,7 @@ inline std::shared_ptr<Plan> plan_by(const Engine& engine, const Operation& op, 
     }
     return std::visit(
         [&](const auto& product) -> std::shared_ptr<Plan> {
-            if constexpr (requires { lt::fuse(product); }) {
+            if constexpr (!std::is_same_v<std::decay_t<decltype(product)>, Convolution>) {
                 if (lt::fuse(product)) {
                     return std::make_shared<Plan>(lt::Plan(product, cublaslt, workspace_limit, engine));
                 }

@@ -296,7 +296,7 @@ class Tuner {
         const DeviceGuard guard(device_);
         std::visit(
             [&](const auto& product) {
-                if constexpr (requires { lt::fuse(product); }) {
+                if constexpr (!std::is_same_v<std::decay_t<decltype(product)>, Convolution>) {
                     if (!lt::fuse(product)) return;
                     const auto found = lt::Plan::engines(product, cublaslt_.get(), workspace_limit_, 12);
                     offered.insert(offered.end(), found.begin(), found.end());

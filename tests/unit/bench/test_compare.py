@@ -142,8 +142,8 @@ def test_tuning_comes_before_the_build(
 ) -> None:
     """The program is asked for as a user would, and fails as it does."""
 
-    def tune(words: list[str], **_: object) -> argparse.Namespace:
-        fakes.said.append(("tune", words[-1]))
+    def tune(words: list[str], *, cwd: Path, **_: object) -> argparse.Namespace:
+        fakes.said.append(("tune", str(cwd / words[-1])))
         return argparse.Namespace(returncode=code, stderr="Traceback\nno GPU\n", stdout="")
 
     monkeypatch.setattr(compare.subprocess, "run", tune)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from floor import Rates, Work, floor_of, step_work
 
-from cnngen.codegen.cost import Roofline
 from cnngen.codegen.plan import BatchPlan, make_plan
 from cnngen.spec import NetworkSpec, resolve
 
@@ -33,7 +32,7 @@ def plan(layers: Layers, shape: tuple[int, ...], batch: int = 1) -> BatchPlan:
     weights = {
         name: rng.standard_normal(known.shape, np.float32) for name, known in resolve(spec).weights.items()
     }
-    return make_plan(spec, weights, Roofline()).batches[0]
+    return make_plan(spec, weights).batches[0]
 
 
 def conv(name: str = "conv", **fields: object) -> dict[str, object]:
