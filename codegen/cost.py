@@ -32,6 +32,9 @@ class Cost(Protocol):
     def copy(self, value: Value, channels: int) -> float:
         """Microseconds of a step that copies `value` to a tensor of another channel count."""
 
+    def move(self, count: int) -> float:
+        """Microseconds of a step that reads and writes `count` bytes in all."""
+
 
 @dataclass(frozen=True)
 class Roofline:
@@ -63,4 +66,7 @@ class Roofline:
 
     def copy(self, value: Value, channels: int) -> float:
         written = value.bytes // value.shape[1] * channels
-        return self.launch_us + (value.bytes + written) / self.bytes_per_us
+        return self.move(value.bytes + written)
+
+    def move(self, count: int) -> float:
+        return self.launch_us + count / self.bytes_per_us

@@ -8,6 +8,7 @@ from functools import partial
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.graph import Graph
 from cnngen.codegen.passes.fold_batch_norm import fold_batch_norm
+from cnngen.codegen.passes.fold_channels import fold_channels
 from cnngen.codegen.passes.fold_constants import fold_constants
 from cnngen.codegen.passes.fuse_bias_only import fuse_bias_only
 from cnngen.codegen.passes.fuse_epilogues import fuse_epilogues
@@ -20,7 +21,7 @@ from cnngen.codegen.targets import CUDA, Target
 from cnngen.codegen.verify import verify
 
 Pass = Callable[[Graph], Graph]
-FIRST_CHOICE = "select_forms"  # what stands before it has nothing to choose
+FIRST_CHOICE = "fold_channels"  # what stands before it has nothing to choose
 
 
 def pipeline(choices: Choices, target: Target = CUDA) -> tuple[tuple[str, Pass], ...]:
@@ -35,6 +36,8 @@ def pipeline(choices: Choices, target: Target = CUDA) -> tuple[tuple[str, Pass],
         ("fuse_bias_only", fuse_bias_only),
         # After the folds, which make branches equal that were not; before anything picks forms for each copy.
         ("share_subexpressions", share_subexpressions),
+        # Before padding, which fills up what is folded; before fusion, which would lose sight of the repeated pixels.
+        ("fold_channels", partial(fold_channels, choices=choices, target=target)),
         # Padding and fusion depend on what runs a step.
         ("select_forms", partial(select_forms, target=target)),
         # Before fusion, so that the padded copy merges with what writes it.

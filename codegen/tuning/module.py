@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import sys
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from cnngen.codegen.targets import CUDA
 from cnngen.codegen.weight_file import write_weight_file
 
 WORKSPACE_LIMIT = 256 << 20
+MODULES = itertools.count()  # that were imported
 
 
 class Tuner(Protocol):
@@ -87,7 +88,7 @@ def footprint(batch: BatchPlan) -> int:
 
 def _imported(project: Path) -> Any:  # noqa: ANN401
     """The extension module, under a name that no other one has: pybind11 takes modules of one name for one."""
-    name = f"cnngen_tuning_{project.name}_{len(sys.modules)}._core"
+    name = f"cnngen_tuning_{next(MODULES)}._core"
     spec = importlib.util.spec_from_file_location(name, module_path(project))
     if spec is None or spec.loader is None:
         raise ImportError(str(project))

@@ -109,8 +109,9 @@ __global__ void __launch_bounds__(128) pool5_batch8(int batch, const __half* x, 
     cnngen::max_pool<__half, tile, shape>(batch, x, y);
 }
 
-// up5: x[n, c, (h / 2), (w / 2)]. [N, 512, 10, 10] -> [N, 512, 20, 20].
-__global__ void __launch_bounds__(256) up5(int batch, const __half* x, __half* y) {
+// deconv5: relu(x[n, (((((h % 2) * 2) + (w % 2)) * 512) + c), (h / 2), (w / 2)]). [N, 2048, 10, 10] -> [N, 512, 20,
+// 20].
+__global__ void __launch_bounds__(256) deconv5(int batch, const __half* x, __half* y) {
     cnngen::begin();
     const int i = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
     if (i >= batch * 25600) return;
@@ -119,74 +120,76 @@ __global__ void __launch_bounds__(256) up5(int batch, const __half* x, __half* y
     const int h = i / 1280 % 20;
     const int n = i / 25600;
     float v0[8];
-    cnngen::to_float(cnngen::load<8>(x + ((n * 10 + h / 2) * 10 + w / 2) * 512 + c), v0);
+    cnngen::to_float(cnngen::load<8>(x + ((n * 10 + h / 2) * 10 + w / 2) * 2048 + ((h % 2 * 2 + w % 2) * 512 + c)), v0);
     float out[8];
 #pragma unroll
     for (int lane = 0; lane < 8; ++lane) {
-        out[lane] = v0[lane];
+        out[lane] = cnngen::fn::relu(v0[lane]);
     }
     cnngen::store(y + i * 8, cnngen::from_float<__half>(out));
 }
 
-// up4: x[n, c, (h / 2), (w / 2)]. [N, 512, 20, 20] -> [N, 512, 40, 40].
-__global__ void __launch_bounds__(256) up4(int batch, const __half* x, __half* y) {
+// deconv4: relu(x[n, (((((h % 2) * 2) + (w % 2)) * 256) + c), (h / 2), (w / 2)]). [N, 1024, 20, 20] -> [N, 256, 40,
+// 40].
+__global__ void __launch_bounds__(256) deconv4(int batch, const __half* x, __half* y) {
+    cnngen::begin();
+    const int i = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
+    if (i >= batch * 51200) return;
+    const int c = i % 32 * 8;
+    const int w = i / 32 % 40;
+    const int h = i / 1280 % 40;
+    const int n = i / 51200;
+    float v0[8];
+    cnngen::to_float(cnngen::load<8>(x + ((n * 20 + h / 2) * 20 + w / 2) * 1024 + ((h % 2 * 2 + w % 2) * 256 + c)), v0);
+    float out[8];
+#pragma unroll
+    for (int lane = 0; lane < 8; ++lane) {
+        out[lane] = cnngen::fn::relu(v0[lane]);
+    }
+    cnngen::store(y + i * 8, cnngen::from_float<__half>(out));
+}
+
+// deconv3: relu(x[n, (((((h % 2) * 2) + (w % 2)) * 128) + c), (h / 2), (w / 2)]). [N, 512, 40, 40] -> [N, 128, 80, 80].
+__global__ void __launch_bounds__(256) deconv3(int batch, const __half* x, __half* y) {
     cnngen::begin();
     const int i = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
     if (i >= batch * 102400) return;
-    const int c = i % 64 * 8;
-    const int w = i / 64 % 40;
-    const int h = i / 2560 % 40;
+    const int c = i % 16 * 8;
+    const int w = i / 16 % 80;
+    const int h = i / 1280 % 80;
     const int n = i / 102400;
     float v0[8];
-    cnngen::to_float(cnngen::load<8>(x + ((n * 20 + h / 2) * 20 + w / 2) * 512 + c), v0);
+    cnngen::to_float(cnngen::load<8>(x + ((n * 40 + h / 2) * 40 + w / 2) * 512 + ((h % 2 * 2 + w % 2) * 128 + c)), v0);
     float out[8];
 #pragma unroll
     for (int lane = 0; lane < 8; ++lane) {
-        out[lane] = v0[lane];
+        out[lane] = cnngen::fn::relu(v0[lane]);
     }
     cnngen::store(y + i * 8, cnngen::from_float<__half>(out));
 }
 
-// up3: x[n, c, (h / 2), (w / 2)]. [N, 256, 40, 40] -> [N, 256, 80, 80].
-__global__ void __launch_bounds__(256) up3(int batch, const __half* x, __half* y) {
+// deconv2: relu(x[n, (((((h % 2) * 2) + (w % 2)) * 64) + c), (h / 2), (w / 2)]). [N, 256, 80, 80] -> [N, 64, 160, 160].
+__global__ void __launch_bounds__(256) deconv2(int batch, const __half* x, __half* y) {
     cnngen::begin();
     const int i = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
     if (i >= batch * 204800) return;
-    const int c = i % 32 * 8;
-    const int w = i / 32 % 80;
-    const int h = i / 2560 % 80;
+    const int c = i % 8 * 8;
+    const int w = i / 8 % 160;
+    const int h = i / 1280 % 160;
     const int n = i / 204800;
     float v0[8];
-    cnngen::to_float(cnngen::load<8>(x + ((n * 40 + h / 2) * 40 + w / 2) * 256 + c), v0);
+    cnngen::to_float(cnngen::load<8>(x + ((n * 80 + h / 2) * 80 + w / 2) * 256 + ((h % 2 * 2 + w % 2) * 64 + c)), v0);
     float out[8];
 #pragma unroll
     for (int lane = 0; lane < 8; ++lane) {
-        out[lane] = v0[lane];
+        out[lane] = cnngen::fn::relu(v0[lane]);
     }
     cnngen::store(y + i * 8, cnngen::from_float<__half>(out));
 }
 
-// up2: x[n, c, (h / 2), (w / 2)]. [N, 128, 80, 80] -> [N, 128, 160, 160].
-__global__ void __launch_bounds__(256) up2(int batch, const __half* x, __half* y) {
-    cnngen::begin();
-    const int i = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
-    if (i >= batch * 409600) return;
-    const int c = i % 16 * 8;
-    const int w = i / 16 % 160;
-    const int h = i / 2560 % 160;
-    const int n = i / 409600;
-    float v0[8];
-    cnngen::to_float(cnngen::load<8>(x + ((n * 80 + h / 2) * 80 + w / 2) * 128 + c), v0);
-    float out[8];
-#pragma unroll
-    for (int lane = 0; lane < 8; ++lane) {
-        out[lane] = v0[lane];
-    }
-    cnngen::store(y + i * 8, cnngen::from_float<__half>(out));
-}
-
-// up1: x[n, c, (h / 2), (w / 2)]. [N, 64, 160, 160] -> [N, 64, 320, 320].
-__global__ void __launch_bounds__(256) up1(int batch, const __half* x, __half* y) {
+// deconv1: relu(x[n, (((((h % 2) * 2) + (w % 2)) * 64) + c), (h / 2), (w / 2)]). [N, 256, 160, 160] -> [N, 64, 320,
+// 320].
+__global__ void __launch_bounds__(256) deconv1(int batch, const __half* x, __half* y) {
     cnngen::begin();
     const int i = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
     if (i >= batch * 819200) return;
@@ -195,11 +198,11 @@ __global__ void __launch_bounds__(256) up1(int batch, const __half* x, __half* y
     const int h = i / 2560 % 320;
     const int n = i / 819200;
     float v0[8];
-    cnngen::to_float(cnngen::load<8>(x + ((n * 160 + h / 2) * 160 + w / 2) * 64 + c), v0);
+    cnngen::to_float(cnngen::load<8>(x + ((n * 160 + h / 2) * 160 + w / 2) * 256 + ((h % 2 * 2 + w % 2) * 64 + c)), v0);
     float out[8];
 #pragma unroll
     for (int lane = 0; lane < 8; ++lane) {
-        out[lane] = v0[lane];
+        out[lane] = cnngen::fn::relu(v0[lane]);
     }
     cnngen::store(y + i * 8, cnngen::from_float<__half>(out));
 }

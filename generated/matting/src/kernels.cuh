@@ -24,11 +24,11 @@ __global__ void pool4(int batch, const __half* x, __half* y);
 __global__ void pool4_batch8(int batch, const __half* x, __half* y);
 __global__ void pool5(int batch, const __half* x, __half* y);
 __global__ void pool5_batch8(int batch, const __half* x, __half* y);
-__global__ void up5(int batch, const __half* x, __half* y);
-__global__ void up4(int batch, const __half* x, __half* y);
-__global__ void up3(int batch, const __half* x, __half* y);
-__global__ void up2(int batch, const __half* x, __half* y);
-__global__ void up1(int batch, const __half* x, __half* y);
+__global__ void deconv5(int batch, const __half* x, __half* y);
+__global__ void deconv4(int batch, const __half* x, __half* y);
+__global__ void deconv3(int batch, const __half* x, __half* y);
+__global__ void deconv2(int batch, const __half* x, __half* y);
+__global__ void deconv1(int batch, const __half* x, __half* y);
 __global__ void alpha_output(int batch, const __half* x, float* y);
 
 }  // namespace matting::kernels

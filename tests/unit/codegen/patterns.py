@@ -281,9 +281,24 @@ def again(b: Builder) -> str:
     return b.add(layer.op, *sources, **fields)
 
 
+def enlarged(b: Builder) -> str:
+    """A convolution of repeated pixels: it can as well be one of each phase."""
+    rng, x = b.rng, conv(b)
+    if len(b.shape(x)) != 4:
+        return x
+    factors = rng.choice((2, 2, [1, 2], 3))
+    y = b.add("upsample", x, scale=factors)
+    return y if y == x else conv(b, y, stride=1, dilation=1, groups=1)
+
+
+def stem(b: Builder) -> str:
+    """A convolution of stride 2 that can as well read pairs of pixels."""
+    return conv(b, b.add("mul", b.pick(4), value=0.5), stride=2, dilation=1, groups=1)
+
+
 PATTERNS: tuple[Callable[[Builder], str], ...] = (
     conv, conv, conv, conv, block, block, pool, pool, activation, with_layer, linear, global_pool, batch_norm,
     prelu, with_number, with_parameter, quotient, concat, upsample, pad, reshape, transpose, softmax,
-    bias_only, gate, shuffle, beyond_batch, turned, again, *DATA_PATTERNS,
+    bias_only, gate, shuffle, beyond_batch, turned, again, enlarged, stem, *DATA_PATTERNS,
     *SPATIAL_PATTERNS,
 )  # fmt: skip

@@ -76,13 +76,13 @@ def test_lowering_means_what_the_ops_mean(network: Network) -> None:
 # --- passes -----------------------------------------------------------------------------------------------
 
 
-def check_passes(network: Network, batch: int) -> None:
+def check_passes(network: Network, batch: int, choices: Choices) -> None:
     """No pass changes the function computed, or anything at all when it runs a second time."""
     graph = lower(network.spec, network.weights, batch)
     inputs = network.inputs(graph)
     expected = outputs(graph, inputs)
     known_layers = {layer.name for layer in network.spec.layers} | set(network.spec.inputs)
-    for name, rewrite in passes.pipeline(Choices()):
+    for name, rewrite in passes.pipeline(choices):
         graph = rewrite(graph)
         verify(graph)
         for output, got in outputs(graph, inputs).items():
@@ -94,7 +94,20 @@ def check_passes(network: Network, batch: int) -> None:
 @given(networks())
 @settings(SETTINGS, max_examples=150)
 def test_no_pass_changes_the_function_computed(network: Network) -> None:
-    check_passes(network, network.spec.batch_sizes[-1])
+    check_passes(network, network.spec.batch_sizes[-1], Choices())
+
+
+@pytest.mark.parametrize("option", [0, 1, 2])
+def test_no_form_changes_the_function_computed(option: int) -> None:
+    """Whatever is chosen, and pays or not."""
+    rewrites = ("fold_channels", "pad_channels")
+
+    @given(networks())
+    @settings(SETTINGS, max_examples=60)
+    def holds(network: Network) -> None:
+        check_passes(network, network.spec.batch_sizes[-1], Choices(every=dict.fromkeys(rewrites, option)))
+
+    holds()
 
 
 def check_names(network: Network, batch: int) -> None:
