@@ -106,7 +106,7 @@ function(cnngen_install_package name)
   endif()
   file(GLOB stubs CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.pyi" "${CMAKE_CURRENT_SOURCE_DIR}/py.typed")
   install(TARGETS ${name}_core DESTINATION ${name})
-  install(FILES __init__.py "${weights}" ${stubs} DESTINATION ${name})
+  install(FILES __init__.py _map.py "${weights}" ${stubs} DESTINATION ${name})
 endfunction()
 
 function(cnngen_compile_options target)
