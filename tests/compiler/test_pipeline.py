@@ -67,6 +67,18 @@ def test_as_many_passes_as_contexts_are_under_way(net: Any, fakenet: ModuleType,
     assert count(fakenet, "most graphs waiting") == contexts
 
 
+def test_a_pass_waits_for_nothing_but_its_context(net: Any, fakenet: ModuleType) -> None:
+    waits = ("cudaEventSynchronize", "cudaStreamSynchronize", "cudaStreamWaitEvent", "copies that wait")
+    with fakenet.Pipeline(net) as pipeline:
+        before = count(fakenet, *waits)
+        for _ in range(3):
+            pipeline.submit(*batch(4))
+        assert count(fakenet, *waits) == before
+        assert count(fakenet, "graphs waiting") == 3
+        pipeline.submit(*batch(4))  # the first one has run, no other
+        assert count(fakenet, "graphs waiting") == 3
+
+
 def test_submit_waits_while_all_contexts_are_busy(net: Any, fakenet: ModuleType) -> None:
     """Inputs are free on return; what nobody has taken yet is delivered all the same, in order."""
     pipeline, given = fakenet.Pipeline(net, contexts=2), [batch(1 + i % 4, seed=i) for i in range(9)]
