@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from pathlib import Path
     from types import ModuleType
+    from typing import Any
 
     import torch
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from cnngen.spec.manifest import Array
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "build", "check", "generate", "import_torch", "load"]
+__all__ = ["Pipeline", "__version__", "build", "check", "generate", "import_torch", "load"]
 
 
 def check(spec: str | PathLike[str]) -> NetworkSpec:
@@ -108,6 +109,19 @@ def load(project: str | PathLike[str]) -> ModuleType:
     from cnngen.codegen.build import load_project
 
     return load_project(project)
+
+
+def Pipeline(network: Any, contexts: int = 3) -> Any:  # noqa: ANN401, N802 (of any module, and named as what it makes)
+    """A pipeline over a generated network: passes one after the other, whose copies and computation overlap.
+
+    Args:
+        network: the `Network` of any generated module.
+        contexts: how many passes may be under way at a time.
+
+    Returns:
+        An instance of the module's own class `Pipeline`, which docs/python.md describes.
+    """
+    return network.pipeline(contexts)
 
 
 def import_torch(

@@ -145,6 +145,13 @@ int main(int argc, char** argv) try {
     measure("GPU memory, run_async", [&](int) { run(device[0], enqueue); });
     measure("GPU memory, two sets in turn, run_async", [&](int i) { run(device[i % 2], enqueue); });
     measure("host memory, run (one wait a pass is its own)", [&](int) { run(from_host, wait); });
+
+    NETWORK::Pipeline pipeline(network);
+    const auto submit = [&](auto inputs, auto outputs) {
+        if (pipeline.pending() == pipeline.contexts()) pipeline.next();
+        pipeline.submit(inputs, outputs, batch);
+    };
+    measure("host memory, pipeline (two waits a pass)", [&](int) { run(from_host, submit); });
 } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;

@@ -33,6 +33,17 @@ layers:
   - {name: both, op: add, inputs: [conv2, conv1]}
   - {name: out, op: silu}
 """
+WHOLE = """\
+name: whole
+inputs:
+  x: {shape: [5, 4]}
+  k: {shape: [4, 3]}
+batched: false
+layers:
+  - {name: y, op: matmul, inputs: [x, k]}
+  - {name: top, op: reduce_max, axes: [0], keepdims: false}
+outputs: [y, top]
+"""
 MAIN = """\
 #include <cstdio>
 #include <vector>
@@ -42,8 +53,11 @@ MAIN = """\
 int main(int, char** arguments) {
     small::Network network({.weights = arguments[1]});
     small::Context context(network);
-    std::vector<cnngen::float16> image(16 * 16 * 8), out(16 * 16 * 16);
+    std::vector<cnngen::float16> image(16 * 16 * 8), out(16 * 16 * 16), again(16 * 16 * 16);
     context.run(image.data(), out.data());
+    small::Pipeline pipeline(network);
+    pipeline.submit(image.data(), again.data());
+    if (pipeline.next() != 0 || cnngen::to_float(again[0]) != cnngen::to_float(out[0])) return 1;
     std::printf("%g\\n", cnngen::to_float(out[0]));
 }
 """
@@ -95,6 +109,37 @@ def test_the_module_runs(built: BuildResult) -> None:
     assert out.shape == (3, 16, 16, 16)
     np.testing.assert_array_equal(network(image[1:2])[0], out[1])
     assert "float32 storage, float32 compute (in place of float16)" in network.summary()
+
+
+def test_map_gives_what_single_runs_give(built: BuildResult) -> None:
+    network = cnngen.load(built.project).Network()
+    images = np.random.default_rng(2).standard_normal((9, 16, 16, 8)).astype(np.float16)
+    alone = [network(image[None])[0] for image in images]
+    for results in (network.map(images), network.map(images, batch=1), network.map(list(images), batch=3)):
+        for result, wanted in zip(results, alone, strict=True):
+            assert result.dtype == np.float16
+            np.testing.assert_allclose(result, wanted, rtol=1e-2, atol=1e-3)
+    with cnngen.Pipeline(network, contexts=2) as pipeline:
+        assert isinstance(pipeline, cnngen.load(built.project).Pipeline)
+        pipeline.submit(images[:3])
+        np.testing.assert_array_equal(pipeline.next(), network(images[:3]))
+
+
+def test_without_a_batch_each_item_is_a_pass(tmp_path: Path, toolchain: CpuToolchain) -> None:
+    assert toolchain
+    (tmp_path / "spec.yaml").write_text(WHOLE)
+    whole = cnngen.load(cnngen.build(tmp_path / "spec.yaml", tmp_path, target="cpu").project)
+    draw = np.random.default_rng(3)
+    items = [(draw.random((5, 4), np.float32), draw.random((4, 3), np.float32)) for _ in range(5)]
+    results = list(whole.Network().map(items))
+    assert [type(result) for result in results] == [whole.Outputs] * 5
+    for (x, k), result in zip(items, results, strict=True):
+        np.testing.assert_allclose(result.y, x @ k, rtol=1e-5)
+        np.testing.assert_allclose(result.top, (x @ k).max(0), rtol=1e-5)
+    with pytest.raises(ValueError, match=r"input 'x': got shape \(4, 5\), expected \(5, 4\)"):
+        list(whole.Network().map([(items[0][0].T.copy(), items[0][1])]))
+    with pytest.raises(ValueError, match="batch: got 2, expected 1 to 1"):
+        whole.Network().map(items, batch=2)
 
 
 def test_nothing_is_compiled_again_that_is_the_same(built: BuildResult) -> None:

@@ -71,6 +71,7 @@ def net(tmp_path_factory: pytest.TempPathFactory, toolchain: CpuToolchain, text:
         **ports,
     }
     (package / "__init__.py").write_text(render("cpu/init.py.j2", view))
+    (package / "_map.py").write_text(render("map.py.j2", view))
     (package / "bindings.cpp").write_text(render("bindings.cpp.j2", view))
     (package / "network.cpp").write_text(text.source())
     text.write_weights(package / "net.weights.safetensors")
@@ -218,6 +219,40 @@ def test_a_filter_is_in_memory_once(net: ModuleType, text: Text) -> None:
     assert memory["pinned"] == 0
 
 
+def test_a_pipeline_gives_what_the_same_batches_give(net: ModuleType, text: Text) -> None:
+    runner, inputs = net.Network(), given(text, 10)
+    batches = [runner(**{name: array[i : i + 4] for name, array in inputs.items()}) for i in (0, 4, 8)]
+    expected = [net.Outputs(*rows) for outputs in batches for rows in zip(*outputs, strict=True)]
+    items = [{name: array[i] for name, array in inputs.items()} for i in range(10)]
+    for contexts in (1, 3):
+        results = list(runner.map(iter(items), contexts=contexts))
+        assert len(results) == len(expected)
+        for result, wanted in zip(results, expected, strict=True):
+            for got, array in zip(result, wanted, strict=True):
+                np.testing.assert_array_equal(got, array)
+    with runner.pipeline() as pipeline:
+        for i in (0, 4, 8):
+            pipeline.submit(**{name: array[i : i + 4] for name, array in inputs.items()})
+        assert pipeline.pending == 3
+        for outputs in batches:
+            for got, array in zip(pipeline.next(), outputs, strict=True):
+                np.testing.assert_array_equal(got, array)
+        with pytest.raises(net.ArgumentError, match="no pass has been submitted"):
+            pipeline.next()
+
+
+def test_a_wrong_item_comes_after_the_results_before(net: ModuleType, text: Text) -> None:
+    inputs = given(text, 7)
+    items: list[Any] = [{name: array[i] for name, array in inputs.items()} for i in range(7)]
+    items[6] = items[6] | {"numbers": np.zeros(4, np.int32)}
+    with net.Network().pipeline() as pipeline:
+        results = pipeline.map(items)
+        assert [len(next(results)) for _ in range(6)] == [len(text.outputs)] * 6
+        with pytest.raises(ValueError, match=r"input 'numbers': got shape \(4,\), expected \(3,\)"):
+            next(results)
+        assert len(list(pipeline.map(items[:6]))) == 6
+
+
 def test_a_pass_allocates_nothing_but_what_onednn_does(
     net: ModuleType, toolchain: CpuToolchain, tmp_path: Path
 ) -> None:
@@ -226,8 +261,8 @@ def test_a_pass_allocates_nothing_but_what_onednn_does(
     compile_(toolchain, sources, tmp_path / "allocations")
     weights = package / "net.weights.safetensors"
     printed = subprocess.check_output([tmp_path / "allocations", weights], text=True)
-    in_pass, by_onednn = map(int, printed.split())
-    assert in_pass == by_onednn
+    in_pass, in_pipeline, by_onednn = map(int, printed.split())
+    assert in_pass == in_pipeline == by_onednn
 
 
 def test_unfit_machines_and_files(net: ModuleType, tmp_path: Path) -> None:

@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-import ctypes
-import importlib
 import subprocess
 import sys
+from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -16,15 +16,14 @@ import numpy as np
 import pytest
 
 from cnngen.codegen.emit.project import project_files
-from cnngen.codegen.emit.render import render
 from cnngen.codegen.plan import make_plan
 from cnngen.codegen.targets import CPU, CUDA, Target
 from cnngen.codegen.toolchain import ToolchainError
 from cnngen.codegen.toolchain_cpu import find_cpu_toolchain
 
 from ..unit.codegen.networks import Network, network
+from .fake import HERE, INCLUDE, OnDevice, build_fake, count, lazily, port, read, wheel_headers
 from .test_generated_networks import check_networks
-from .test_runtime import HERE, INCLUDE, OnDevice, count, port, read, run, wheel_headers, write_weights
 
 SHAPES = ((3,), (5,))
 VIEW: dict[str, Any] = {
@@ -43,21 +42,13 @@ VIEW: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def module(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    package = tmp_path_factory.mktemp("profiles") / "profiles"
-    package.mkdir()
-    (package / "__init__.py").write_text(render("cuda/init.py.j2", VIEW))
-    (package / "bindings.cpp").write_text(render("bindings.cpp.j2", VIEW))
-    write_weights(package / VIEW["weight_file"])
-    pybind = run(sys.executable, "-m", "pybind11", "--includes").split()
-    flags = ["-std=c++20", "-O0", "-fPIC", "-Wall", "-Wextra", "-Werror", f"-I{INCLUDE}", f"-I{HERE}",
-             *pybind, "-isystem", wheel_headers("cu13"), "-isystem", wheel_headers("cudnn")]  # fmt: skip
-    sources = [HERE / "fake_cuda.cpp", HERE / "profiles.cpp", package / "bindings.cpp"]
-    # The fake's symbols before those of a CUDA that another test has loaded: PyTorch loads what wheels there are.
-    run("g++", *flags, "-shared", "-Wl,-Bsymbolic", *sources, "-o", package / "_core.so")
-    sys.path.insert(0, str(package.parent))
-    found = importlib.import_module("profiles")
-    found.fake = ctypes.CDLL(found._core.__file__)
-    return found
+    return build_fake(tmp_path_factory.mktemp("profiles"), VIEW, HERE / "profiles.cpp", optimize="-O0")
+
+
+@pytest.fixture
+def lazy(module: ModuleType) -> Iterator[None]:
+    with lazily(module):
+        yield
 
 
 def given(n: int, profile: int) -> Any:
@@ -92,6 +83,28 @@ def test_arrays_on_the_gpu_stay_where_they_are(module: ModuleType) -> None:
         assert context.run(there).shape == x.shape
     assert count(module, "cudaMemcpyAsync") == copies
     assert count(module, "cudaGraphLaunch") == launched + 4
+
+
+@pytest.mark.usefixtures("lazy")
+def test_a_batch_ends_where_the_profile_changes(module: ModuleType) -> None:
+    net = module.Network(plan_cache="")
+    for order in ([0] * 5 + [1] * 6 + [0], [0, 1] * 4, [1] * 9):
+        items = [given(1, profile)[0] + i for i, profile in enumerate(order)]
+        before = count(module, "cudaGraphLaunch")
+        results = list(net.map(items))
+        assert len(results) == len(items)
+        for item, result in zip(items, results, strict=True):
+            np.testing.assert_array_equal(result, wanted(item[None])[0])
+        runs = [len(list(run)) for _, run in groupby(order)]
+        assert count(module, "cudaGraphLaunch") - before == sum(-(-run // 4) for run in runs)
+    with net.pipeline() as pipeline:
+        for n, profile in ((3, 0), (4, 1), (1, 0)):
+            pipeline.submit(given(n, profile))
+        for n, profile in ((3, 0), (4, 1), (1, 0)):
+            np.testing.assert_array_equal(pipeline.next(), wanted(given(n, profile)))
+    with pytest.raises(ValueError, match=r"no profile of 'profiles' has inputs 'x' \(4,\)") as e:
+        list(net.map([np.zeros(4, np.float32)]))
+    assert str(e.value).splitlines()[1:] == ["  'x' (3,)", "  'x' (5,)"]
 
 
 def test_what_fits_no_profile(module: ModuleType) -> None:
@@ -129,9 +142,10 @@ def test_torch_tensors_get_outputs_of_their_profile(
     net = module.Network(plan_cache="")
     for profile in (0, 1):
         x = given(2, profile).view(tensor)
-        result = net(x)
-        assert type(result) is tensor
+        result, rows = net(x), list(net.map(x))
+        assert {type(array) for array in (result, *rows)} == {tensor}
         np.testing.assert_array_equal(result, wanted(x))
+        np.testing.assert_array_equal(np.stack(rows), wanted(x))
 
 
 def two_profiles(**fields: Any) -> Network:
@@ -168,9 +182,11 @@ def test_generated_cuda_in_every_profile(tmp_path: Path) -> None:
 USER = """
 #include "net/net.hpp"
 static_assert(net::x_shape[0][1] == 16 && net::x_shape[1][2] == 32 && net::prob_shape[2][0] == 24);
-void use(net::Context& context, const float* x, float* joined, float* prob) {
+void use(net::Context& context, net::Pipeline& pipeline, const float* x, float* joined, float* prob) {
     context.run(x, joined, prob);
     context.run(x, joined, prob, 2, 1);
+    pipeline.submit(x, joined, prob);
+    pipeline.submit(x, joined, prob, 2, 1);
 }
 """
 

@@ -8,137 +8,17 @@ Passes, staging, retargeted graphs, batches, threads and errors are the runtime'
 from __future__ import annotations
 
 import ctypes
-import importlib
-import importlib.util
-import json
 import subprocess
-import sys
 import threading
 import zlib
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
-from cnngen.codegen.emit.render import render
-
-HERE = Path(__file__).resolve().parent / "runtime"
-INCLUDE = HERE.parent.parent.parent / "include"
-SCALE = np.array([2, 3, 4], np.float32)
-PAYLOAD = bytes(256) + SCALE.tobytes() + bytes(244)
-
-
-def port(name: str, shape: tuple[int, ...], layout: str) -> SimpleNamespace:
-    return SimpleNamespace(identifier=name, shape=shape, dtype="float32", layout=layout, element="float")
-
-
-VIEW: dict[str, Any] = {
-    "name": "fakenet",
-    "target": "cuda",
-    "batched": True,
-    "profiles": (),
-    "notice": "Generated for a test.",
-    "description": "Four kernels.",
-    "inputs": [port("a", (3,), ""), port("b", (2, 2, 2), "NHWC")],
-    "outputs": [port("scaled", (3,), ""), port("plus", (2, 2, 2), "NHWC")],
-    "batch_sizes": (1, 4),
-    "weight_file": "fakenet.weights.safetensors",
-}
-
-
-def write_weights(path: Path, payload: bytes = PAYLOAD, **metadata: str) -> Path:
-    described = {"format": "cnngen", "layout": "00000000000000aa", "crc32": f"{zlib.crc32(PAYLOAD):08x}"}
-    header = json.dumps({"__metadata__": described | metadata}).encode()
-    header += b" " * (-(len(header) + 8) % 256)
-    path.write_bytes(len(header).to_bytes(8, "little") + header + payload)
-    return path
-
-
-def run(*command: str | Path) -> str:
-    done = subprocess.run([str(part) for part in command], check=False, capture_output=True, text=True)
-    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stderr[-8000:]}"
-    return done.stdout
-
-
-def wheel_headers(name: str) -> Path:
-    """The headers of an NVIDIA wheel; only headers are needed, the libraries are faked."""
-    try:
-        spec = importlib.util.find_spec(f"nvidia.{name}")
-    except ModuleNotFoundError:
-        spec = None
-    if spec is None or not spec.submodule_search_locations:
-        pytest.skip(f"no headers: the wheel that holds nvidia/{name} is not installed")
-    return Path(next(iter(spec.submodule_search_locations))) / "include"
-
-
-@pytest.fixture(scope="module")
-def fakenet(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    """The compiled package; `fakenet.fake` reaches the fake CUDA inside."""
-    package = tmp_path_factory.mktemp("runtime") / "fakenet"
-    package.mkdir()
-    (package / "__init__.py").write_text(render("cuda/init.py.j2", VIEW))
-    (package / "bindings.cpp").write_text(render("bindings.cpp.j2", VIEW))
-    write_weights(package / VIEW["weight_file"])
-    pybind = run(sys.executable, "-m", "pybind11", "--includes").split()
-    flags = ["-std=c++20", "-O1", "-fPIC", "-Wall", "-Wextra", "-Werror", f"-I{INCLUDE}", f"-I{HERE}",
-             *pybind, "-isystem", wheel_headers("cu13"), "-isystem", wheel_headers("cudnn")]  # fmt: skip
-    sources = [HERE / "fake_cuda.cpp", HERE / "network.cpp", package / "bindings.cpp"]
-    # The fake's symbols before those of a CUDA that another test has loaded: PyTorch loads what wheels there are.
-    run("g++", *flags, "-shared", "-Wl,-Bsymbolic", *sources, "-o", package / "_core.so")
-    sys.path.insert(0, str(package.parent))
-    module = importlib.import_module("fakenet")
-    module.fake = ctypes.CDLL(module._core.__file__)
-    return module
-
-
-@pytest.fixture
-def net(fakenet: ModuleType) -> Any:
-    return fakenet.Network(plan_cache="")
-
-
-def count(fakenet: ModuleType, *functions: str) -> int:
-    return sum(fakenet.fake.fake_count(name.encode()) for name in functions)
-
-
-def batch(n: int, seed: int = 0) -> tuple[Any, Any]:
-    draw = np.random.default_rng(seed)
-    return draw.standard_normal((n, 3)).astype(np.float32), draw.standard_normal((n, 2, 2, 2)).astype(
-        np.float32
-    )
-
-
-def check(results: Any, a: Any, b: Any) -> None:
-    np.testing.assert_array_equal(results[0], a * SCALE)
-    np.testing.assert_array_equal(results[1], b + 1)
-
-
-class OnDevice:
-    """An array in the fake's device memory, `offset` bytes behind a 256-byte boundary."""
-
-    def __init__(self, fakenet: ModuleType, values: Any, offset: int = 0) -> None:
-        address = ctypes.c_void_p()
-        fakenet.fake.cudaMalloc(ctypes.byref(address), ctypes.c_size_t(values.nbytes + offset))
-        assert address.value is not None
-        self.address, self.shape = address.value + offset, values.shape
-        ctypes.memmove(self.address, np.ascontiguousarray(values).ctypes.data, values.nbytes)
-
-    @property
-    def __cuda_array_interface__(self) -> dict[str, Any]:
-        return {
-            "version": 3,
-            "shape": self.shape,
-            "typestr": "<f4",
-            "data": (self.address, False),
-            "strides": None,
-        }
-
-
-def read(array: Any) -> Any:
-    described = array.__cuda_array_interface__
-    values = (ctypes.c_float * int(np.prod(described["shape"]))).from_address(described["data"][0])
-    return np.ctypeslib.as_array(values).reshape(described["shape"]).copy()
+from .fake import HERE, INCLUDE, PAYLOAD, OnDevice, batch, check, count, read, run, write_weights
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4])

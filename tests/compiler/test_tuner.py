@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from .test_runtime import HERE, INCLUDE, SCALE, run, wheel_headers, write_weights
+from .fake import HERE, SCALE, compile_fake, run, write_weights
 
 
 @pytest.fixture(scope="module")
@@ -17,11 +17,9 @@ def tuner(tmp_path_factory: pytest.TempPathFactory) -> Any:  # noqa: ANN401 - co
     folder = tmp_path_factory.mktemp("tuner")
     weights = write_weights(folder / "fakenet.weights.safetensors")
     pybind = run(sys.executable, "-m", "pybind11", "--includes").split()
-    flags = ["-std=c++20", "-O1", "-fPIC", "-Wall", "-Wextra", "-Werror", f"-I{INCLUDE}", f"-I{HERE}",
-             *pybind, "-isystem", wheel_headers("cu13"), "-isystem", wheel_headers("cudnn")]  # fmt: skip
-    sources = [HERE / name for name in ("fake_cuda.cpp", "network.cpp", "tuner.cpp")]
     library = folder / "_tuner.so"
-    run("g++", *flags, "-shared", "-Wl,-Bsymbolic", *sources, "-o", library)
+    more = ("-shared", "-Wl,-Bsymbolic", *pybind)
+    compile_fake(library, HERE / "network.cpp", HERE / "tuner.cpp", more=more)
     spec = importlib.util.spec_from_file_location("_tuner", library)
     assert spec is not None
     assert spec.loader is not None

@@ -5,6 +5,7 @@
 
     net = tiny.Network()
     result = net(image)
+    results = net.map(items)  # of any iterable, one by one
 
 Arrays are packed in the declared layout, the batch first, 1 to 8 items.
 numpy arrays, and any array in host memory that speaks DLPack, are read where they are and give numpy arrays; torch
@@ -15,13 +16,14 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import _core
+from . import _core, _map
 from ._core import ArgumentError, Error
 
-__all__ = ["ArgumentError", "Context", "Error", "Network", "Outputs"]
+__all__ = ["ArgumentError", "Context", "Error", "Network", "Outputs", "Pipeline"]
 
 #: Planned batch sizes.
 BATCH_SIZES = (1, 8)
@@ -32,6 +34,8 @@ INPUTS = {
 OUTPUTS = {
     "prob": ((10,), "float32"),
 }
+# The outputs' shapes, by profile.
+_SHAPES = ({name: shape for name, (shape, _) in OUTPUTS.items()},)
 
 
 class Outputs(NamedTuple):
@@ -90,18 +94,89 @@ class Context:
 
     def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, stream: int | None, wait: bool) -> Any:
         inputs = _in_order(args, kwargs)
-        adapter = _ADAPTERS.get(type(inputs[0]).__module__.partition(".")[0])
+        adapter = _adapter(inputs[0])
         if adapter is not None:
             if stream is None:
                 stream = adapter.current_stream(inputs[0])
             if out is None:
-                out = [adapter.empty(inputs[0], (*inputs[0].shape[:1], *shape), dtype) for shape, dtype in OUTPUTS.values()]
+                batch = tuple(inputs[0].shape[:1])
+                out = _empty_outputs(inputs[0], batch, _SHAPES[0])
         outputs = None if out is None else list(out) if isinstance(out, (list, tuple)) else [out]
         if outputs is not None and len(outputs) != len(OUTPUTS):
             raise ValueError(f"out: got {len(outputs)} arrays, expected {len(OUTPUTS)}: {', '.join(OUTPUTS)}")
-        results = self._core.run(inputs, outputs, stream, wait)
-        return results[0] if len(results) == 1 else Outputs(*results)
+        return _result(self._core.run(inputs, outputs, stream, wait))
 
+
+class Pipeline:
+    """Runs pass after pass, as on a GPU, but one at a time: each is over when submit() returns.
+
+    Results come in the order of submission. A pipeline serves one thread at a time; others wait.
+    """
+
+    def __init__(self, network: Network, contexts: int = 3) -> None:
+        self._core = _core.Pipeline(network._core, contexts)
+
+    @property
+    def contexts(self) -> int:
+        """How many passes may be under way at a time."""
+        return self._core.contexts
+
+    @property
+    def pending(self) -> int:
+        """How many passes were submitted whose results are still to be taken."""
+        return self._core.pending
+
+    def submit(self, *args: Any, **kwargs: Any) -> None:
+        """Starts one pass, its inputs given as to Context.run; waits first while every context is busy.
+
+        Inputs may be reused on return, but for page-locked memory: that is read until the result has been taken.
+        """
+        self._submit([self._core.take(_in_order(args, kwargs), False)])
+
+    def next(self) -> Any:
+        """Waits for the oldest pass and returns its outputs, or raises what went wrong in it."""
+        return _result(self._core.next())
+
+    def map(self, iterable: Iterable[Any], *, batch: int | None = None, progress: bool | None = None) -> Iterator[Any]:
+        """Runs every item of `iterable` and yields their results, in order.
+
+        An item is an array without the batch's axis; of several inputs a tuple in order or a dict by name.
+        `batch` items run as one pass, by default as many as are planned; the last ones, and those before an item of
+        another profile, run with what is there. A result is a row of its pass's outputs.
+        The iterable is read ahead of the results, and must not write over arrays that it has given. What it raises
+        comes after the results of the items before. progress=False: no progress bar, which appears otherwise where
+        stderr is a terminal, rich is installed and a second has passed.
+        """
+        return self._results(iterable, batch, progress, close=False)
+
+    def close(self) -> None:
+        """Waits for what is under way, drops its results and frees the contexts."""
+        self._core.close()
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _results(self, iterable: Iterable[Any], batch: int | None, progress: bool | None, close: bool) -> Iterator[Any]:
+        if batch is not None and not 1 <= batch <= BATCH_SIZES[-1]:
+            raise ArgumentError(f"batch: got {batch}, expected 1 to {BATCH_SIZES[-1]}")
+        if self.pending:
+            raise ArgumentError(f"{self.pending} results are still to be taken with next()")
+        return _map.results(self, iterable, batch or BATCH_SIZES[-1], progress, close)
+
+    def _take(self, item: Any) -> Any:
+        if isinstance(item, Mapping):
+            return self._core.take(_in_order((), item), True)
+        return self._core.take(_in_order(item if isinstance(item, (tuple, list)) else (item,), {}), True)
+
+    def _submit(self, parts: list[Any]) -> None:
+        batch = (sum(part.n for part in parts),)
+        self._core.submit(parts, _empty_outputs(parts[0].like, batch, _SHAPES[parts[0].profile]))
+
+    def _next_items(self) -> list[Any]:
+        return list(self.next())
 
 class Network:
     """The weights and plans, and a context to run them.
@@ -122,6 +197,21 @@ class Network:
     def context(self) -> Context:
         """Another context: its own activations, these weights."""
         return Context(self)
+
+    def pipeline(self, contexts: int = 3) -> Pipeline:
+        """A pipeline of that many contexts."""
+        return Pipeline(self, contexts)
+
+    def map(
+        self,
+        iterable: Iterable[Any],
+        *,
+        batch: int | None = None,
+        contexts: int = 3,
+        progress: bool | None = None,
+    ) -> Iterator[Any]:
+        """Pipeline.map in a pipeline of its own, which is closed at the end."""
+        return Pipeline(self, contexts)._results(iterable, batch, progress, close=True)
 
     def __call__(self, *args: Any, out: Any = None, stream: int | None = None, **kwargs: Any) -> Any:
         return self._context.run(*args, out=out, stream=stream, **kwargs)
@@ -163,7 +253,24 @@ class _Torch:
 _ADAPTERS = {"torch": _Torch()}
 
 
-def _in_order(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+def _adapter(array: Any) -> Any:
+    """Of a library that makes its own outputs; None of any other."""
+    return _ADAPTERS.get(type(array).__module__.partition(".")[0])
+
+
+def _empty_outputs(like: Any, batch: tuple[int, ...], shapes: Mapping[str, tuple[int, ...]]) -> list[Any] | None:
+    """Outputs of the library that an input is of; None where numpy's will do."""
+    adapter = _adapter(like)
+    if adapter is None:
+        return None
+    return [adapter.empty(like, (*batch, *shapes[name]), dtype) for name, (_, dtype) in OUTPUTS.items()]
+
+
+def _result(outputs: list[Any]) -> Any:
+    return outputs[0] if len(outputs) == 1 else Outputs(*outputs)
+
+
+def _in_order(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
     """The inputs in the network's order, each given once, by position or by name."""
     names = list(INPUTS)
     given = dict(zip(names, args, strict=False))

@@ -1,6 +1,7 @@
 // The Python module of a network on the CPU.
 #pragma once
 
+#include "cnngen/cpu/pipeline.hpp"
 #include "cnngen/cpu/summary.hpp"
 #include "cnngen/python/runner.hpp"
 
@@ -10,8 +11,10 @@ namespace py = pybind11;
 
 // What a network on the CPU takes and gives: arrays of numpy, and of any library that lays them open in host memory.
 struct PythonDevice {
+    using Model = cpu::Model;
     using Network = cpu::Network;
     using Context = cpu::Context;
+    using Pipeline = cpu::Pipeline;
     struct Stream {};
 
     static constexpr const char* arrays = "a numpy array, or an array with __dlpack__";

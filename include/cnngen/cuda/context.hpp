@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cnngen/cuda/network.hpp"
+#include "cnngen/cuda/staging.hpp"
 
 namespace cnngen::inline cuda {
 
@@ -18,7 +19,8 @@ struct Memory {
 // GPU, in the model's order, packed as Port says. A context serves one caller at a time; others wait.
 class Context {
    public:
-    explicit Context(const Network& network) : network_(network) {
+    // `copiers` help where host memory is copied; without them the caller's thread does it alone.
+    explicit Context(const Network& network, Copiers* copiers = nullptr) : network_(network) {
         const DeviceGuard guard(network_.device());
         Stopwatch watch;
         arena_ = allocate_device(network_.arena_bytes(), "activations");
@@ -27,9 +29,9 @@ class Context {
         idle_ = make_event();
         last_stream_ = stream_.get();
         cudnn_ = make_cudnn(stream_.get());
-        const std::size_t largest = static_cast<std::size_t>(model().batch_sizes.back());
-        for (const Port& port : model().inputs) pinned_inputs_.push_back(pin(port.most_bytes() * largest));
-        for (const Port& port : model().outputs) pinned_outputs_.push_back(pin(port.most_bytes() * largest));
+        staging_.emplace(model(), copiers);
+        input_places_.resize(model().inputs.size());
+        output_places_.resize(model().outputs.size());
         executor_ = {cudnn_.get(), network_.planner().cublaslt(), stream_.get(), workspace_.get(),
                      network_.gpu().major >= 9};
         capture_all();
@@ -50,7 +52,7 @@ class Context {
     cudaStream_t stream() const { return stream_.get(); }
     const Timings& startup() const { return startup_; }
     Memory memory() const {
-        return {model().weight_bytes, network_.arena_bytes(), network_.workspace_bytes(), pinned_bytes_};
+        return {model().weight_bytes, network_.arena_bytes(), network_.workspace_bytes(), staging_->bytes()};
     }
 
     // Runs, and waits for the outputs.
@@ -61,34 +63,47 @@ class Context {
     }
 
     // Enqueues a pass on `stream`. Outputs on the host are there after synchronize(); inputs in ordinary host memory
-    // may be reused at once, all others when the stream has come so far.
+    // may be reused at once, all others when the stream has come so far. After an error nothing of the pass is under
+    // way.
     void run_async(std::span<const void* const> inputs, std::span<void* const> outputs, std::int64_t n,
                    cudaStream_t stream, std::size_t profile = 0) {
-        const std::lock_guard lock(mutex_);
-        const DeviceGuard guard(network_.device());
-        const std::size_t plan = model().plan_for(n, profile);
-        locate(inputs, outputs);
-        finish();  // host staging may still be in use
-        follow(stream);
-        Captured& graph = captured_[plan];
-        stage_inputs(inputs, n, plan, stream);
-        stage_outputs(outputs, n, plan);
-        graph.retarget(buffers_);
-        check(cudaGraphLaunch(graph.exec.get(), stream), "launching '", model().name, "'");
-        fetch_outputs(outputs, n, profile, stream);
-        if (stream != stream_.get()) check(cudaEventRecord(idle_.get(), stream), "marking the end of a pass");
-        last_stream_ = stream;
+        const Part whole{inputs, n};
+        run_async(std::span(&whole, 1), outputs, stream, profile);
     }
     void run_async(std::span<const void* const> inputs, std::span<void* const> outputs, std::int64_t n) {
         run_async(inputs, outputs, n, stream_.get());
+    }
+
+    // The same on a batch in parts; several lie on the host.
+    void run_async(std::span<const Part> parts, std::span<void* const> outputs, cudaStream_t stream,
+                   std::size_t profile = 0) {
+        const std::lock_guard lock(mutex_);
+        const DeviceGuard guard(network_.device());
+        const std::int64_t n = count_items(parts);
+        const std::size_t plan = model().plan_for(n, profile);
+        locate(parts, outputs);
+        if (staging_->in_use()) finish();
+        try {
+            follow(stream);
+            Captured& graph = captured_[plan];
+            stage_inputs(parts, n, plan, stream);
+            stage_outputs(outputs, n, plan);
+            graph.retarget(buffers_);
+            check(cudaGraphLaunch(graph.exec.get(), stream), "launching '", model().name, "'");
+            fetch_outputs(outputs, n, profile, stream);
+            if (stream != stream_.get()) check(cudaEventRecord(idle_.get(), stream), "marking the end of a pass");
+        } catch (...) {
+            abandon(stream);
+            throw;
+        }
+        last_stream_ = stream;
     }
 
     // Waits for all passes, and delivers outputs to host memory.
     void synchronize() {
         const std::lock_guard lock(mutex_);
         const DeviceGuard guard(network_.device());
-        wait();
-        deliver();
+        finish();
     }
 
     // Microseconds of each step, timed alone on this input.
@@ -127,19 +142,7 @@ class Context {
         }
     };
 
-    // An output that waits in staging for its place in ordinary host memory.
-    struct Delivery {
-        void* to;
-        const void* from;
-        std::size_t bytes;
-    };
-
     enum class Place { host, pinned, device };
-
-    PinnedBuffer pin(std::size_t bytes) {
-        pinned_bytes_ += bytes;
-        return allocate_pinned(bytes, "staging of inputs and outputs");
-    }
 
     void capture_all() {
         // Kernels read what they never wrote in the first pass: zeros rather than whatever was there.
@@ -159,6 +162,7 @@ class Context {
             check(cudaGraphUpload(captured.exec.get(), stream_.get()), "uploading a CUDA graph");
             captured_.push_back(std::move(captured));
         }
+        buffers_ = captured_.front().staging;
         check(cudaStreamSynchronize(stream_.get()), "the first pass of '", model().name, "'");
     }
 
@@ -198,33 +202,40 @@ class Context {
     }
 
     // Finds out where the caller's memory lies. Every mistake is found here, before anything is enqueued.
-    void locate(std::span<const void* const> inputs, std::span<void* const> outputs) {
-        model().check_counts(inputs.size(), outputs.size());
-        input_places_.clear();
-        output_places_.clear();
-        for (std::size_t i = 0; i < inputs.size(); ++i) {
-            input_places_.push_back(place_of(inputs[i], "input", model().inputs[i]));
+    void locate(std::span<const Part> parts, std::span<void* const> outputs) {
+        for (const Part& part : parts) model().check_counts(part.inputs.size(), outputs.size());
+        const bool apart = parts.size() > 1;
+        for (std::size_t i = 0; i < input_places_.size(); ++i) {
+            const Port& port = model().inputs[i];
+            for (const Part& part : parts) {
+                const Place place = place_of(part.inputs[i], "input", port);
+                if (apart && place == Place::device) {
+                    throw ArgumentError(text("input '", port.name, "' lies on the GPU in ", parts.size(),
+                                             " parts of a batch: only on the host may they lie apart"));
+                }
+                input_places_[i] = apart ? Place::host : place;  // parts are brought together in staging
+            }
         }
-        for (std::size_t i = 0; i < outputs.size(); ++i) {
-            output_places_.push_back(place_of(outputs[i], "output", model().outputs[i]));
+        for (std::size_t i = 0; i < output_places_.size(); ++i) {
+            output_places_[i] = place_of(outputs[i], "output", model().outputs[i]);
         }
     }
 
     // Lets the pass read inputs where they are, or copies them to where it can.
-    void stage_inputs(std::span<const void* const> inputs, std::int64_t n, std::size_t plan, cudaStream_t stream) {
+    void stage_inputs(std::span<const Part> parts, std::int64_t n, std::size_t plan, cudaStream_t stream) {
         buffers_ = captured_[plan].staging;
-        for (std::size_t i = 0; i < inputs.size(); ++i) {
+        for (std::size_t i = 0; i < input_places_.size(); ++i) {
             const Port& port = model().inputs[i];
-            if (is_direct(inputs[i], input_places_[i], n, plan)) {
-                buffers_.inputs[i] = const_cast<void*>(inputs[i]);
+            const void* from = parts.front().inputs[i];
+            if (is_direct(from, input_places_[i], n, plan)) {
+                buffers_.inputs[i] = const_cast<void*>(from);
                 continue;
             }
-            const std::size_t bytes = port.bytes(model().profile_of(plan)) * static_cast<std::size_t>(n);
-            const bool is_host = input_places_[i] == Place::host;
-            const void* from = is_host ? std::memcpy(pinned_inputs_[i].get(), inputs[i], bytes) : inputs[i];
-            check(cudaMemcpyAsync(buffers_.inputs[i], from, bytes, cudaMemcpyDefault, stream), "copying input '",
-                  port.name, "'");
-            staged_ |= is_host;
+            const std::size_t item = port.bytes(model().profile_of(plan));
+            if (input_places_[i] == Place::host) from = staging_->gather(i, parts, item);
+            check(cudaMemcpyAsync(buffers_.inputs[i], from, item * static_cast<std::size_t>(n), cudaMemcpyDefault,
+                                  stream),
+                  "copying input '", port.name, "'");
         }
     }
 
@@ -241,11 +252,7 @@ class Context {
             const Port& port = model().outputs[i];
             const std::size_t bytes = port.bytes(profile) * static_cast<std::size_t>(n);
             void* to = outputs[i];
-            if (output_places_[i] == Place::host) {
-                to = pinned_outputs_[i].get();
-                deliveries_.push_back({outputs[i], to, bytes});
-                staged_ = true;
-            }
+            if (output_places_[i] == Place::host) to = staging_->expect(i, to, bytes);
             check(cudaMemcpyAsync(to, buffers_.outputs[i], bytes, cudaMemcpyDefault, stream), "copying output '",
                   port.name, "'");
         }
@@ -267,25 +274,32 @@ class Context {
         }
     }
 
-    // Waits for passes that use host staging, and empties it.
+    // Waits for all passes and delivers what they gave; after a failure nothing.
     void finish() {
-        if (!staged_) return;
-        wait();
-        deliver();
+        try {
+            wait();
+        } catch (...) {
+            staging_->drop();
+            throw;
+        }
+        staging_->deliver();
     }
 
-    void deliver() {
-        for (const Delivery& d : deliveries_) std::memcpy(d.to, d.from, d.bytes);
-        deliveries_.clear();
-        staged_ = false;
+    // After a pass that could be enqueued in part only: staging is free again, and nothing will write to outputs that
+    // the caller may give up now.
+    void abandon(cudaStream_t stream) {
+        cudaStreamSynchronize(stream);
+        cudaGetLastError();
+        staging_->drop();
     }
 
     // One pass step by step, on these inputs.
     void walk_on(std::span<const void* const> inputs, std::int64_t n, std::size_t plan, StepVisitor& mode) {
-        locate(inputs, captured_[plan].staging.outputs);
-        finish();
+        const Part whole{inputs, n};
+        locate(std::span(&whole, 1), captured_[plan].staging.outputs);
+        if (staging_->in_use()) finish();
         follow(stream_.get());
-        stage_inputs(inputs, n, plan, stream_.get());
+        stage_inputs(std::span(&whole, 1), n, plan, stream_.get());
         last_stream_ = stream_.get();
         walk(mode, buffers_, plan);
         check(cudaStreamSynchronize(stream_.get()), "running '", model().name, "' step by step");
@@ -299,17 +313,13 @@ class Context {
     CudnnHandle cudnn_;
     DeviceBuffer arena_;
     DeviceBuffer workspace_;
-    std::vector<PinnedBuffer> pinned_inputs_;
-    std::vector<PinnedBuffer> pinned_outputs_;
-    std::size_t pinned_bytes_ = 0;
+    std::optional<Staging> staging_;
     Executor executor_;
     std::vector<Captured> captured_;  // by plan
     // Of the pass under way; members, so that a pass allocates nothing.
     Buffers buffers_;
     std::vector<Place> input_places_;
     std::vector<Place> output_places_;
-    std::vector<Delivery> deliveries_;
-    bool staged_ = false;  // host staging is in use
     Timings startup_;
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cnngen/cuda/device_plans.hpp"
+#include "cnngen/cuda/pipeline.hpp"
 #include "cnngen/cuda/summary.hpp"
 #include "cnngen/python/runner.hpp"
 
@@ -132,8 +133,10 @@ inline python::View view_dlpack(py::handle object, cudaStream_t stream) {
 
 // What a network on a GPU takes and gives: arrays of any library, on the host or on the GPU.
 struct PythonDevice {
+    using Model = cuda::Model;
     using Network = cuda::Network;
     using Context = cuda::Context;
+    using Pipeline = cuda::Pipeline;
     using Stream = cudaStream_t;
 
     static constexpr const char* arrays = "a numpy array, or an array with __dlpack__ or __cuda_array_interface__";

@@ -78,9 +78,25 @@ inline std::string shape_text(const std::vector<std::int64_t>& shape, bool batch
 
 inline std::string type_name(py::handle object) { return py::str(py::type::of(object).attr("__name__")); }
 
+// Its name. numpy puts one together from text whenever it is asked, which many small arrays would notice.
+inline std::string numpy_type(const py::dtype& dtype) {
+    const auto bits = 8 * dtype.itemsize();
+    switch (dtype.kind()) {
+        case 'f':
+            return text("float", bits);
+        case 'i':
+            return text("int", bits);
+        case 'u':
+            return text("uint", bits);
+        case 'b':
+            return "bool";
+        default:
+            return py::str(dtype.attr("name"));
+    }
+}
+
 inline View view_numpy(const py::array& array) {
-    View view{
-        const_cast<void*>(array.data()), py::str(array.dtype().attr("name")), {}, {}, false, !array.writeable(), array};
+    View view{const_cast<void*>(array.data()), numpy_type(array.dtype()), {}, {}, false, !array.writeable(), array};
     for (py::ssize_t i = 0; i < array.ndim(); ++i) {
         view.shape.push_back(array.shape(i));
         view.strides.push_back(array.strides(i) / std::max<py::ssize_t>(array.itemsize(), 1));

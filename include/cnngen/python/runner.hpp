@@ -1,6 +1,6 @@
 // A network and its contexts as Python classes. What a target's arrays, streams and options are, its Device says:
 //
-//   Network, Context                        the target's own
+//   Model, Network, Context, Pipeline       the target's own
 //   Stream                                  where a pass runs
 //   stream(context, given)                  the one that was given, or where it is None the context's own
 //   view(array, stream)                     an array of another library than numpy; nothing where it is none
@@ -10,9 +10,7 @@
 //   summary(context)
 #pragma once
 
-#include <optional>
-
-#include "cnngen/python/arrays.hpp"
+#include "cnngen/python/pipeline.hpp"
 
 #pragma GCC visibility push(hidden)  // as pybind11's own classes are
 namespace cnngen::python {
@@ -23,22 +21,22 @@ class Runner {
    public:
     using Stream = typename Device::Stream;
 
-    explicit Runner(const typename Device::Network& network) : context_(network) {}
+    explicit Runner(const typename Device::Network& network) : context_(network), ports_(context_.model()) {}
 
     // Outputs in the model's order; those not given are made beside the inputs. With `wait`, or with outputs on the
     // host and no say on the stream, they are ready on return.
     py::list run(const py::list& inputs, const py::object& outputs, const py::object& stream, bool wait) {
         const Stream on = Device::stream(context_, stream);
-        const auto [addresses, n, profile, is_device, held] = take_inputs(inputs, on);
+        const Inputs given = ports_.take_inputs(inputs, on);
         const std::vector<Port>& ports = context_.model().outputs;
         std::vector<void*> targets;
         py::list results;
         bool has_host_output = false;
         for (std::size_t i = 0; i < ports.size(); ++i) {
-            const auto shape = array_shape(ports[i].shape_in(profile), n, is_batched());
+            const auto shape = array_shape(ports[i].shape_in(given.profile), given.n, context_.model().batched);
             if (!outputs.is_none()) {
                 results.append(py::cast<py::list>(outputs)[i]);
-            } else if (is_device) {
+            } else if (given.is_device) {
                 void* address = nullptr;
                 results.append(Device::make_output(context_, shape, ports[i], on, address));
                 targets.push_back(address);
@@ -46,13 +44,14 @@ class Runner {
             } else {
                 results.append(numpy_output(ports[i], shape));
             }
-            targets.push_back(take_output(results[i], ports[i], n, profile, on, has_host_output));
+            targets.push_back(ports_.take_output(results[i], ports[i], given.n, given.profile, on, has_host_output));
         }
         {
             const py::gil_scoped_release release;
-            Device::run(context_, addresses, targets, n, profile, on, wait && (stream.is_none() || has_host_output));
+            Device::run(context_, given.addresses, targets, given.n, given.profile, on,
+                        wait && (stream.is_none() || has_host_output));
         }
-        held_ = py::make_tuple(held, results);
+        held_ = py::make_tuple(given.held, results);
         return results;
     }
 
@@ -65,11 +64,11 @@ class Runner {
     }
 
     py::list profile(const py::list& inputs) {
-        const auto [addresses, n, profile, is_device, held] = take_inputs(inputs, Device::stream(context_, py::none()));
+        const Inputs given = take_inputs(inputs);
         std::vector<LayerTime> times;
         {
             const py::gil_scoped_release release;
-            times = context_.profile(addresses, n, profile);
+            times = context_.profile(given.addresses, given.n, given.profile);
         }
         py::list out;
         for (const auto& [layer, microseconds] : times) out.append(py::make_tuple(layer, microseconds));
@@ -77,11 +76,11 @@ class Runner {
     }
 
     py::list trace(const py::list& inputs) {
-        const auto [addresses, n, profile, is_device, held] = take_inputs(inputs, Device::stream(context_, py::none()));
+        const Inputs given = take_inputs(inputs);
         std::vector<TracedLayer> layers;
         {
             const py::gil_scoped_release release;
-            layers = context_.trace(addresses, n, profile);
+            layers = context_.trace(given.addresses, given.n, given.profile);
         }
         py::list out;
         for (const auto& layer : layers) out.append(py::make_tuple(layer.layer, numpy_layer(layer)));
@@ -109,91 +108,13 @@ class Runner {
     }
 
    private:
-    struct Inputs {
-        std::vector<const void*> addresses;
-        std::int64_t n = 1;
-        std::size_t profile = 0;
-        bool is_device = false;  // the first one
-        py::list held;
-    };
-
-    bool is_batched() const { return context_.model().batched; }
-
-    static View view_of(py::handle object, const char* what, const Port& port, Stream stream) {
-        const std::optional<View> view = find_view(object, what, port, stream);
-        if (view) return *view;
-        throw py::type_error(text(what, " '", port.name, "': got ", type_name(object), ", expected ", Device::arrays));
-    }
-
-    static std::optional<View> find_view(py::handle object, const char* what, const Port& port, Stream stream) {
-        if (py::isinstance<py::array>(object)) return view_numpy(py::reinterpret_borrow<py::array>(object));
-        try {
-            return Device::view(object, stream);
-        } catch (const ArgumentError& e) {
-            throw ArgumentError(text(what, " '", port.name, "': ", e.what()));
-        }
-    }
-
-    Inputs take_inputs(const py::list& inputs, Stream stream) const {
-        const std::vector<Port>& ports = context_.model().inputs;
-        std::vector<View> views;
-        for (std::size_t i = 0; i < ports.size(); ++i) views.push_back(view_of(inputs[i], "input", ports[i], stream));
-        Inputs out;
-        out.profile = find_profile(views);
-        for (std::size_t i = 0; i < ports.size(); ++i) {
-            const View& view = views[i];
-            check_view(view, "input", ports[i], out.profile, is_batched());
-            if (is_batched()) {
-                if (i && view.shape[0] != out.n) {
-                    throw ArgumentError(text("input '", ports[i].name, "' has ", view.shape[0], " items, input '",
-                                             ports[0].name, "' has ", out.n));
-                }
-                out.n = view.shape[0];
-            }
-            if (!i) out.is_device = view.is_device;
-            out.addresses.push_back(view.data);
-            out.held.append(view.owner);
-        }
-        return out;
-    }
-
-    // The profile whose shapes the inputs have.
-    std::size_t find_profile(const std::vector<View>& views) const {
-        const auto& model = context_.model();
-        if (model.profile_count() == 1) return 0;
-        std::string known;
-        for (std::size_t profile = 0; profile < model.profile_count(); ++profile) {
-            bool fits = true;
-            std::string shapes;
-            for (std::size_t i = 0; i < views.size(); ++i) {
-                const std::vector<std::int64_t>& shape = model.inputs[i].shape_in(profile);
-                fits &= has_shape(views[i], shape, model.batched);
-                shapes += text(i ? ", " : "", "'", model.inputs[i].name, "' ", shape_text(shape, model.batched));
-            }
-            if (fits) return profile;
-            known += text("\n  ", shapes);
-        }
-        std::string got;
-        for (std::size_t i = 0; i < views.size(); ++i) {
-            got += text(i ? ", " : "", "'", model.inputs[i].name, "' ", shape_text(views[i].shape));
-        }
-        throw ArgumentError(text("no profile of '", model.name, "' has inputs ", got, "; it was built for", known));
-    }
-
-    void* take_output(py::handle array, const Port& port, std::int64_t n, std::size_t profile, Stream stream,
-                      bool& has_host_output) const {
-        const View view = view_of(array, "output", port, stream);
-        check_view(view, "output", port, profile, is_batched());
-        if (is_batched() && view.shape[0] != n) {
-            throw ArgumentError(
-                text("output '", port.name, "' has room for ", view.shape[0], " items, the inputs have ", n));
-        }
-        if (view.is_read_only) throw ArgumentError(text("output '", port.name, "' is read only"));
-        has_host_output |= !view.is_device;
-        return view.data;
+    // For a pass on the context's own stream.
+    Inputs take_inputs(const py::list& inputs) const {
+        return ports_.take_inputs(inputs, Device::stream(context_, py::none()));
     }
 
     typename Device::Context context_;
+    Ports<Device> ports_;
     py::object held_;  // of the pass under way
 };
 
@@ -203,7 +124,13 @@ std::unique_ptr<Runner<Device>> make_runner(const typename Device::Network& netw
     return std::make_unique<Runner<Device>>(network);
 }
 
-// The exceptions and the class Context; the class Network is the target's.
+template <class Device>
+std::unique_ptr<PipelineRunner<Device>> make_pipeline(const typename Device::Network& network, std::size_t contexts) {
+    const py::gil_scoped_release release;
+    return std::make_unique<PipelineRunner<Device>>(network, contexts);
+}
+
+// The exceptions and the classes Context and Pipeline; the class Network is the target's.
 template <class Device>
 py::class_<typename Device::Network> bind_runner(py::module_& m) {
     auto& error = py::register_local_exception<Error>(m, "Error", PyExc_RuntimeError);
@@ -219,6 +146,18 @@ py::class_<typename Device::Network> bind_runner(py::module_& m) {
         .def("summary", &Runner<Device>::summary)
         .def("startup", &Runner<Device>::startup)
         .def("memory", &Runner<Device>::memory);
+    py::class_<Inputs>(m, "Part", py::module_local())
+        .def_readonly("n", &Inputs::n)
+        .def_readonly("profile", &Inputs::profile)
+        .def_readonly("like", &Inputs::like);
+    py::class_<PipelineRunner<Device>>(m, "Pipeline", py::module_local())
+        .def(py::init(&make_pipeline<Device>), py::arg("network"), py::arg("contexts"))
+        .def_property_readonly("contexts", &PipelineRunner<Device>::contexts)
+        .def_property_readonly("pending", &PipelineRunner<Device>::pending)
+        .def("take", &PipelineRunner<Device>::take, py::arg("arrays"), py::arg("is_item"))
+        .def("submit", &PipelineRunner<Device>::submit, py::arg("parts"), py::arg("outputs"))
+        .def("next", &PipelineRunner<Device>::next)
+        .def("close", &PipelineRunner<Device>::close);
     return network;
 }
 

@@ -1,10 +1,11 @@
-// Counts what a pass allocates, and what its primitives allocate when they are executed without us.
+// Counts what a pass allocates, in a context and in a pipeline item by item, and what its primitives allocate when they
+// are executed without us.
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <vector>
 
-#include "cnngen/cpu/context.hpp"
+#include "cnngen/cpu/pipeline.hpp"
 
 static std::atomic<long> allocations = 0;
 
@@ -33,6 +34,15 @@ int main(int, char** arguments) {
     context.run(inputs, outputs, 4);
     const long in_pass = allocations - before;
 
+    cnngen::Pipeline pipeline(network);
+    const cnngen::Part item{inputs};
+    const std::vector<cnngen::Part> parts(4, item);
+    pipeline.submit(parts, outputs);
+    const long before_submit = allocations;
+    pipeline.submit(parts, outputs);
+    pipeline.next();
+    const long in_pipeline = allocations - before_submit;
+
     const dnnl::stream stream(network.engine());
     const long between = allocations;
     for (const cnngen::Step& step : context.steps(1)) {
@@ -40,5 +50,5 @@ int main(int, char** arguments) {
         dnnl_primitive_execute(step.plan->primitive(), stream.get(), static_cast<int>(step.arguments.size()),
                                step.arguments.data());
     }
-    std::printf("%ld %ld\n", in_pass, allocations - between);
+    std::printf("%ld %ld %ld\n", in_pass, in_pipeline, allocations - between);
 }

@@ -1,15 +1,25 @@
-// CUDA, cuDNN and cuBLASLt as far as the runtime calls them, on the CPU: device memory is host memory that is known to
-// be "device", kernels are host functions that were registered, streams run at once, captures are recorded.
+// CUDA as far as the runtime calls it, on the CPU: device memory is host memory that is known to be "device", kernels
+// are host functions that were registered, captures are recorded. Streams run at once, or, made lazy, only as far as
+// somebody waits for them: what is read or written too early is then seen.
 #include "fake_cuda.hpp"
-
-#include <cublasLt.h>
-#include <cudnn.h>
 
 #include <cstdlib>
 #include <cstring>
+#include <deque>
+#include <functional>
 #include <map>
+#include <memory>
+#include <mutex>
 
 namespace {
+std::recursive_mutex everything;
+thread_local int depth = 0;
+struct Call {
+    std::lock_guard<std::recursive_mutex> lock{everything};
+    Call() { ++depth; }
+    ~Call() { --depth; }
+};
+
 struct Kernel {
     std::vector<std::size_t> sizes;
     void (*run)(void**);
@@ -29,13 +39,23 @@ struct FakeExec {
     std::map<Node*, Node> nodes;
     std::vector<Node*> order;
 };
+using Operation = std::function<cudaError_t()>;
 struct FakeStream {
     FakeGraph* capture = nullptr;
+    std::deque<Operation> waiting = {};
+    std::size_t enqueued = 0, run = 0;
+    cudaError_t error = cudaSuccess;  // of what ran, until somebody waits
 };
-FakeStream& stream_of(cudaStream_t s) {
-    static FakeStream legacy;
-    return s && s != cudaStreamLegacy ? *reinterpret_cast<FakeStream*>(s) : legacy;
+using StreamOwner = std::shared_ptr<FakeStream>;
+const StreamOwner& stream_of(cudaStream_t s) {
+    static const StreamOwner legacy = std::make_shared<FakeStream>();
+    return s && s != cudaStreamLegacy ? *reinterpret_cast<StreamOwner*>(s) : legacy;
 }
+struct FakeEvent {
+    StreamOwner stream = nullptr;
+    std::size_t position = 0;  // what the stream has to have run
+};
+FakeEvent& event_of(cudaEvent_t e) { return *reinterpret_cast<FakeEvent*>(e); }
 struct Range {
     std::size_t bytes;
     cudaMemoryType type;
@@ -44,10 +64,39 @@ std::map<const char*, Range>& memory() {
     static std::map<const char*, Range> m;
     return m;
 }
-std::map<std::string, long> counts;
-std::size_t memory_limit = std::size_t{1} << 34, used = 0;
+
+std::map<std::string, long> counts, failing;
+std::size_t memory_limit = std::size_t{1} << 34, used = 0, pinned = 0;
 int driver_version = CUDART_VERSION, device_count = 1;
-bool has_image = true;
+bool has_image = true, lazy = false;
+
+// Counts a call; whether it is the one that was told to fail.
+bool fails(const char* function) {
+    ++counts[function];
+    auto it = failing.find(function);
+    return it != failing.end() && --it->second == 0;
+}
+
+cudaError_t run_until(FakeStream& s, std::size_t position) {
+    while (s.run < position) {
+        const Operation operation = std::move(s.waiting.front());
+        s.waiting.pop_front();
+        ++s.run;
+        const cudaError_t status = operation();
+        if (s.error == cudaSuccess) s.error = status;
+    }
+    return s.error;
+}
+cudaError_t wait_until(FakeStream& s, std::size_t position) {
+    run_until(s, position);
+    return std::exchange(s.error, cudaSuccess);
+}
+void enqueue(FakeStream& s, Operation operation) {
+    s.waiting.push_back(std::move(operation));
+    ++s.enqueued;
+    if (!lazy) run_until(s, s.enqueued);
+}
+
 void run(const Node& n) {
     std::vector<void*> p;
     for (auto& a : n.arguments) p.push_back(const_cast<char*>(a.data()));
@@ -60,21 +109,25 @@ Node make(const void* f, void** args) {
         n.arguments.emplace_back((char*)args[i], (char*)args[i] + k.sizes[i]);
     return n;
 }
+cudaMemoryType type_of(const void* p) {
+    auto it = memory().upper_bound((const char*)p);
+    if (it == memory().begin()) return cudaMemoryTypeUnregistered;
+    --it;
+    return (const char*)p < it->first + it->second.bytes ? it->second.type : cudaMemoryTypeUnregistered;
+}
 cudaError_t allocate(void** p, std::size_t n, cudaMemoryType t) {
-    ++counts[t == cudaMemoryTypeDevice ? "cudaMalloc" : "cudaHostAlloc"];
+    if (fails(t == cudaMemoryTypeDevice ? "cudaMalloc" : "cudaHostAlloc")) return cudaErrorMemoryAllocation;
     if (t == cudaMemoryTypeDevice && used + n > memory_limit) return cudaErrorMemoryAllocation;
     *p = std::aligned_alloc(256, (n + 255) / 256 * 256);
     memory()[(char*)*p] = {n, t};
-    if (t == cudaMemoryTypeDevice) {
-        used += n;
-        std::memset(*p, 0xff, n);
-    }
+    (t == cudaMemoryTypeDevice ? used : pinned) += n;
+    std::memset(*p, 0xff, n);
     return cudaSuccess;
 }
 cudaError_t release(void* p) {
     if (!p) return cudaSuccess;
     auto it = memory().find((char*)p);
-    if (it->second.type == cudaMemoryTypeDevice) used -= it->second.bytes;
+    (it->second.type == cudaMemoryTypeDevice ? used : pinned) -= it->second.bytes;
     memory().erase(it);
     std::free(p);
     return cudaSuccess;
@@ -83,17 +136,36 @@ cudaError_t release(void* p) {
 
 // What each fake remembers is told by name: how often a function was called, how much memory is used.
 void fake_register(const void* f, std::vector<std::size_t> sizes, void (*r)(void**)) { kernels()[f] = {sizes, r}; }
+bool fake_is_running() { return depth > 0; }
 
 extern "C" {
-long fake_count(const char* what) { return counts[what]; }
+long fake_count(const char* what) {
+    Call call;
+    return counts[what];
+}
 void fake_set(const char* what, long value) {
+    Call call;
     std::string w = what;
     if (w == "driver") driver_version = value;
     if (w == "devices") device_count = value;
     if (w == "memory") memory_limit = value;
     if (w == "image") has_image = value;
+    if (w == "lazy") lazy = value;
+    if (w == "most graphs waiting") counts[w] = value;
 }
-long fake_used() { return used; }
+// The nth call from now fails, 0: none; "kernels": the nth graph fails while it runs.
+void fake_fail(const char* function, long nth) {
+    Call call;
+    failing[function] = nth;
+}
+long fake_used() {
+    Call call;
+    return used;
+}
+long fake_pinned() {
+    Call call;
+    return pinned;
+}
 cudaError_t cudaGetLastError() { return cudaSuccess; }
 const char* cudaGetErrorString(cudaError_t) { return "an error"; }
 const char* cudaGetErrorName(cudaError_t) { return "cudaErrorFake"; }
@@ -124,10 +196,22 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes*, const void*) {
     return has_image ? cudaSuccess : cudaErrorNoKernelImageForDevice;
 }
 cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return cudaSuccess; }
-cudaError_t cudaMalloc(void** p, size_t n) { return allocate(p, n, cudaMemoryTypeDevice); }
-cudaError_t cudaFree(void* p) { return release(p); }
-cudaError_t cudaHostAlloc(void** p, size_t n, unsigned) { return allocate(p, n, cudaMemoryTypeHost); }
-cudaError_t cudaFreeHost(void* p) { return release(p); }
+cudaError_t cudaMalloc(void** p, size_t n) {
+    Call call;
+    return allocate(p, n, cudaMemoryTypeDevice);
+}
+cudaError_t cudaFree(void* p) {
+    Call call;
+    return release(p);
+}
+cudaError_t cudaHostAlloc(void** p, size_t n, unsigned) {
+    Call call;
+    return allocate(p, n, cudaMemoryTypeHost);
+}
+cudaError_t cudaFreeHost(void* p) {
+    Call call;
+    return release(p);
+}
 cudaError_t cudaMemGetInfo(size_t* f, size_t* t) {
     *t = memory_limit;
     *f = memory_limit - used;
@@ -137,79 +221,93 @@ cudaError_t cudaMemset(void* p, int v, size_t n) {
     std::memset(p, v, n);
     return cudaSuccess;
 }
-cudaError_t cudaMemsetAsync(void* p, int v, size_t n, cudaStream_t) {
-    std::memset(p, v, n);
+cudaError_t cudaMemsetAsync(void* p, int v, size_t n, cudaStream_t s) {
+    Call call;
+    enqueue(*stream_of(s), [=] { return cudaMemset(p, v, n); });
     return cudaSuccess;
 }
 cudaError_t cudaMemcpy(void* d, const void* s, size_t n, cudaMemcpyKind) {
     std::memcpy(d, s, n);
     return cudaSuccess;
 }
-cudaError_t cudaMemcpyAsync(void* d, const void* s, size_t n, cudaMemcpyKind, cudaStream_t) {
-    ++counts["cudaMemcpyAsync"];
-    std::memcpy(d, s, n);
-    return cudaSuccess;
+cudaError_t cudaMemcpyAsync(void* d, const void* s, size_t n, cudaMemcpyKind k, cudaStream_t on) {
+    Call call;
+    if (fails("cudaMemcpyAsync")) return cudaErrorInvalidValue;
+    FakeStream& stream = *stream_of(on);
+    enqueue(stream, [=] { return cudaMemcpy(d, s, n, k); });
+    if (type_of(d) != cudaMemoryTypeUnregistered && type_of(s) != cudaMemoryTypeUnregistered) return cudaSuccess;
+    ++counts["copies that wait"];  // as those of ordinary host memory do
+    return run_until(stream, stream.enqueued);
 }
 cudaError_t cudaMemcpy2D(void* d, size_t dp, const void* s, size_t sp, size_t w, size_t h, cudaMemcpyKind) {
     for (size_t i = 0; i < h; ++i) std::memcpy((char*)d + i * dp, (const char*)s + i * sp, w);
     return cudaSuccess;
 }
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* a, const void* p) {
+    Call call;
     *a = {};
-    auto it = memory().upper_bound((const char*)p);
-    if (it != memory().begin() && (--it, (const char*)p < it->first + it->second.bytes))
-        a->type = it->second.type;
-    else
-        a->type = cudaMemoryTypeUnregistered;
+    a->type = type_of(p);
     return cudaSuccess;
 }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) {
-    *s = reinterpret_cast<cudaStream_t>(new FakeStream);
+    *s = reinterpret_cast<cudaStream_t>(new StreamOwner(std::make_shared<FakeStream>()));
     return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t s) {
+    Call call;
+    run_until(*stream_of(s), stream_of(s)->enqueued);
     delete &stream_of(s);
     return cudaSuccess;
 }
-cudaError_t cudaStreamSynchronize(cudaStream_t) {
+cudaError_t cudaStreamSynchronize(cudaStream_t s) {
+    Call call;
     ++counts["cudaStreamSynchronize"];
-    return cudaSuccess;
+    return wait_until(*stream_of(s), stream_of(s)->enqueued);
 }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) {
-    *e = reinterpret_cast<cudaEvent_t>(new int);
+    Call call;
+    ++counts["cudaEventCreate"];
+    *e = reinterpret_cast<cudaEvent_t>(new FakeEvent);
     return cudaSuccess;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t e) {
-    delete reinterpret_cast<int*>(e);
+    delete &event_of(e);
     return cudaSuccess;
 }
-cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) {
-    ++counts["cudaEventRecord"];
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
+    Call call;
+    if (fails("cudaEventRecord")) return cudaErrorInvalidValue;
+    event_of(e) = {stream_of(s), stream_of(s)->enqueued};
     return cudaSuccess;
 }
-cudaError_t cudaEventSynchronize(cudaEvent_t) {
+cudaError_t cudaEventSynchronize(cudaEvent_t e) {
+    Call call;
     ++counts["cudaEventSynchronize"];
-    return cudaSuccess;
+    const FakeEvent& event = event_of(e);
+    return event.stream ? wait_until(*event.stream, event.position) : cudaSuccess;
 }
 cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t, cudaEvent_t) {
     *ms = 1;
     return cudaSuccess;
 }
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) {
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
+    Call call;
     ++counts["cudaStreamWaitEvent"];
+    const FakeEvent event = event_of(e);
+    enqueue(*stream_of(s), [=] { return event.stream ? run_until(*event.stream, event.position) : cudaSuccess; });
     return cudaSuccess;
 }
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode) {
-    stream_of(s).capture = new FakeGraph;
+    stream_of(s)->capture = new FakeGraph;
     return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t* g) {
-    *g = reinterpret_cast<cudaGraph_t>(std::exchange(stream_of(s).capture, nullptr));
+    *g = reinterpret_cast<cudaGraph_t>(std::exchange(stream_of(s)->capture, nullptr));
     return cudaSuccess;
 }
 cudaError_t cudaStreamGetCaptureInfo(cudaStream_t s, cudaStreamCaptureStatus* st, unsigned long long*, cudaGraph_t*,
                                      const cudaGraphNode_t** d, const cudaGraphEdgeData**, size_t* n) {
-    FakeGraph* g = stream_of(s).capture;
+    FakeGraph* g = stream_of(s)->capture;
     *st = g ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
     if (g) {
         *d = reinterpret_cast<const cudaGraphNode_t*>(&g->nodes.back());
@@ -218,11 +316,14 @@ cudaError_t cudaStreamGetCaptureInfo(cudaStream_t s, cudaStreamCaptureStatus* st
     return cudaSuccess;
 }
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* c, const void* f, void** args) {
+    Call call;
     Node n = make(f, args);
-    if (FakeGraph* g = stream_of(c->stream).capture)
-        g->nodes.push_back(new Node(n));
-    else
-        run(n);
+    FakeStream& s = *stream_of(c->stream);
+    if (s.capture) {
+        s.capture->nodes.push_back(new Node(n));
+    } else {
+        enqueue(s, [n] { return run(n), cudaSuccess; });
+    }
     return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* e, cudaGraph_t g, unsigned long long) {
@@ -235,13 +336,23 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* e, cudaGraph_t g, unsigned lon
     return cudaSuccess;
 }
 cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaGraphLaunch(cudaGraphExec_t e, cudaStream_t) {
-    ++counts["cudaGraphLaunch"];
+cudaError_t cudaGraphLaunch(cudaGraphExec_t e, cudaStream_t s) {
+    Call call;
+    if (fails("cudaGraphLaunch")) return cudaErrorInvalidValue;
     auto* x = reinterpret_cast<FakeExec*>(e);
-    for (Node* n : x->order) run(x->nodes[n]);
+    std::vector<Node> nodes;
+    for (Node* n : x->order) nodes.push_back(x->nodes[n]);
+    counts["most graphs waiting"] = std::max(counts["most graphs waiting"], ++counts["graphs waiting"]);
+    enqueue(*stream_of(s), [nodes = std::move(nodes)] {
+        --counts["graphs waiting"];
+        if (fails("kernels")) return cudaErrorLaunchFailure;
+        for (const Node& n : nodes) run(n);
+        return cudaSuccess;
+    });
     return cudaSuccess;
 }
 cudaError_t cudaGraphExecKernelNodeSetParams(cudaGraphExec_t e, cudaGraphNode_t n, const cudaKernelNodeParams* p) {
+    Call call;
     ++counts["retarget"];
     reinterpret_cast<FakeExec*>(e)->nodes.at(reinterpret_cast<Node*>(n)) = make(p->func, p->kernelParams);
     return cudaSuccess;
@@ -256,69 +367,4 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t e) {
     delete reinterpret_cast<FakeExec*>(e);
     return cudaSuccess;
 }
-
-cudnnStatus_t cudnnCreate(cudnnHandle_t* h) {
-    *h = reinterpret_cast<cudnnHandle_t>(new int);
-    return CUDNN_STATUS_SUCCESS;
-}
-cudnnStatus_t cudnnDestroy(cudnnHandle_t h) {
-    delete reinterpret_cast<int*>(h);
-    return CUDNN_STATUS_SUCCESS;
-}
-cudnnStatus_t cudnnSetStream(cudnnHandle_t, cudaStream_t) { return CUDNN_STATUS_SUCCESS; }
-size_t cudnnGetVersion() { return CUDNN_VERSION; }
-void cudnnGetLastErrorString(char* m, size_t) { *m = 0; }
-const char* cudnnGetErrorString(cudnnStatus_t) { return "fake"; }
-cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t, cudnnBackendDescriptor_t*) {
-    return CUDNN_STATUS_NOT_SUPPORTED;
-}
-cudnnStatus_t cudnnBackendDestroyDescriptor(cudnnBackendDescriptor_t) { return CUDNN_STATUS_SUCCESS; }
-cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t) { return CUDNN_STATUS_NOT_SUPPORTED; }
-cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t, cudnnBackendAttributeName_t,
-                                       cudnnBackendAttributeType_t, int64_t, const void*) {
-    return CUDNN_STATUS_NOT_SUPPORTED;
-}
-cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const, cudnnBackendAttributeName_t,
-                                       cudnnBackendAttributeType_t, int64_t, int64_t*, void*) {
-    return CUDNN_STATUS_NOT_SUPPORTED;
-}
-cudnnStatus_t cudnnBackendExecute(cudnnHandle_t, cudnnBackendDescriptor_t, cudnnBackendDescriptor_t) {
-    return CUDNN_STATUS_NOT_SUPPORTED;
-}
-cublasStatus_t cublasLtCreate(cublasLtHandle_t* h) {
-    *h = reinterpret_cast<cublasLtHandle_t>(new int);
-    return CUBLAS_STATUS_SUCCESS;
-}
-cublasStatus_t cublasLtDestroy(cublasLtHandle_t h) {
-    delete reinterpret_cast<int*>(h);
-    return CUBLAS_STATUS_SUCCESS;
-}
-size_t cublasLtGetVersion() { return CUBLAS_VERSION; }
-const char* cublasLtGetStatusString(cublasStatus_t) { return "fake"; }
-#define NOT(name, ...) \
-    cublasStatus_t name(__VA_ARGS__) { return CUBLAS_STATUS_NOT_SUPPORTED; }
-NOT(cublasLtMatmul, cublasLtHandle_t, cublasLtMatmulDesc_t, const void*, const void*, cublasLtMatrixLayout_t,
-    const void*, cublasLtMatrixLayout_t, const void*, const void*, cublasLtMatrixLayout_t, void*,
-    cublasLtMatrixLayout_t, const cublasLtMatmulAlgo_t*, void*, size_t, cudaStream_t)
-NOT(cublasLtMatmulDescCreate, cublasLtMatmulDesc_t*, cublasComputeType_t, cudaDataType_t)
-NOT(cublasLtMatmulDescDestroy, cublasLtMatmulDesc_t)
-NOT(cublasLtMatmulDescSetAttribute, cublasLtMatmulDesc_t, cublasLtMatmulDescAttributes_t, const void*, size_t)
-NOT(cublasLtMatrixLayoutCreate, cublasLtMatrixLayout_t*, cudaDataType, uint64_t, uint64_t, int64_t)
-NOT(cublasLtMatrixLayoutDestroy, cublasLtMatrixLayout_t)
-NOT(cublasLtMatrixLayoutSetAttribute, cublasLtMatrixLayout_t, cublasLtMatrixLayoutAttribute_t, const void*, size_t)
-NOT(cublasLtMatmulPreferenceCreate, cublasLtMatmulPreference_t*)
-NOT(cublasLtMatmulPreferenceDestroy, cublasLtMatmulPreference_t)
-NOT(cublasLtMatmulPreferenceSetAttribute, cublasLtMatmulPreference_t, cublasLtMatmulPreferenceAttributes_t, const void*,
-    size_t)
-NOT(cublasLtMatmulAlgoGetHeuristic, cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t,
-    cublasLtMatrixLayout_t, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t, cublasLtMatmulPreference_t, int,
-    cublasLtMatmulHeuristicResult_t*, int*)
-NOT(cublasLtMatmulAlgoInit, cublasLtHandle_t, cublasComputeType_t, cudaDataType_t, cudaDataType_t, cudaDataType_t,
-    cudaDataType_t, cudaDataType_t, int, cublasLtMatmulAlgo_t*)
-NOT(cublasLtMatmulAlgoConfigSetAttribute, cublasLtMatmulAlgo_t*, cublasLtMatmulAlgoConfigAttributes_t, const void*,
-    size_t)
-NOT(cublasLtMatmulAlgoCheck, cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
-    cublasLtMatrixLayout_t, cublasLtMatrixLayout_t, const cublasLtMatmulAlgo_t*, cublasLtMatmulHeuristicResult_t*)
-NOT(cublasLtMatmulAlgoConfigGetAttribute, const cublasLtMatmulAlgo_t*, cublasLtMatmulAlgoConfigAttributes_t, void*,
-    size_t, size_t*)
 }

@@ -1,4 +1,4 @@
-// Registers host functions as the kernels of fake_cuda.cpp.
+// What fake_cuda.cpp tells, and how host functions become its kernels.
 #pragma once
 #include <cuda_runtime_api.h>
 
@@ -6,6 +6,7 @@
 #include <tuple>
 #include <utility>
 #include <vector>
+bool fake_is_running();  // whether this thread is inside the fake, where allocations are its own
 void fake_register(const void* function, std::vector<std::size_t> sizes, void (*run)(void**));
 template <auto F>
 struct Registered;

@@ -1,11 +1,28 @@
 // A network of four kernels, as generated code states one: scaled = a * weights, plus = b + 1 (by way of a padded
 // buffer).
+#include <atomic>
+#include <chrono>
+#include <thread>
+
 #include "cnngen/cuda/model.hpp"
 #include "fake_cuda.hpp"
 namespace fakenet {
 namespace {
 using namespace cnngen;
+std::atomic<bool> held{false};
+std::atomic<long> given_up{0};
+// A kernel that takes until it is let go, or for ten seconds.
+void wait_while_held() {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    while (held) {
+        std::this_thread::yield();
+        if (std::chrono::steady_clock::now() < end) continue;
+        held = false;
+        ++given_up;
+    }
+}
 void k_load(int n, const float* a, float* y) {
+    wait_while_held();
     for (int i = 0; i < n * 3; ++i) y[i] = a[i];
 }
 void k_scale(int n, const float* x, const float* w, float* out) {
@@ -53,3 +70,7 @@ const Model& model() {
     return m;
 }
 }  // namespace fakenet
+extern "C" {
+void hold(long value) { fakenet::held = value; }
+long times_given_up() { return fakenet::given_up; }
+}

@@ -1,5 +1,6 @@
 // The tuner over the network of network.cpp, on the fake of CUDA.
-#include "cnngen/cuda/tuner_python.hpp"
+#include "cnngen/cuda/python/tuner.hpp"
+
 #include "fake_cuda.hpp"
 
 namespace fakenet {

@@ -6,7 +6,7 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
-#include "cnngen/cuda/context.hpp"
+#include "cnngen/cuda/pipeline.hpp"
 
 namespace matting {
 
@@ -45,6 +45,21 @@ class Context : public cnngen::cuda::Context {
         const void* const inputs[] = {image};
         void* const outputs[] = {alpha};
         run_async(inputs, outputs, n, stream);
+    }
+};
+
+// Runs batch after batch, several at a time; results come in order.
+class Pipeline : public cnngen::cuda::Pipeline {
+   public:
+    explicit Pipeline(const Network& network, std::size_t contexts = 3) : cnngen::cuda::Pipeline(network, contexts) {}
+
+    using cnngen::cuda::Pipeline::submit;
+
+    // Starts a pass on n items and gives its number; its outputs are there when next() gives the same one.
+    std::uint64_t submit(const float* image, float* alpha, std::int64_t n = 1) {
+        const void* const inputs[] = {image};
+        void* const outputs[] = {alpha};
+        return submit(inputs, outputs, n);
     }
 };
 

@@ -3,8 +3,8 @@
 // Inference of tiny on oneDNN, float32 storage, float32 compute (in place of float16).
 #pragma once
 
-#include "cnngen/cpu/context.hpp"
 #include "cnngen/cpu/kernels/element.hpp"
+#include "cnngen/cpu/pipeline.hpp"
 
 namespace tiny {
 
@@ -36,6 +36,21 @@ class Context : public cnngen::cpu::Context {
         const void* const inputs[] = {image};
         void* const outputs[] = {prob};
         run(inputs, outputs, n);
+    }
+};
+
+// Runs batch after batch, several at a time; results come in order.
+class Pipeline : public cnngen::cpu::Pipeline {
+   public:
+    explicit Pipeline(const Network& network, std::size_t contexts = 3) : cnngen::cpu::Pipeline(network, contexts) {}
+
+    using cnngen::cpu::Pipeline::submit;
+
+    // Starts a pass on n items and gives its number; its outputs are there when next() gives the same one.
+    std::uint64_t submit(const float* image, float* prob, std::int64_t n = 1) {
+        const void* const inputs[] = {image};
+        void* const outputs[] = {prob};
+        return submit(inputs, outputs, n);
     }
 };
 
