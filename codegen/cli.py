@@ -205,6 +205,8 @@ def tune(
             f"outputs differ by {tuned.differences[name]:.1e}",
             soft_wrap=True,
         )
+    spent = ", ".join(f"{seconds:.0f} s {stage}" for stage, seconds in tuned.seconds.items())
+    console.print(f"spent: {spent}", soft_wrap=True)
     print(tuned.path)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import itertools
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,13 +89,18 @@ def footprint(batch: BatchPlan) -> int:
 
 
 def _imported(project: Path) -> Any:  # noqa: ANN401
-    """The extension module, under a name that no other one has: pybind11 takes modules of one name for one."""
+    """The extension module, under a name and from a place that no other one has.
+
+    pybind11 takes modules of one name for one, and the loader files of one path.
+    """
     name = f"cnngen_tuning_{next(MODULES)}._core"
-    spec = importlib.util.spec_from_file_location(name, module_path(project))
-    if spec is None or spec.loader is None:
-        raise ImportError(str(project))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with tempfile.TemporaryDirectory() as folder:
+        path = shutil.copy(module_path(project), folder)
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise ImportError(str(project))
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
     return module
 
 

@@ -10,19 +10,17 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
 
 from cnngen import __version__
 from cnngen.codegen import passes
 from cnngen.codegen.architectures import gpus
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.emit.plan_names import PlanNames
-from cnngen.codegen.engines import split_engine
-from cnngen.codegen.graph import Array, Graph, Node, Value, step_digest, step_text
+from cnngen.codegen.graph import Array, Graph
 from cnngen.codegen.lock import (
     PLANS_SUFFIX,
     SUFFIX,
@@ -30,7 +28,6 @@ from cnngen.codegen.lock import (
     Lock,
     LockError,
     PlanEntry,
-    StepEntry,
     load_lock,
     lock_path,
     lock_text,
@@ -38,25 +35,34 @@ from cnngen.codegen.lock import (
 from cnngen.codegen.lower import lower
 from cnngen.codegen.passes.assign_buffers import assign_buffers
 from cnngen.codegen.passes.plan_weights import plan_weights
-from cnngen.codegen.passes.select_engines import with_engine
 from cnngen.codegen.plan import BatchPlan, Plan
-from cnngen.codegen.storage import NUMPY_TYPES
 from cnngen.codegen.targets import CUDA
-from cnngen.codegen.titles import titles_of
 from cnngen.codegen.tuning.bench import Bench, make_bench
-from cnngen.codegen.tuning.journal import Journal, Timing
-from cnngen.codegen.tuning.measure import Deadline, kind_of, measure_cases, relative
+from cnngen.codegen.tuning.journal import Journal
+from cnngen.codegen.tuning.measure import Deadline, measure_cases
 from cnngen.codegen.tuning.module import Candidates, build_candidates, footprint, numbered
-from cnngen.codegen.tuning.search import LEAST_GAIN, LEAST_GAIN_US, ROUNDS, alternatives, improved
+from cnngen.codegen.tuning.pass_search import PassSearch, pass_graphs, planned, step_entries, step_options
+from cnngen.codegen.tuning.search import ROUNDS, alternatives, improved
 from cnngen.spec.network import NetworkSpec
 
 # Told of what is going on: the stage, steps done, steps in all.
 Told = Callable[[str, int, int], None]
 
-CLOSE = 1.15  # times the best: an engine that is tried in the whole pass
-ALTERNATIVES = 2  # of them, a step
-REPLAYS = 40  # of a whole pass
-PASS_GAIN = 0.002  # what a whole pass must gain: its median is steadier than a step's
+
+class Clock:
+    """Seconds, by what they were spent on."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def of(self, stage: str) -> Iterator[None]:
+        """Adds what is done inside."""
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - begun
 
 
 @dataclass
@@ -81,6 +87,7 @@ class Tuned:
     path: Path
     rejected: tuple[str, ...]  # engines that computed something else
     differences: Mapping[str, float]  # by plan: of the outputs, against those by every first choice
+    seconds: Mapping[str, float]  # by what they were spent on
 
 
 def tune(
@@ -129,6 +136,7 @@ class _Session:
         self.searches: list[PlanSearch] = []
         self.journal: Journal | None = None
         self.machine: dict[str, str] = {}
+        self.clock = Clock()
         for profile in range(spec.profile_count):
             for batch in spec.batch_sizes:
                 lowered = lower(self.computed, weights, batch, profile)
@@ -159,11 +167,12 @@ class _Session:
 
     def _measure(self, benches: Sequence[Bench]) -> None:
         batches = numbered([_bench_plan(bench) for bench in benches])
-        footprints = [footprint(_plan_of(search.base)) for search in self.searches]
+        footprints = [footprint(planned(search.base)) for search in self.searches]
         candidates = self._build("candidates", batches, footprints)
         for number, (bench, search) in enumerate(zip(benches, self.searches, strict=True)):
             told = self._teller(f"time the steps of {search.name}")
-            measure_cases(candidates, number, bench.cases, self._journal, self.deadline, told)
+            with self.clock.of("steps"):
+                measure_cases(candidates, number, bench.cases, self._journal, self.deadline, told)
 
     def _teller(self, stage: str) -> Callable[[int, int, str], None]:
         return lambda done, total, step: self.told(f"{stage}: {step}" if step else stage, done, total)
@@ -175,13 +184,14 @@ class _Session:
             for batch, places in zip(batches, table.places, strict=True)
         ]
         plan = Plan(_single(self.spec), CUDA, _single(self.computed), table, tuple(placed))
-        candidates = build_candidates(
-            plan,
-            self.work / stage,
-            footprints,
-            self.device,
-            lambda step, done, total: self.told(f"{stage}: {step}", done, total),
-        )
+        with self.clock.of("compiling"):
+            candidates = build_candidates(
+                plan,
+                self.work / stage,
+                footprints,
+                self.device,
+                lambda step, done, total: self.told(f"{stage}: {step}", done, total),
+            )
         if self.journal is None:
             self._begin(candidates)
         return candidates
@@ -206,92 +216,42 @@ class _Session:
             raise LockError("the GPU does not tell what it is")
         return self.journal
 
-    # --- engines, and whole passes -----------------------------------------------------------------------------------
+    # --- whole passes, and the lock -----------------------------------------------------------------------------------
 
     def finish(self) -> Tuned:
         """Engines by their steps' times, then by those of whole passes; the lock."""
         journal = self._journal
-        groups = [self._options(search) for search in self.searches]
-        batches, footprints = [], []
-        for search, options in zip(self.searches, groups, strict=True):
-            graph = search.base
-            graphs = [search.rewrite(Choices())] + [
-                _with_engines(
-                    graph, {name: few[min(k, len(few) - 1)].engine for name, few in options.items()}
-                )
-                for k in range(ALTERNATIVES + 1)
-            ]
-            batches += [_plan_of(each) for each in graphs]
-            footprints += [footprint(batch) for batch in batches[-len(graphs) :]]
-        candidates = self._build("passes", numbered(batches), footprints)
+        searches = []
+        batches: list[BatchPlan] = []
+        for search in self.searches:
+            earlier = self.earlier.plans.get(search.name) if self.earlier else None
+            options = step_options(search.base, journal.steps, earlier)
+            graphs = [search.rewrite(Choices()), *pass_graphs(search.base, options)]
+            searches.append(PassSearch(search.name, search.base, options, len(batches)))
+            batches += [planned(graph) for graph in graphs]
+        candidates = self._build("passes", numbered(batches), [footprint(batch) for batch in batches])
         plans, differences = {}, {}
-        for number, (search, options) in enumerate(zip(self.searches, groups, strict=True)):
-            first = number * (ALTERNATIVES + 2)
-            plans[search.name] = self._pass(search, options, candidates, first)
-            differences[search.name] = _difference(candidates, first, first + 1)
+        stem = self.lock_path.name.removesuffix(SUFFIX)
+        folder = self.lock_path.with_name(stem + PLANS_SUFFIX)
+        for search, passes_of in zip(self.searches, searches, strict=True):
+            with self.clock.of("whole passes"):
+                told = self._teller(f"try neighbours of {search.name}")
+                found = passes_of.fastest(candidates, self.deadline, told)
+                differences[search.name] = passes_of.difference(candidates)
+            plan = PlanEntry(
+                us=found.us,
+                first_us=found.first_us,
+                forms=_forms(search),
+                steps=step_entries(search.base, found.engines, journal.steps),
+            )
+            passes_of.save_plans(candidates, plan, folder)
+            plans[search.name] = plan
         lock = Lock(cnngen=__version__, machine=self.machine, plans=plans)
-        folder = self.lock_path.with_name(self.lock_path.name.removesuffix(SUFFIX) + PLANS_SUFFIX)
-        for number, search in enumerate(self.searches):
-            self._save_plans(candidates, number * (ALTERNATIVES + 2) + 1, plans[search.name], folder)
-        text = lock_text(lock, self.path.name, folder.name)
         part = self.lock_path.with_name(self.lock_path.name + ".part")
-        part.write_text(text, encoding="utf-8")
+        part.write_text(lock_text(lock, self.path.name, folder.name), encoding="utf-8")
         part.replace(self.lock_path)
         journal.path.unlink(missing_ok=True)
-        return Tuned(lock, self.lock_path, tuple(journal.rejected), differences)
-
-    def _options(self, search: PlanSearch) -> dict[str, list[Timing]]:
-        """For each step, by the name of what it writes, the engines that come into question, the best first."""
-        graph, found = search.base, {}
-        titles = titles_of(graph)
-        earlier = self.earlier.plans.get(search.name) if self.earlier else None
-        for node in _plan_of(graph).steps:
-            timings = self._journal.steps[step_text(node, graph)]
-            kept = earlier.steps.get(titles[node.name]) if earlier else None
-            found[node.name] = _ordered(timings, kept.engine if kept else "")
-        return found
-
-    def _pass(
-        self, search: PlanSearch, options: Mapping[str, Sequence[Timing]], candidates: Candidates, first: int
-    ) -> PlanEntry:
-        """The step's engines that make the whole pass fastest, from the fastest ones on."""
-        tuner = candidates.tuner
-        nodes = candidates.plan.batches[first + 1].steps
-        chosen = {node.name: 0 for node in nodes}
-
-        def measured() -> float:
-            steps = [(first + 1 + chosen[node.name], "") for node in nodes]
-            return tuner.measure_pass(first + 1, steps, REPLAYS)[0]
-
-        untuned, _ = tuner.measure_pass(first, [], REPLAYS)
-        best = measured()
-        order = sorted(nodes, key=lambda node: -options[node.name][0].us)
-        for done, node in enumerate(order):
-            self.told(f"try neighbours of {search.name}", done, len(order))
-            for k in range(1, min(len(options[node.name]), ALTERNATIVES + 1)):
-                if self.deadline.is_past:
-                    break
-                before, chosen[node.name] = chosen[node.name], k
-                us = measured()
-                if us < best * (1 - PASS_GAIN) and (us := max(us, measured())) < best * (1 - PASS_GAIN):
-                    best = us
-                else:
-                    chosen[node.name] = before
-        return PlanEntry(
-            us=min(best, measured()),
-            first_us=untuned,
-            forms=_forms(search),
-            steps=_steps(search.base, nodes, options, chosen, self._journal.steps),
-        )
-
-    def _save_plans(self, candidates: Candidates, plan: int, entry: PlanEntry, folder: Path) -> None:
-        batch = candidates.plan.batches[plan]
-        titles = titles_of(batch.graph)
-        engines = []
-        for node in batch.steps:
-            engine = entry.steps[titles[node.name]].engine if titles[node.name] in entry.steps else ""
-            engines.append(engine if split_engine(engine)[0] not in ("implicit_gemm", "tile") else "")
-        candidates.tuner.save_plans(plan, engines, str(folder))
+        return Tuned(lock, self.lock_path, tuple(journal.rejected), differences, dict(self.clock.seconds))
 
 
 # --- pieces of it ---------------------------------------------------------------------------------------------------
@@ -299,23 +259,6 @@ class _Session:
 
 def _rewriter(begun: Graph) -> Callable[[Choices], Graph]:
     return lambda choices: passes.run(begun, choices, begin=passes.FIRST_CHOICE)
-
-
-def _ordered(timings: Sequence[Timing], kept: str) -> list[Timing]:
-    """The engines close to the best, first the one to take.
-
-    Of those that cannot be told apart it is the one that was kept, or else the first that was offered.
-    """
-    best = min(timing.us for timing in timings)
-    same = [timing for timing in timings if timing.us <= best + max(LEAST_GAIN_US, LEAST_GAIN * best)]
-    first = min(same, key=lambda timing: (timing.engine != kept, timing.rank))
-    close = sorted((t for t in timings if t is not first and t.us <= best * CLOSE), key=lambda t: t.us)
-    return [first, *close[:ALTERNATIVES]]
-
-
-def _with_engines(graph: Graph, engines: Mapping[str, str]) -> Graph:
-    nodes = [with_engine(node, graph, engines.get(node.name, "")) for node in graph.nodes]
-    return dataclasses.replace(graph, nodes=tuple(nodes))
 
 
 def _forms(search: PlanSearch) -> dict[str, FormEntry]:
@@ -327,67 +270,9 @@ def _forms(search: PlanSearch) -> dict[str, FormEntry]:
     }
 
 
-def _steps(
-    graph: Graph,
-    nodes: Sequence[Node],
-    options: Mapping[str, Sequence[Timing]],
-    chosen: Mapping[str, int],
-    timings: Mapping[str, Sequence[Timing]],
-) -> dict[str, StepEntry]:
-    """An entry for each step that had a choice."""
-    titles, found = titles_of(graph), {}
-    for node in nodes:
-        own = graph.producers[node.name]
-        every = timings[step_text(own, graph)]
-        timing = options[node.name][chosen[node.name]]
-        if len(every) < 2:
-            continue
-        others: dict[str, float] = {}
-        for other in every:
-            kind = kind_of(other.engine)
-            if other.engine != timing.engine and kind not in others:
-                others[kind] = other.us
-        found[titles[node.name]] = StepEntry(
-            engine=timing.engine,
-            of=step_digest(own, graph),
-            us=timing.us,
-            workspace=timing.workspace,
-            others=others,
-        )
-    return found
-
-
-def _difference(candidates: Candidates, first: int, tuned: int) -> float:
-    """How far the outputs of two plans are apart on the same random inputs, relative."""
-    rng = np.random.default_rng()
-    batches = candidates.plan.batches
-    graph = batches[first].graph
-    inputs = [_random(value, rng) for value in graph.inputs]
-    results = []
-    for plan in (first, tuned):
-        values = [batches[plan].graph.values[name] for name in batches[plan].graph.outputs]
-        outputs = [np.empty(value.elements, NUMPY_TYPES[value.dtype]) for value in values]
-        candidates.tuner.run_pass(
-            plan, [array.view(np.uint8) for array in inputs], [array.view(np.uint8) for array in outputs]
-        )
-        results.append([array.astype(np.float64) for array in outputs])
-    return max(relative(got, reference) for reference, got in zip(*results, strict=True))
-
-
-def _random(value: Value, rng: np.random.Generator) -> Array:
-    if value.dtype in ("float32", "float16", "bfloat16"):
-        return rng.standard_normal(value.elements, np.float32).astype(NUMPY_TYPES[value.dtype])
-    return rng.integers(0, 2, value.elements).astype(NUMPY_TYPES[value.dtype])
-
-
 def _bench_plan(bench: Bench) -> BatchPlan:
     arena = assign_buffers(bench.graph, in_place=False, attempts=0)
     return BatchPlan(bench.graph, arena, {}, 0)
-
-
-def _plan_of(graph: Graph) -> BatchPlan:
-    (places,) = plan_weights([graph]).places
-    return BatchPlan(graph, assign_buffers(graph), places, 0)
 
 
 def _named(graph: Graph, profile: int) -> BatchPlan:

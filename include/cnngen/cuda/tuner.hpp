@@ -189,8 +189,7 @@ class Tuner {
     }
 
     // Microseconds of a whole pass. Each step is that of a plan whose buffers lie where this one's do, by an engine, or
-    // by
-    // "" as the code says; no steps: this plan's own.
+    // by "" as the code says; no steps: this plan's own.
     Measurement measure_pass(std::size_t plan, std::vector<std::pair<std::size_t, std::string>> choices, int replays) {
         const DeviceGuard guard(device_);
         choices.resize(steps_.at(plan).size(), {plan, ""});
@@ -218,11 +217,13 @@ class Tuner {
             return port.bytes(profile) * static_cast<std::size_t>(model_.batch_of(plan));
         };
         for (std::size_t i = 0; i < inputs.size(); ++i) {
-            check(cudaMemcpy(buffers_[plan].inputs[i], inputs[i], bytes(model_.inputs[i]), cudaMemcpyHostToDevice),
+            check(cudaMemcpyAsync(buffers_[plan].inputs[i], inputs[i], bytes(model_.inputs[i]), cudaMemcpyHostToDevice,
+                                  stream_.get()),
                   "copying an input");
         }
         for (std::size_t i = 0; i < outputs.size(); ++i) {
-            check(cudaMemset(buffers_[plan].outputs[i], 0xff, bytes(model_.outputs[i])), "poisoning an output");
+            check(cudaMemsetAsync(buffers_[plan].outputs[i], 0xff, bytes(model_.outputs[i]), stream_.get()),
+                  "poisoning an output");
         }
         for (const CandidateStep& s : steps_[plan]) {
             if (s.operation) {
@@ -333,9 +334,9 @@ class Tuner {
 
     // "": the engine that the code names, or the library's first choice.
     std::shared_ptr<Plan> plan_of(const Operation& op, const std::string& engine) {
-        std::shared_ptr<Plan>& plan = plans_[text(signature(op), " by ", engine)];
+        const std::string name = engine.empty() ? std::string(engine_of(op)) : engine;
+        std::shared_ptr<Plan>& plan = plans_[text(signature(op), " by ", name)];
         if (!plan) {
-            const std::string name = engine.empty() ? std::string(engine_of(op)) : engine;
             plan = name.empty() ? first_plan(op, cudnn_.get(), cublaslt_.get(), workspace_limit_)
                                 : plan_by(parse_engine(name), op, cudnn_.get(), cublaslt_.get(), workspace_limit_);
         }
