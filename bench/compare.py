@@ -174,6 +174,7 @@ def tune(spec: Path) -> float:
     command = [sys.executable, "-m", "cnngen", "tune", spec.name]
     # Not in the checkout's root, whose folder cnngen/ is only the facade.
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=spec.parent)
+    (spec.parent / "tune.log").write_text(done.stderr)
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines() or [f"exit {done.returncode}"]
         raise Failure(f"cnngen tune: {said[-1]}")

@@ -27,6 +27,7 @@ from cnngen.codegen.tiles import picked, tile_text
 from cnngen.codegen.tuning import tune as tuning
 from cnngen.codegen.tuning.bench import make_bench
 from cnngen.codegen.tuning.journal import Journal, Timing
+from cnngen.codegen.tuning.measure import relative
 from cnngen.codegen.tuning.module import Candidates
 from cnngen.codegen.tuning.search import alternatives, improved, pieces
 from cnngen.codegen.verify import verify
@@ -426,5 +427,5 @@ def test_a_lock_cannot_inject_text(locked: tuple[Path, Lock]) -> None:
 
 def test_relative_is_infinite_for_numbers_that_are_none() -> None:
     a, b = np.array([1.0, np.nan]), np.array([1.0, 2.0])
-    assert tuning.relative(a, b) == math.inf
-    assert tuning.relative(b, b) == 0.0
+    assert relative(a, b) == math.inf
+    assert relative(b, b) == 0.0
