@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,10 @@ class PassSearch:
         return Found(min(best, measured()), untuned, engines)
 
     def difference(self, candidates: Candidates) -> float:
-        """How far the outputs by each step's best engine and by every first choice are apart on random inputs."""
+        """How far the outputs by each step's best engine and by every first choice are apart on random inputs.
+
+        NaN where not even the first choices give numbers.
+        """
         rng = np.random.default_rng()
         batches = candidates.plan.batches
         inputs = [_random(value, rng).view(np.uint8) for value in batches[self.first].graph.inputs]
@@ -93,6 +97,8 @@ class PassSearch:
             outputs = [np.empty(value.elements, NUMPY_TYPES[value.dtype]) for value in values]
             candidates.tuner.run_pass(plan, inputs, [array.view(np.uint8) for array in outputs])
             results.append([array.astype(np.float64) for array in outputs])
+        if not all(np.isfinite(array).all() for array in results[0]):
+            return math.nan  # the network is not made for such inputs
         return max(relative(got, reference) for reference, got in zip(*results, strict=True))
 
     def save_plans(self, candidates: Candidates, entry: PlanEntry, folder: Path) -> None:

@@ -216,14 +216,11 @@ class Tuner {
         const auto bytes = [&](const Port& port) {
             return port.bytes(profile) * static_cast<std::size_t>(model_.batch_of(plan));
         };
+        check(cudaMemsetAsync(arena_.get(), 0xff, largest_arena(), stream_.get()), "poisoning activations");
         for (std::size_t i = 0; i < inputs.size(); ++i) {
             check(cudaMemcpyAsync(buffers_[plan].inputs[i], inputs[i], bytes(model_.inputs[i]), cudaMemcpyHostToDevice,
                                   stream_.get()),
                   "copying an input");
-        }
-        for (std::size_t i = 0; i < outputs.size(); ++i) {
-            check(cudaMemsetAsync(buffers_[plan].outputs[i], 0xff, bytes(model_.outputs[i]), stream_.get()),
-                  "poisoning an output");
         }
         for (const CandidateStep& s : steps_[plan]) {
             if (s.operation) {
