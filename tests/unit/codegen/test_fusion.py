@@ -44,13 +44,13 @@ def test_convolution_norm_residual_and_activation_become_one_step() -> None:
 def test_of_two_convolutions_the_later_takes_the_sum() -> None:
     drawn = network(
         {"name": "a", **CONV8},
-        {"name": "b", **CONV8, "input": "x"},
+        {"name": "b", **CONV8, "kernel": 1, "padding": 0, "input": "x"},
         {"name": "y", "op": "add", "inputs": ["a", "b"]},
         **HALF,
     )
     assert steps(after(FUSE, drawn)) == text("""
         a [1, 8, 8, 8] float16 NHWC = conv<padding=(1, 1, 1, 1)>(x, a.weight) -> acc + a.bias[c]  form cudnn  # a
-        y [1, 8, 8, 8] float16 NHWC = conv<padding=(1, 1, 1, 1)>(x, b.weight) -> a[n, c, h, w] + (acc + b.bias[c])  form cudnn  # b, y
+        y [1, 8, 8, 8] float16 NHWC = conv(x, b.weight) -> a[n, c, h, w] + (acc + b.bias[c])  form cudnn  # b, y
         """)
 
 
@@ -209,8 +209,8 @@ def test_a_pointwise_chain_is_one_kernel_from_input_to_output() -> None:
 
 def test_what_several_steps_read_is_stored_once() -> None:
     conv = {**CONV, "bias": False}
-    drawn = network({"name": "e", "op": "sigmoid"}, {"name": "a", **conv}, {"name": "b", **conv, "input": "e"},
-                    {"name": "y", "op": "concat", "inputs": ["a", "b"]})  # fmt: skip
+    drawn = network({"name": "e", "op": "sigmoid"}, {"name": "a", **conv},
+                    {"name": "b", **conv, "kernel": 1, "padding": 0, "input": "e"}, {"name": "y", "op": "concat", "inputs": ["a", "b"]})  # fmt: skip
     assert steps(after(FUSE, drawn), without=("a", "b")) == text("""
         e [1, 3, 8, 8] float32 NHWC = sigmoid(x@input[n, c, h, w])  # x, e
         y@output [1, 6, 8, 8] float32 NCHW = select((c < 3), a[n, c, h, w], b[n, (c + -3), h, w])  # y
