@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -67,7 +68,7 @@ def build_candidates(
     name = plan.spec.name
     weight_file = f"{name}.weights.safetensors"
     project = folder / name
-    files: dict[str, Content] = {**tuning_files(plan), **runtime_files(project, CUDA)}
+    files: dict[str, Content] = {**tuning_files(plan, os.cpu_count() or 1), **runtime_files(project, CUDA)}
     write_project({**files, weight_file: lambda path: write_weight_file(plan.weights, path)}, project)
     build_project(project, progress=progress)
     module = _imported(project)

@@ -66,6 +66,21 @@ def alternatives(base: Graph, choices: Choices, rewrite: Rewrite) -> list[tuple[
     return found
 
 
+def opened(base: Graph, others: Sequence[Graph], rewrite: Rewrite) -> list[Graph]:
+    """The graphs in which sites that only another graph has take another option: timed along, for the next round."""
+    known, found = {site.key for site in base.sites}, []
+    for graph in others:
+        chosen = {site.key: site.chosen for site in graph.sites}
+        sites = [site for site in graph.sites if site.key not in known]
+        for name in dict.fromkeys(site.rewrite for site in sites):
+            own = [site for site in sites if site.rewrite == name]
+            for number in range(max(len(site.options) for site in own)):
+                turned = {site.key: site.options[min(number, len(site.options) - 1)] for site in own}
+                if turned != {site.key: site.chosen for site in own}:
+                    found.append(rewrite(Choices(forms={**chosen, **turned})))
+    return found
+
+
 def _entangled(base: Graph, graph: Graph, rewrite: str) -> list[Site]:
     """The sites of a rewrite that turned, and share a piece with another one."""
     turned = [site for site in turned_sites(base, graph) if site.rewrite == rewrite]

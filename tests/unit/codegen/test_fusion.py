@@ -70,8 +70,6 @@ def test_exact_float32_fuses_bias_and_relu_alone() -> None:
     "reader",
     [
         {"op": "mish"},  # no mode of cuDNN
-        {"op": "sub", "value": 0.5},
-        {"op": "add", "value": 0.5},
         {"op": "prelu"},
         {"op": "add", "parameter": "k", "parameter_shape": [8]},  # not one number a channel
         {"op": "upsample", "scale": 2},  # read at another place

@@ -32,20 +32,20 @@ def test_gamma_and_beta_are_one_convolution() -> None:
     assert (
         steps(graph).splitlines()[:3]
         == text("""
-        gamma.siblings [1, 6, 8, 8] float32 NHWC = conv<padding=(1, 1, 1, 1)>(x, gamma.weight.siblings) -> acc + gamma.bias.siblings[c]  # gamma, beta
-        gamma [1, 3, 8, 8] float32 NHWC = gamma.siblings[n, c, h, w]  # gamma
-        beta [1, 3, 8, 8] float32 NHWC = gamma.siblings[n, (c + 3), h, w]  # beta
+        beta.siblings [1, 6, 8, 8] float32 NHWC = conv<padding=(1, 1, 1, 1)>(x, beta.weight.siblings) -> acc + beta.bias.siblings[c]  # beta, gamma, one
+        beta [1, 3, 8, 8] float32 NHWC = beta.siblings[n, c, h, w]  # beta
+        one [1, 3, 8, 8] float32 NHWC = beta.siblings[n, (c + 3), h, w]  # gamma, one
         """).splitlines()
     )
     assert constants(graph) == [
-        "gamma.weight.siblings [6, 3, 3, 3] float32 NHWC",
-        "gamma.bias.siblings [6] float32",
+        "beta.weight.siblings [6, 3, 3, 3] float32 NHWC",
+        "beta.bias.siblings [6] float32",
     ]
-    weights = [drawn.weights[f"{name}.weight"] for name in ("gamma", "beta")]
-    assert np.array_equal(graph.constants["gamma.weight.siblings"].array, np.concatenate(weights))
+    weights = [drawn.weights[f"{name}.weight"] for name in ("beta", "gamma")]
+    assert np.array_equal(graph.constants["beta.weight.siblings"].array, np.concatenate(weights))
     fused = passes.run(graph, begin="fold_channels", end="select_engines")
     last = steps(fused, without=("x",)).splitlines()[-1]
-    assert "(x[n, c, h, w] * (gamma.siblings[n, c, h, w] + 1)) + gamma.siblings[n, (c + 3), h, w]" in last
+    assert "(x[n, c, h, w] * beta.siblings[n, (c + 3), h, w]) + beta.siblings[n, c, h, w]" in last
 
 
 def test_more_than_two_of_several_sizes() -> None:
