@@ -48,7 +48,7 @@ def pipeline(choices: Choices, target: Target = CUDA) -> tuple[tuple[str, Pass],
         ("select_forms", partial(select_forms, target=target)),
         # Before fusion, so that the padded copy merges with what writes it.
         ("pad_channels", partial(pad_channels, choices=choices, target=target)),
-        ("fuse_epilogues", fuse_epilogues),
+        ("fuse_epilogues", partial(fuse_epilogues, choices=choices, target=target)),
         # Last: steps are now what they stay.
         ("select_engines", partial(select_engines, choices=choices)),
     )

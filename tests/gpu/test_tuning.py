@@ -71,7 +71,13 @@ def test_every_step_with_a_choice_is_locked(
     tuned: Tuned, spec: NetworkSpec, weights: Mapping[str, Any]
 ) -> None:
     sites = passes.run(lower(spec, weights, 1), Choices()).sites
-    assert {site.rewrite for site in sites} == {"reorder", "merge_siblings", "fold_channels", "pad_channels"}
+    assert {site.rewrite for site in sites} == {
+        "reorder",
+        "merge_siblings",
+        "fold_channels",
+        "pad_channels",
+        "fuse_epilogues",
+    }
     assert tuned.lock.plans.keys() == {"batch1", "batch4"}
     for plan in tuned.lock.plans.values():
         assert plan.steps

@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from cnngen.codegen.choices import Choices
 from cnngen.codegen.epilogues import ChainStep, library_chain
+from cnngen.codegen.passes.fuse_epilogues import fuse_epilogues
+from cnngen.codegen.targets import CPU
 
 from .networks import network
-from .texts import after, assert_rewrite, steps, text
+from .texts import after, assert_rewrite, before, steps, text
 
 CONV: Mapping[str, Any] = {"op": "conv2d", "out_channels": 3, "kernel": 3, "padding": 1}
 CONV8: Mapping[str, Any] = {**CONV, "out_channels": 8}
@@ -39,6 +42,30 @@ def test_convolution_norm_residual_and_activation_become_one_step() -> None:
         ChainStep("add", "x"),
         ChainStep("relu"),
     )
+
+
+@pytest.mark.parametrize(
+    ("more", "options"),
+    [
+        ([{"name": "y", "op": "add", "inputs": ["x", "c"]}], [("fuse_epilogues", "y")]),
+        (
+            [{"name": "s", "op": "add", "inputs": ["x", "c"]}, {"name": "y", "op": "relu"}],
+            [("fuse_epilogues", "s")],
+        ),
+        ([{"name": "y", "op": "sigmoid"}], [("fuse_epilogues", "y")]),
+        ([{"name": "y", "op": "relu"}], []),
+        ([{"name": "y", "op": "silu"}], []),
+    ],
+)
+def test_what_takes_a_library_time_may_stay_apart(
+    more: list[dict[str, Any]], options: list[tuple[str, str]]
+) -> None:
+    drawn = network({"name": "c", **CONV8}, *more, **HALF)
+    given, pad = before(FUSE, drawn), len(before(FUSE, drawn).sites)
+    assert [site.key for site in fuse_epilogues(given, Choices()).sites[pad:]] == options
+    apart = fuse_epilogues(given, Choices(every={FUSE: 1}))
+    assert ("c" in apart.producers) == bool(options)
+    assert not fuse_epilogues(given, Choices(every={FUSE: 1}), CPU).sites[pad:]
 
 
 def test_of_two_convolutions_the_later_takes_the_sum() -> None:
