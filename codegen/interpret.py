@@ -20,6 +20,7 @@ from cnngen.codegen.graph import (
     BatchMatMul,
     Conv,
     Graph,
+    Join,
     MatMul,
     Node,
     Pointwise,
@@ -90,6 +91,8 @@ def run_op(node: Node, inputs: list[Array]) -> Array:
             return x * scale.reshape(channels) + shift.reshape(channels)
         case Reshape():
             return inputs[0].reshape(shape)
+        case Join():
+            return np.concatenate(inputs, axis=1)
     raise TypeError(f"no meaning for {type(node.op).__name__}")
 
 

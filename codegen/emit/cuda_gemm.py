@@ -86,6 +86,8 @@ def _shape_text(node: Node, x: Value, w: Value) -> str:
         "dilation_w": (op.dilation[1], 1),
         "pad_top": (op.padding[0], 0),
         "pad_left": (op.padding[1], 0),
+        "x_pixel": (x.extent(1), x.shape[1]),
+        "y_pixel": (node.value.extent(1), node.value.shape[1]),
     }
     fields |= {name: number for name, (number, default) in optional.items() if number != default}
     return f"cnngen::GemmShape{aggregate(fields)}"
@@ -132,6 +134,6 @@ def _place(load: Load, node: Node, source: Source, channel: int) -> str | None:
     if load.index == (Coord(channel),) and source.value.shape == (value.shape[channel],):
         return "c"
     rank = len(value.shape)
-    same = source.value.lies_like(value) and value.axes[-1] == channel
+    same = source.value.lies_like(value) and value.axes[-1] == channel and not value.pixel
     here = load.index == ex.broadcast_load(0, value.shape, rank).index
     return "at" if same and here else None

@@ -99,13 +99,16 @@ def _pointwise(node: Node, graph: Graph, largest_batch: int) -> Launch:
     lanes = tiles.vector_width(extent, ITEM_BYTES[value.dtype])
     body = pointwise_body(node.epilogue, value, sources, lanes)
     items = value.elements // value.shape[0] // lanes
-    lines = _position_lines(
-        value, items, lanes, body.uses, integer_type(value, sources, graph, largest_batch)
-    )
+    integer = integer_type(value, sources, graph, largest_batch)
+    lines = _position_lines(value, items, lanes, body.uses, integer)
+    at = "i" if lanes == 1 else f"i * {lanes}"
+    if value.pixel:
+        threads, at = value.shape[1] // lanes, "at"
+        lines.append(f"const {integer} at = {_in_pixels('i', threads, lanes, value.pixel)};")
     lines += body.before
     result_type = ELEMENTS[value.dtype]
     if lanes == 1:
-        lines += [*body.inside, f"y[i] = cnngen::from_float<{result_type}>({body.result});"]
+        lines += [*body.inside, f"y[{at}] = cnngen::from_float<{result_type}>({body.result});"]
     else:
         lines += [
             f"float out[{lanes}];",
@@ -114,7 +117,7 @@ def _pointwise(node: Node, graph: Graph, largest_batch: int) -> Launch:
             *body.inside,
             f"out[lane] = {body.result};",
             "}",
-            f"cnngen::store(y + i * {lanes}, cnngen::from_float<{result_type}>(out));",
+            f"cnngen::store(y + {at}, cnngen::from_float<{result_type}>(out));",
         ]
     kernel = Kernel(
         cuda_parameters(sources, value),
@@ -123,6 +126,13 @@ def _pointwise(node: Node, graph: Graph, largest_batch: int) -> Launch:
         POINTWISE_THREADS,
     )
     return Launch(kernel, items)
+
+
+def _in_pixels(i: str, threads: int, lanes: int, pixel: int) -> str:
+    """Where thread i writes, of so many that share a pixel."""
+    if threads == 1:
+        return f"{i} * {pixel}"
+    return f"{i} / {threads} * {pixel} + {i} % {threads}{f' * {lanes}' if lanes > 1 else ''}"
 
 
 def _position_lines(value: Value, items: int, lanes: int, uses: frozenset[int], integer: str) -> list[str]:

@@ -15,6 +15,7 @@ from cnngen.codegen.passes.fuse_epilogues import fuse_epilogues
 from cnngen.codegen.passes.images_of_sequences import images_of_sequences
 from cnngen.codegen.passes.merge_siblings import merge_siblings
 from cnngen.codegen.passes.pad_channels import pad_channels
+from cnngen.codegen.passes.place_concats import place_concats
 from cnngen.codegen.passes.reorder import reorder
 from cnngen.codegen.passes.select_engines import select_engines
 from cnngen.codegen.passes.select_forms import select_forms
@@ -49,6 +50,8 @@ def pipeline(choices: Choices, target: Target = CUDA) -> tuple[tuple[str, Pass],
         # Before fusion, so that the padded copy merges with what writes it.
         ("pad_channels", partial(pad_channels, choices=choices, target=target)),
         ("fuse_epilogues", partial(fuse_epilogues, choices=choices, target=target)),
+        # After fusion: what a concatenation copies may by then be written by a step of its own.
+        ("place_concats", partial(place_concats, choices=choices, target=target)),
         # Last: steps are now what they stay.
         ("select_engines", partial(select_engines, choices=choices)),
     )

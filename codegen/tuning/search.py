@@ -7,6 +7,7 @@ that this is done over until nothing changes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -159,7 +160,8 @@ def improved(
 
 
 def _time(node: Node, graph: Graph, timings: Timings) -> float:
-    return timings[step_text(node, graph)][0].us
+    known = timings[step_text(node, graph)]
+    return known[0].us if known else math.inf
 
 
 def _steps(graph: Graph) -> dict[str, Node]:

@@ -24,6 +24,7 @@ from cnngen.spec import resolve
 from cnngen.spec.types import DType, ElementType
 
 from .networks import Network, networks
+from .tuned import REWRITES
 
 # The same examples at every run: a new defect is a change of the code, not luck.
 SETTINGS = settings(
@@ -100,12 +101,11 @@ def test_no_pass_changes_the_function_computed(network: Network) -> None:
 @pytest.mark.parametrize("option", [0, 1, 2])
 def test_no_form_changes_the_function_computed(option: int) -> None:
     """Whatever is chosen, and pays or not."""
-    rewrites = ("reorder", "merge_siblings", "fold_channels", "pad_channels", "fuse_epilogues")
 
     @given(networks())
     @settings(SETTINGS, max_examples=60)
     def holds(network: Network) -> None:
-        check_passes(network, network.spec.batch_sizes[-1], Choices(every=dict.fromkeys(rewrites, option)))
+        check_passes(network, network.spec.batch_sizes[-1], Choices(every=dict.fromkeys(REWRITES, option)))
 
     holds()
 
