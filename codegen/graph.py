@@ -137,13 +137,17 @@ class Constant:
 
 @dataclass(frozen=True)
 class Conv:
-    """2-d cross-correlation of x (N, C, H, W) with w (K, C / groups, R, S)."""
+    """2-d cross-correlation of x (N, C, H, W) with w (K, C / groups, R, S).
+
+    phases: of each place so many neighbouring rows and columns of the result, whose filters are [phase, filter].
+    """
 
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)  # top, left, bottom, right
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
     tf32: bool = False
+    phases: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True)

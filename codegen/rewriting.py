@@ -85,14 +85,14 @@ def repeats(values: Mapping[str, Value], writer: Node) -> tuple[int, int] | None
         return None
     if index[:2] != (Coord(0), Coord(1)) or source.shape[:2] != value.shape[:2]:
         return None
-    rows, columns = (_repeats(index[axis], axis) for axis in (2, 3))
+    rows, columns = (divisor(index[axis], axis) for axis in (2, 3))
     if rows is None or columns is None or rows * columns == 1:
         return None
     whole = value.shape[2:] == (source.shape[2] * rows, source.shape[3] * columns)
     return (rows, columns) if whole else None
 
 
-def _repeats(index: Expr, axis: int) -> int | None:
+def divisor(index: Expr, axis: int) -> int | None:
     """N where the index is `coordinate / n`."""
     match index:
         case Coord(a) if a == axis:
@@ -100,6 +100,15 @@ def _repeats(index: Expr, axis: int) -> int | None:
         case ex.Call("idiv", (Coord(a), Int(n))) if a == axis:
             return n
     return None
+
+
+def phase_index(phases: tuple[int, int], filters: int) -> tuple[Expr, ...]:
+    """Where a pixel's channel is in the result of a convolution whose filters are [phase, filter]."""
+    row, column = (ex.call("imod", Coord(axis + 2), Int(phases[axis])) for axis in (0, 1))
+    phase = ex.call("iadd", ex.call("imul", row, Int(phases[1])), column)
+    channel = ex.call("iadd", ex.call("imul", phase, Int(filters)), Coord(1))
+    places = (ex.call("idiv", Coord(axis + 2), Int(phases[axis])) for axis in (0, 1))
+    return (Coord(0), channel, *places)
 
 
 def problem_of(x: Value, y: Value, weight: Constant, op: Conv) -> ConvProblem:

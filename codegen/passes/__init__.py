@@ -20,6 +20,7 @@ from cnngen.codegen.passes.reorder import reorder
 from cnngen.codegen.passes.select_engines import select_engines
 from cnngen.codegen.passes.select_forms import select_forms
 from cnngen.codegen.passes.share_subexpressions import share_subexpressions
+from cnngen.codegen.passes.store_phases import store_phases
 from cnngen.codegen.targets import CUDA, Target
 from cnngen.codegen.verify import verify
 
@@ -52,6 +53,8 @@ def pipeline(choices: Choices, target: Target = CUDA) -> tuple[tuple[str, Pass],
         ("fuse_epilogues", partial(fuse_epilogues, choices=choices, target=target)),
         # After fusion: what a concatenation copies may by then be written by a step of its own.
         ("place_concats", partial(place_concats, choices=choices, target=target)),
+        # After what is written where is known.
+        ("store_phases", partial(store_phases, choices=choices, target=target)),
         # Last: steps are now what they stay.
         ("select_engines", partial(select_engines, choices=choices)),
     )

@@ -29,7 +29,7 @@ from cnngen.codegen.graph import (
     add_inputs,
     tidy,
 )
-from cnngen.codegen.rewriting import Draft, all_layers, is_by_channel, problem_of, repeats
+from cnngen.codegen.rewriting import Draft, all_layers, is_by_channel, phase_index, problem_of, repeats
 from cnngen.codegen.targets import CUDA, Target
 
 AS_WRITTEN, PHASES, APART, FOLDED = "as_written", "phases", "phases_apart", "folded"
@@ -175,11 +175,8 @@ class _Folding:
         node, factors = conv.node, conv.factors
         place = (ex.call("idiv", Coord(2), Int(factors[0])), ex.call("idiv", Coord(3), Int(factors[1])))
         row, column = ex.call("imod", Coord(2), Int(factors[0])), ex.call("imod", Coord(3), Int(factors[1]))
-        filters = node.value.shape[1]
         if len(parts) == 1:
-            phase = ex.call("iadd", ex.call("imul", row, Int(factors[1])), column)
-            channel = ex.call("iadd", ex.call("imul", phase, Int(filters)), Coord(1))
-            result: Expr = Load(0, (Coord(0), channel, *place))
+            result: Expr = Load(0, phase_index(factors, node.value.shape[1]))
         else:
             loads: list[Expr] = [Load(i, (Coord(0), Coord(1), *place)) for i in range(len(parts))]
             lines = [_by_number(column, loads[i : i + factors[1]]) for i in range(0, len(loads), factors[1])]

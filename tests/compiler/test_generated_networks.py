@@ -184,6 +184,7 @@ def test_random_engines_and_tiles(tmp_path: Path) -> None:
     assert ".y_pixel" in text  # of a convolution into a part of a concatenation
     kernels = "".join(path.read_text() for path in tmp_path.glob("*/kernels*.cu"))
     assert "const int at = " in kernels  # likewise of a pointwise step
+    assert ".interleaves = true" in kernels
 
 
 def test_indices_of_64_bits(tmp_path: Path) -> None:

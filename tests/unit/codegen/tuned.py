@@ -17,7 +17,15 @@ from cnngen.spec.types import DType
 
 from .networks import BATCHES, Network, network
 
-REWRITES = ("reorder", "merge_siblings", "fold_channels", "pad_channels", "fuse_epilogues", "place_concats")
+REWRITES = (
+    "reorder",
+    "merge_siblings",
+    "fold_channels",
+    "pad_channels",
+    "fuse_epilogues",
+    "place_concats",
+    "store_phases",
+)
 ACTIVATIONS = ("relu", "relu6", "silu", "mish", {"op": "leaky_relu", "slope": 0.2}, None)
 
 
@@ -52,6 +60,8 @@ def convolutional_network(seed: int, storage: DType) -> Network:
     shape = (1, channels, h, w)
     layers: list[dict[str, Any]] = []
     for number in range(rng.randint(2, 5)):
+        if rng.random() < 0.3:
+            layers.append({"name": f"up{number}", "op": "upsample", "scale": rng.choice((2, [1, 2]))})
         layer = {"name": f"c{number}", **_convolution(rng, channels, last=h < 5 or w < 5)}
         channels = layer["out_channels"]
         layers.append(layer)
