@@ -31,7 +31,7 @@ def store_phases(graph: Graph, choices: Choices, target: Target = CUDA) -> Graph
     for node in graph.nodes:
         fused = _fused(graph, node)
         if fused is not None and draft.choose("store_phases", node, {APART: 0.0, STORED: math.inf}) == STORED:
-            stored[node.name] = fused
+            stored[node.name] = _of_one_phase(draft, fused)
     for node in graph.nodes:
         draft.add(stored.get(node.name, node))
     return draft.result()
@@ -85,6 +85,19 @@ def _is_of_one_phase(graph: Graph, writer: Node, phases: tuple[int, int]) -> boo
         if not np.array_equal(parts, np.broadcast_to(parts[:1], parts.shape)):
             return False
     return True
+
+
+def _of_one_phase(draft: Draft, node: Node) -> Node:
+    """The step with a phase's numbers in place of those of all: they repeat."""
+    filters = node.value.shape[1]
+    inputs = list(node.inputs)
+    for number, name in enumerate(node.extras, start=2):
+        constant = draft.constants.get(name)
+        if constant is not None and constant.array.ndim == 1 and constant.array.size > filters:
+            inputs[number] = draft.constant(
+                f"{name.removesuffix('.phases')}.phase", constant.array[:filters], constant
+            )
+    return replace(node, inputs=tuple(inputs))
 
 
 def _with_epilogue(node: Node, writer: Node, phases: tuple[int, int]) -> Node:

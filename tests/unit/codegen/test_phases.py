@@ -37,7 +37,7 @@ def stored(drawn: Network, target: Any = None) -> Graph:  # noqa: ANN401
 def test_a_convolution_after_upsampling_stores_its_phases() -> None:
     graph = stored(network(TWICE, {"name": "c", **CONV, "activation": "relu"}, LAST, **HALF))
     assert steps(graph, without=("x", "y", "y@output")) == text("""
-        c [1, 8, 16, 16] float16 NHWC = conv<padding=(1, 1, 1, 1), phases=(2, 2)>(x, c.weight.phases) -> relu((acc + c.bias.phases[c]))  form implicit_gemm  # u, c
+        c [1, 8, 16, 16] float16 NHWC = conv<padding=(1, 1, 1, 1), phases=(2, 2)>(x, c.weight.phases) -> relu((acc + c.bias.phase[c]))  form implicit_gemm  # u, c
         """)
 
 
@@ -46,7 +46,7 @@ def test_a_transposed_convolution_stores_its_phases_with_a_residual() -> None:
     graph = stored(network({"name": "p", "op": "max_pool2d", "kernel": 2}, up,
                            {"name": "s", "op": "add", "inputs": ["t", "x"]}, LAST, **HALF))  # fmt: skip
     assert (
-        "s [1, 8, 8, 8] float16 NHWC = conv<phases=(2, 2)>(p, t.weight.phases) -> (acc + t.bias.phases[c]) + x[n, c, h, w]  form implicit_gemm"
+        "s [1, 8, 8, 8] float16 NHWC = conv<phases=(2, 2)>(p, t.weight.phases) -> (acc + t.bias.phase[c]) + x[n, c, h, w]  form implicit_gemm"
         in steps(graph)
     )
 
