@@ -8,7 +8,7 @@ node carries an epilogue: the expression that turns the op's result (`ACC`) into
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
@@ -122,10 +122,35 @@ class Value:
 
 @dataclass(frozen=True, eq=False)
 class Constant:
-    """Known data: weights as float32 in logical order, and how they are to lie in the weight slab."""
+    """Known data: weights as float32 in logical order, and how they are to lie in the weight slab.
+
+    What a rewrite derives is made when it is first needed: most of the graphs that tuning looks at never are.
+    """
 
     value: Value
-    array: Array
+    data: Array | Callable[[], Array]
+    recipe: tuple[Hashable, ...] = ()  # of what was derived: constants of one recipe are equal
+
+    @classmethod
+    def derived(
+        cls,
+        value: Value,
+        make: Callable[..., Array],
+        sources: Sequence[Constant],
+        parameters: tuple[Hashable, ...] = (),
+    ) -> Constant:
+        """`make(*arrays of the sources, *parameters)`, of the value's shape."""
+        recipe = (make, tuple(source.key for source in sources), parameters)
+        return cls(value, lambda: make(*(source.array for source in sources), *parameters), recipe)
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for constants that are known to be equal without looking at them."""
+        return self.recipe or self
+
+    @cached_property
+    def array(self) -> Array:
+        return self.data() if callable(self.data) else self.data
 
     @property
     def is_zero(self) -> bool:

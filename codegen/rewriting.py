@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 
 from cnngen.codegen import expr as ex
@@ -16,6 +16,7 @@ from cnngen.codegen.graph import (
     Graph,
     Node,
     Pointwise,
+    Shape,
     Site,
     Value,
     unused,
@@ -59,10 +60,17 @@ class Draft:
         self._taken.add(fresh)
         return fresh
 
-    def constant(self, name: str, array: Array, like: Constant) -> str:
-        """Adds a constant that lies as another one does; returns its name."""
-        value = replace(like.value, name=self.fresh(name), shape=array.shape)
-        self.constants[value.name] = Constant(value, array)
+    def constant(
+        self,
+        name: str,
+        shape: Shape,
+        make: Callable[..., Array],
+        sources: Sequence[Constant],
+        parameters: tuple[Hashable, ...] = (),
+    ) -> str:
+        """Adds a constant of a shape that is derived from others and lies as the first does; returns its name."""
+        value = replace(sources[0].value, name=self.fresh(name), shape=shape)
+        self.constants[value.name] = Constant.derived(value, make, sources, parameters)
         self.values[value.name] = value
         return value.name
 
@@ -113,7 +121,7 @@ def phase_index(phases: tuple[int, int], filters: int) -> tuple[Expr, ...]:
 
 def problem_of(x: Value, y: Value, weight: Constant, op: Conv) -> ConvProblem:
     """What a convolution costs is asked by."""
-    return ConvProblem(x.shape, y.shape, (weight.array.shape[2], weight.array.shape[3]), op, x.dtype)
+    return ConvProblem(x.shape, y.shape, (weight.value.shape[2], weight.value.shape[3]), op, x.dtype)
 
 
 def all_layers(nodes: Sequence[Node]) -> tuple[str, ...]:

@@ -17,9 +17,8 @@ from cnngen.codegen import expr as ex
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.cost import ConvProblem
 from cnngen.codegen.expr import ACC, Coord, Expr, Float, Int, Load
-from cnngen.codegen.folding import Axis, paired_axis, paired_filter, phase_axis, phase_filter
+from cnngen.codegen.folding import Axis, paired_axis, paired_filter, phase_axis, phase_filters
 from cnngen.codegen.graph import (
-    Array,
     Constant,
     Conv,
     Graph,
@@ -64,7 +63,7 @@ class _Upsampled:
             phase_axis(
                 self.source.shape[axis + 2],
                 self.node.value.shape[axis + 2],
-                self.weight.array.shape[axis + 2],
+                self.weight.value.shape[axis + 2],
                 self.factors[axis],
                 self.op.padding[axis],
                 [phase[axis] for phase in phases],
@@ -84,10 +83,13 @@ class _Upsampled:
         taps = (rows.taps, columns.taps)
         return ConvProblem(self.source.shape, self.output(phases), taps, Conv(), self.source.dtype)
 
-    def filters(self, phases: Sequence[Phase]) -> Array:
-        axes, padding = self.axes(phases), (self.op.padding[0], self.op.padding[1])
-        return np.concatenate(
-            [phase_filter(self.weight.array, self.factors, padding, phase, axes) for phase in phases]
+    def filters(self, draft: Draft, name: str, phases: Sequence[Phase]) -> str:
+        """Adds the phases' filters; returns their name."""
+        rows, columns = axes = self.axes(phases)
+        padding, (k, c, _, _) = (self.op.padding[0], self.op.padding[1]), self.weight.value.shape
+        shape = (len(phases) * k, c, rows.taps, columns.taps)
+        return draft.constant(
+            name, shape, phase_filters, [self.weight], (self.factors, padding, tuple(phases), axes)
         )
 
 
@@ -117,7 +119,7 @@ class _Folding:
         before = graph.producers.get(writer.inputs[0]) if factors else None
         if factors is None or before is None or repeats(graph.values, before):
             return None
-        if weight.array.shape[2:] == (1, 1):
+        if weight.value.shape[2:] == (1, 1):
             return None  # all phases are the same: `reorder` has dealt with it
         return _Upsampled(node, op, writer, before.value, weight, factors)
 
@@ -144,7 +146,7 @@ class _Folding:
     def _phases(self, conv: _Upsampled, phases: Sequence[Phase], suffix: str) -> str:
         """Adds the convolution of some phases; returns its name."""
         rows, columns = conv.axes(phases)
-        weight = self.draft.constant(f"{conv.weight.value.name}{suffix}", conv.filters(phases), conv.weight)
+        weight = conv.filters(self.draft, f"{conv.weight.value.name}{suffix}", phases)
         name = self.draft.fresh(f"{conv.node.name}{suffix}")
         folded = Node(
             replace(conv.node.value, name=name, shape=conv.output(phases)),
@@ -162,8 +164,10 @@ class _Folding:
         names = []
         for name in node.extras:
             constant = self.graph.constants[name]
-            repeated = np.tile(constant.array, copies)
-            names.append(name if copies == 1 else self.draft.constant(f"{name}.phases", repeated, constant))
+            shape = (copies * constant.value.shape[0],)
+            if copies > 1:
+                name = self.draft.constant(f"{name}.phases", shape, np.tile, [constant], (copies,))
+            names.append(name)
         folded, places = add_inputs(folded, names)
         numbers = {
             node.inputs.index(old, 2): places[new] for old, new in zip(node.extras, names, strict=True)
@@ -210,7 +214,7 @@ class _Folding:
         x, w = self.graph.values[node.inputs[0]], self.graph.constants[node.inputs[1]]
         rows, columns = (
             paired_axis(
-                x.shape[axis + 2], node.value.shape[axis + 2], w.array.shape[axis + 2], op.padding[axis]
+                x.shape[axis + 2], node.value.shape[axis + 2], w.value.shape[axis + 2], op.padding[axis]
             )
             for axis in (0, 1)
         )
@@ -227,10 +231,13 @@ class _Folding:
         writer = self.graph.producers[x.name]
         folded = replace(x, name=self.draft.fresh(f"{x.name}.folded"), shape=shape)
         self.draft.add(Node(folded, Pointwise(), (x.name,), writer.layers, _folded(x)))
+        (k, c, _, _), padding_before = w.value.shape, (op.padding[0], op.padding[1])
         weight = self.draft.constant(
             f"{w.value.name}.folded",
-            paired_filter(w.array, (op.padding[0], op.padding[1]), (rows, columns)),
-            w,
+            (k, 4 * c, rows.taps, columns.taps),
+            paired_filter,
+            [w],
+            (padding_before, (rows, columns)),
         )
         self.draft.add(
             replace(

@@ -15,7 +15,7 @@ import numpy as np
 from cnngen.codegen import expr as ex
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.expr import Coord, Expr, Float, Int, Load
-from cnngen.codegen.graph import Conv, Graph, Node, Pointwise, Value, add_inputs, tidy
+from cnngen.codegen.graph import Array, Conv, Graph, Node, Pointwise, Value, add_inputs, tidy
 from cnngen.codegen.rewriting import Draft, all_layers, is_by_channel, problem_of
 from cnngen.codegen.targets import CUDA, Target
 from cnngen.spec.types import ElementType
@@ -97,22 +97,27 @@ def _pays(draft: Draft, op: Conv, members: Sequence[Node]) -> bool:
     return draft.choose("merge_siblings", members[0], {APART: apart, MERGED: merged}) == MERGED
 
 
+def stacked(*arrays: Array) -> Array:
+    """One after the other along the first axis."""
+    return np.concatenate(arrays)
+
+
 def _stacked(draft: Draft, members: Sequence[Node]) -> Node:
     """One convolution for all, its channels theirs one after the other."""
     first, constants = tidy(members[0]), draft.graph.constants
     weights = [constants[node.inputs[1]] for node in members]
-    filters = np.concatenate([weight.array for weight in weights])
+    filters = sum(weight.value.shape[0] for weight in weights)
     name = draft.fresh(f"{first.name}.siblings")
-    weight = draft.constant(f"{weights[0].value.name}.siblings", filters, weights[0])
-    shape = (first.value.shape[0], filters.shape[0], *first.value.shape[2:])
+    own = (filters, *weights[0].value.shape[1:])
+    weight = draft.constant(f"{weights[0].value.name}.siblings", own, stacked, weights)
+    shape = (first.value.shape[0], filters, *first.value.shape[2:])
     whole = Node(
         replace(first.value, name=name, shape=shape), first.op, (first.inputs[0], weight), all_layers(members)
     )
     extras = []
     for number, extra in enumerate(first.extras):
         parts = [constants[tidy(node).extras[number]] for node in members]
-        stacked = np.concatenate([part.array for part in parts])
-        extras.append(draft.constant(f"{extra}.siblings", stacked, parts[0]))
+        extras.append(draft.constant(f"{extra}.siblings", (filters,), stacked, parts))
     whole, places = add_inputs(whole, extras)
     numbers = {number: places[extra] for number, extra in enumerate(extras, start=2)}
     return tidy(replace(whole, epilogue=ex.renumber(first.epilogue, numbers)))

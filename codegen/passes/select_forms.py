@@ -22,7 +22,7 @@ def select_forms(graph: Graph, target: Target = CUDA) -> Graph:
             # They are few, and each is a product of its own: rounding them would cost more than reading them does.
             name = unused(f"{filters.value.name}.rsc", graph.values)
             value = replace(filters.value, name=name, layout="RSCK", dtype="float32")
-            constants[value.name] = Constant(value, filters.array)
+            constants[value.name] = Constant(value, filters.data, filters.recipe)
             nodes[i] = replace(node, inputs=(node.inputs[0], value.name, *node.inputs[2:]))
     return graph.with_nodes(nodes, constants)
 

@@ -15,7 +15,7 @@ from cnngen.codegen import expr as ex
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.engines import IMPLICIT_GEMM, runs_as_gemm
 from cnngen.codegen.expr import ACC, Coord, Expr, Load
-from cnngen.codegen.graph import Conv, Graph, Node, Pointwise, add_inputs, tidy
+from cnngen.codegen.graph import Array, Conv, Graph, Node, Pointwise, add_inputs, tidy
 from cnngen.codegen.rewriting import Draft, all_layers, divisor, phase_index
 from cnngen.codegen.targets import CUDA, Target
 
@@ -87,16 +87,20 @@ def _is_of_one_phase(graph: Graph, writer: Node, phases: tuple[int, int]) -> boo
     return True
 
 
+def first_of(array: Array, count: int) -> Array:
+    """The first elements."""
+    return array[:count]
+
+
 def _of_one_phase(draft: Draft, node: Node) -> Node:
     """The step with a phase's numbers in place of those of all: they repeat."""
     filters = node.value.shape[1]
     inputs = list(node.inputs)
     for number, name in enumerate(node.extras, start=2):
         constant = draft.constants.get(name)
-        if constant is not None and constant.array.ndim == 1 and constant.array.size > filters:
-            inputs[number] = draft.constant(
-                f"{name.removesuffix('.phases')}.phase", constant.array[:filters], constant
-            )
+        if constant is not None and len(constant.value.shape) == 1 and constant.value.shape[0] > filters:
+            own = f"{name.removesuffix('.phases')}.phase"
+            inputs[number] = draft.constant(own, (filters,), first_of, [constant], (filters,))
     return replace(node, inputs=tuple(inputs))
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from cnngen.codegen import expr as ex
 from cnngen.codegen import tiles
 from cnngen.codegen.emit.cuda_kernels import tile_options
@@ -134,9 +136,7 @@ class _Union:
 
 
 def _same(a: Constant, b: Constant) -> bool:
-    return a.value == b.value and (
-        a.array is b.array or (a.array.shape == b.array.shape and bool((a.array == b.array).all()))
-    )
+    return a.value == b.value and (a.key == b.key or bool(np.array_equal(a.array, b.array)))
 
 
 def steps_of(graph: Graph) -> Mapping[str, str]:

@@ -20,7 +20,7 @@ Timings = Mapping[str, Sequence[Timing]]  # by the step's text, fastest first
 # Makes the graph of some choices.
 Rewrite = Callable[[Choices], Graph]
 
-ROUNDS = 4
+ROUNDS = 8
 MOST_SINGLE = 24  # of sites in one piece that are turned each alone
 # An option wins only by more than this: what two runs on one machine may differ by.
 LEAST_GAIN_US, LEAST_GAIN = 0.15, 0.02
@@ -140,22 +140,26 @@ def improved(
 ) -> tuple[Choices, Mapping[tuple[str, str], Mapping[str, float]]]:
     """The choices with the better side of each piece, and what was compared: each site's options' microseconds."""
     forms_before = {site.key: site.chosen for site in base.sites}
-    forms = dict(forms_before)
     compared: dict[tuple[str, str], dict[str, float]] = {}
-    best: dict[tuple[str, str], float] = {}
+    gains: list[tuple[float, Piece, list[Site]]] = []
     for rewrite, graph in others:
         turned = [site for site in turned_sites(base, graph) if site.rewrite == rewrite]
         for piece in pieces(base, graph):
             inside = [site for site in turned if piece.layers & set(site.layers)]
             before = sum(_time(node, base, timings) for node in piece.before)
             after = sum(_time(node, graph, timings) for node in piece.after)
-            gain = before - after
-            for site in inside:
-                if len(inside) == 1:
-                    compared.setdefault(site.key, {forms_before[site.key]: before})[site.chosen] = after
-                if gain > max(LEAST_GAIN_US, LEAST_GAIN * before, best.get(site.key, 0.0)):
-                    best[site.key] = gain
-                    forms[site.key] = site.chosen
+            if len(inside) == 1:
+                compared.setdefault(inside[0].key, {forms_before[inside[0].key]: before})[
+                    inside[0].chosen
+                ] = after
+            if inside and before - after > max(LEAST_GAIN_US, LEAST_GAIN * before):
+                gains.append((before - after, piece, inside))
+    # The largest gains first; what else touches the same layers was timed beside what is no more, and waits.
+    forms, changed = {**choices.forms, **forms_before}, set[str]()
+    for _, piece, inside in sorted(gains, key=lambda gain: -gain[0]):
+        if not piece.layers & changed:
+            changed |= piece.layers
+            forms |= {site.key: site.chosen for site in inside}
     return replace(choices, forms=forms, every={}), compared
 
 

@@ -160,7 +160,7 @@ class _Session:
             self._measure(benches)
         changed = False
         for search, graphs in zip(self.searches, others, strict=True):
-            before = {site.key: site.chosen for site in search.base.sites}
+            before = {**search.choices.forms, **{site.key: site.chosen for site in search.base.sites}}
             choices, compared = improved(search.base, search.choices, graphs, self._journal.steps)
             search.compared = {**search.compared, **compared}
             changed |= dict(choices.forms) != before
@@ -260,7 +260,16 @@ class _Session:
 
 
 def _rewriter(begun: Graph) -> Callable[[Choices], Graph]:
-    return lambda choices: passes.run(begun, choices, begin=passes.FIRST_CHOICE)
+    """Makes the graph of some choices, each once."""
+    known: dict[object, Graph] = {}
+
+    def rewrite(choices: Choices) -> Graph:
+        key = (frozenset(choices.forms.items()), frozenset(choices.every.items()))
+        if key not in known:
+            known[key] = passes.run(begun, choices, begin=passes.FIRST_CHOICE)
+        return known[key]
+
+    return rewrite
 
 
 def _forms(search: PlanSearch) -> dict[str, FormEntry]:
