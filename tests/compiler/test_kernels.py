@@ -257,6 +257,28 @@ def softmax(rng: random.Random) -> Iterator[tuple[str, str]]:
         yield f"softmax_strided<{x}, {y}, {vector(rng, x, inner)}, {shape}, {log}>", f"{rng.randint(1, 5)}"
 
 
+def squeeze_excite(rng: random.Random) -> Iterator[tuple[str, str]]:
+    for i in range(2 * CASES):
+        x, y = rng.choice(tuple(SIZE)), rng.choice(tuple(SIZE))
+        c = rng.choice((1, 3, 4, 8, 12, 24, 40, 72, 96, 144, 480))
+        hidden = rng.choice((1, 2, 3, 4, 6, 8, 10, 20, 33))
+        pixels = rng.choice((1, 2, 5, rng.randint(1, 150), 784))
+        shape = aggregate("SqueezeExciteShape", c=c, hidden=hidden, pixels=pixels)
+        cluster = (1, 2, 4, 8)[i % 4]
+        slices = rng.choice([s for s in (1, 2, 4, 8) if s <= cluster])
+        v = rng.choice([v for v in (1, 2, 4, 8) if c % v == 0 and v * SIZE[x] <= 16][-2:])
+        threads = rng.choice((32, 64, 256))
+        tile = aggregate("SqueezeExciteTile", v=v, threads=threads, cluster=cluster, slices=slices)
+        yield f"squeeze_excite<{x}, {y}, {tile}, {shape}>", f"{rng.randint(1, 3)}"
+    # More vectors than threads, in turns; matrices that are too large to be copied.
+    for c, hidden, tile in (
+        (600, 5, "{.v = 4, .threads = 64}"),
+        (96, 400, "{.v = 8, .threads = 64, .cluster = 2}"),
+    ):
+        shape = aggregate("SqueezeExciteShape", c=c, hidden=hidden, pixels=9)
+        yield f"squeeze_excite<half, half, SqueezeExciteTile{tile}, {shape}>", "2"
+
+
 def program(calls: list[tuple[str, str]], header: str) -> str:
     lines = [f'    {check}("{check}", {batch});' for check, batch in calls]
     return "\n".join([f'#include "{header}"', "using namespace checks;", "int main() {", *lines, "}", ""])
@@ -282,6 +304,7 @@ KERNELS: tuple[Callable[[random.Random], Iterator[tuple[str, str]]], ...] = (
     reduce,
     arg_reduce,
     softmax,
+    squeeze_excite,
 )
 
 
