@@ -75,7 +75,17 @@ class GemmTile:
         return ceil_div(pixels, self.m) * ceil_div(filters, self.n) * self.split
 
 
-AnyTile = TypeVar("AnyTile", Tile, ReduceTile, RowTile, GemmTile)
+@dataclass(frozen=True)
+class SqueezeExciteTile:
+    """A cluster of blocks shares an image: its channels in `slices`, and the pixels of each; `squeeze_excite.cuh`."""
+
+    v: int
+    threads: int
+    cluster: int = 1
+    slices: int = 1
+
+
+AnyTile = TypeVar("AnyTile", Tile, ReduceTile, RowTile, GemmTile, SqueezeExciteTile)
 
 
 def tile_text(tile: Any) -> str:  # noqa: ANN401 - any of the tiles
@@ -236,3 +246,42 @@ def row_tiles(columns: int, item_bytes: int) -> list[RowTile]:
     first = RowTile(v, lanes, threads)
     every = [RowTile(v, threads, threads) for threads in (64, 128, 256, 512) if threads * v <= 2 * columns]
     return [first, *(tile for tile in every if tile != first)]
+
+
+SHARED_EVERYWHERE = 48 << 10  # bytes that every GPU gives a block without being asked
+MOST_SQUEEZE_TILES = 12
+
+
+def squeeze_excite_tiles(channels: int, hidden: int, pixels: int, item_bytes: int) -> list[SqueezeExciteTile]:
+    """For gates: first a block an image, which every GPU can run, then clusters, the least work for a block first."""
+    v = vector_width(channels, item_bytes)
+    first = SqueezeExciteTile(v, 512)
+    every = [
+        SqueezeExciteTile(v, threads, cluster, slices)
+        for cluster in (8, 4, 2, 1)
+        for slices in (1, 2, 4, 8)
+        for threads in (512, 256)
+        if slices <= cluster and (slices == 1 or 2 * slices <= channels // v)
+    ]
+
+    def work(tile: SqueezeExciteTile) -> int:
+        """Bytes that a block reads: of the map, and of the first matrix."""
+        slice_bytes = ceil_div(channels // v, tile.slices) * v * item_bytes
+        return slice_bytes * (ceil_div(pixels, tile.cluster // tile.slices) + hidden)
+
+    return [first, *sorted((tile for tile in every if tile != first), key=work)[: MOST_SQUEEZE_TILES - 1]]
+
+
+def squeeze_excite_shared(tile: SqueezeExciteTile, channels: int, hidden: int, item_bytes: int) -> int:
+    """Bytes of dynamic shared memory: sums and units, and a block's part of the matrices where that fits, too."""
+
+    def in_fours(count: int) -> int:
+        return ceil_div(count, 4) * 4
+
+    part = ceil_div(channels // tile.v, tile.slices)
+    gates = ceil_div(part, tile.cluster // tile.slices)
+    columns = min(part, tile.threads)
+    sums = tile.threads // columns * columns * tile.v
+    floats = in_fours(sums) + in_fours(part * tile.v) + 2 * in_fours(hidden)
+    weights = (part + gates) * tile.v * hidden * item_bytes
+    return 4 * floats + (weights if 4 * floats + weights <= SHARED_EVERYWHERE else 0)

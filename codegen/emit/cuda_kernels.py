@@ -16,6 +16,7 @@ from cnngen.codegen.emit.cuda_reductions import (
     softmax_kernel,
     softmax_tile_options,
 )
+from cnngen.codegen.emit.cuda_squeeze import squeeze_kernel, squeeze_tile_options
 from cnngen.codegen.emit.cuda_text import (
     ELEMENTS,
     POINTWISE_THREADS,
@@ -37,6 +38,7 @@ from cnngen.codegen.graph import (
     Pool,
     Reduce,
     Softmax,
+    SqueezeExcite,
     Value,
 )
 
@@ -60,6 +62,8 @@ def kernel_of(node: Node, graph: Graph, largest_batch: int, tile_batch: int) -> 
             return arg_reduce_kernel(node, op, graph, largest_batch)
         case (Softmax() as op, _):
             return softmax_kernel(node, op, graph)
+        case (SqueezeExcite() as op, _):
+            return squeeze_kernel(node, op, graph, largest_batch)
     return None
 
 
@@ -76,6 +80,8 @@ def tile_options(node: Node, graph: Graph, tile_batch: int) -> Sequence[object]:
             return reduce_tile_options(node, op, graph)
         case (Softmax() as op, _):
             return softmax_tile_options(node, op, graph)
+        case (SqueezeExcite(), _):
+            return squeeze_tile_options(node, graph)
     return ()
 
 

@@ -21,11 +21,12 @@ from cnngen.codegen.graph import (
     Pool,
     Reduce,
     Softmax,
+    SqueezeExcite,
     add_inputs,
     tidy,
 )
 
-HAVE_EPILOGUE = Conv | MatMul | BatchMatMul | Pool | Reduce | ArgReduce | Softmax
+HAVE_EPILOGUE = Conv | MatMul | BatchMatMul | Pool | Reduce | ArgReduce | Softmax | SqueezeExcite
 
 
 def fuse_epilogues(graph: Graph) -> Graph:
