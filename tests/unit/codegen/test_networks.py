@@ -100,7 +100,7 @@ def test_no_pass_changes_the_function_computed(network: Network) -> None:
 @pytest.mark.parametrize("option", [0, 1, 2])
 def test_no_form_changes_the_function_computed(option: int) -> None:
     """Whatever is chosen, and pays or not."""
-    rewrites = ("fold_channels", "pad_channels")
+    rewrites = ("fold_channels", "fuse_squeeze_excite", "pad_channels")
 
     @given(networks())
     @settings(SETTINGS, max_examples=60)
