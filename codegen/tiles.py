@@ -249,27 +249,27 @@ def row_tiles(columns: int, item_bytes: int) -> list[RowTile]:
 
 
 SHARED_EVERYWHERE = 48 << 10  # bytes that every GPU gives a block without being asked
-MOST_SQUEEZE_TILES = 12
 
 
 def squeeze_excite_tiles(channels: int, hidden: int, pixels: int, item_bytes: int) -> list[SqueezeExciteTile]:
-    """For gates: first a block an image, which every GPU can run, then clusters, the least work for a block first."""
+    """For gates: first a block an image, which every GPU can run, then clusters of all sizes."""
     v = vector_width(channels, item_bytes)
-    first = SqueezeExciteTile(v, 512)
-    every = [
-        SqueezeExciteTile(v, threads, cluster, slices)
-        for cluster in (8, 4, 2, 1)
-        for slices in (1, 2, 4, 8)
-        for threads in (512, 256)
-        if slices <= cluster and (slices == 1 or 2 * slices <= channels // v)
-    ]
 
     def work(tile: SqueezeExciteTile) -> int:
         """Bytes that a block reads: of the map, and of the first matrix."""
         slice_bytes = ceil_div(channels // v, tile.slices) * v * item_bytes
         return slice_bytes * (ceil_div(pixels, tile.cluster // tile.slices) + hidden)
 
-    return [first, *sorted((tile for tile in every if tile != first), key=work)[: MOST_SQUEEZE_TILES - 1]]
+    found = [SqueezeExciteTile(v, 512)]
+    for cluster in (8, 4, 2, 1):
+        # A slice of one vector would read parts of memory's sectors.
+        slices = [s for s in (1, 2, 4, 8) if s <= cluster and (s == 1 or 2 * s <= channels // v)]
+        best = sorted((SqueezeExciteTile(v, 512, cluster, s) for s in slices), key=work)
+        for tile in best[: 2 if cluster > 2 else 1]:
+            found += [tile, dataclasses.replace(tile, threads=256)]
+    if v * item_bytes == 16:
+        found.append(dataclasses.replace(found[1], v=v // 2))
+    return list(dict.fromkeys(found))
 
 
 def squeeze_excite_shared(tile: SqueezeExciteTile, channels: int, hidden: int, item_bytes: int) -> int:
