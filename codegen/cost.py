@@ -35,8 +35,8 @@ class Cost(Protocol):
     def move(self, count: int) -> float:
         """Microseconds of a step that reads and writes `count` bytes in all."""
 
-    def squeeze_excite(self, x: Value, hidden: int) -> float:
-        """Microseconds of one step that makes the gates of x by so many hidden units."""
+    def squeeze_excite(self, x: Value, hidden: int, *, scales: bool) -> float:
+        """Microseconds of one step that makes the gates of x by so many hidden units, and may multiply x by them."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ class Roofline:
     def move(self, count: int) -> float:
         return self.launch_us + count / self.bytes_per_us
 
-    def squeeze_excite(self, x: Value, hidden: int) -> float:
+    def squeeze_excite(self, x: Value, hidden: int, *, scales: bool) -> float:
         # A block an image: clusters of blocks are for a lock to choose.
-        images = x.shape[0]
-        read = x.bytes // images + 2 * hidden * x.shape[1] * ITEM_BYTES[x.dtype]
+        images, times = x.shape[0], 3 if scales else 1
+        moved = times * x.bytes // images + 2 * hidden * x.shape[1] * ITEM_BYTES[x.dtype]
         turns = -(-images // self.multiprocessors)
-        return max(self.launch_us + turns * read / self.block_bytes_per_us, self.move(x.bytes))
+        return max(self.launch_us + turns * moved / self.block_bytes_per_us, self.move(times * x.bytes))

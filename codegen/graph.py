@@ -195,17 +195,23 @@ class Softmax:
 
 @dataclass(frozen=True)
 class SqueezeExcite:
-    """Of x (N, C, ...), channels innermost, each channel's gate: w2 (C, M) times `hidden` of w1 (M, C) times its mean.
+    """Of x (N, C, ...), channels innermost, a sum a channel: w2 (C, M) times `hidden` of w1 (M, C) times x's means.
 
     hidden: of `ACC`, the sum of hidden unit m = `Coord(1)`; `Load(i)` reads operand i, a constant behind the weights
+    gate:   likewise of a channel's sum, where the result is x times it; None: the sums are the result (N, C)
     """
 
     hidden: Expr = ACC
+    gate: Expr | None = None
+
+    @property
+    def functions(self) -> tuple[Expr, ...]:
+        return (self.hidden,) if self.gate is None else (self.hidden, self.gate)
 
     @property
     def constants(self) -> int:
-        """How many operands `hidden` loads."""
-        return len({load.source for load in ex.loads(self.hidden)})
+        """How many operands these load."""
+        return len({load.source for function in self.functions for load in ex.loads(function)})
 
 
 @dataclass(frozen=True)

@@ -85,12 +85,15 @@ def run_op(node: Node, inputs: list[Array]) -> Array:
             shifted = inputs[0] - inputs[0].max(axis=axis, keepdims=True)
             total = np.exp(shifted).sum(axis=axis, keepdims=True)
             return np.asarray(shifted - np.log(total) if log else np.exp(shifted) / total)
-        case SqueezeExcite(hidden):
+        case SqueezeExcite(hidden, gate):
             x, w1, w2 = inputs[:3]
             n, c = x.shape[:2]
             sums = x.reshape(n, c, -1).mean(axis=2) @ w1.reshape(-1, c).T
-            units = ex.evaluate(hidden, sums.shape, inputs, sums)
-            return np.asarray(units @ w2.reshape(c, -1).T).reshape(shape)
+            sums = ex.evaluate(hidden, sums.shape, inputs, sums) @ w2.reshape(c, -1).T
+            if gate is None:
+                return np.asarray(sums).reshape(shape)
+            gates = ex.evaluate(gate, sums.shape, inputs, sums)
+            return np.asarray(x * gates.reshape(n, c, *[1] * (x.ndim - 2)))
         case Affine():
             x, scale, shift = inputs[:3]
             channels = (1, -1) + (1,) * (x.ndim - 2)

@@ -272,14 +272,19 @@ def squeeze_excite_tiles(channels: int, hidden: int, pixels: int, item_bytes: in
     return list(dict.fromkeys(found))
 
 
-def squeeze_excite_shared(tile: SqueezeExciteTile, channels: int, hidden: int, item_bytes: int) -> int:
-    """Bytes of dynamic shared memory: sums and units, and a block's part of the matrices where that fits, too."""
+def squeeze_excite_shared(
+    tile: SqueezeExciteTile, channels: int, hidden: int, item_bytes: int, *, scales: bool = False
+) -> int:
+    """Bytes of dynamic shared memory: sums and units, and a block's part of the matrices where that fits, too.
+
+    scales: the kernel that writes the map times its gates
+    """
 
     def in_fours(count: int) -> int:
         return ceil_div(count, 4) * 4
 
     part = ceil_div(channels // tile.v, tile.slices)
-    gates = ceil_div(part, tile.cluster // tile.slices)
+    gates = part if scales else ceil_div(part, tile.cluster // tile.slices)
     columns = min(part, tile.threads)
     sums = tile.threads // columns * columns * tile.v
     floats = in_fours(sums) + in_fours(part * tile.v) + 2 * in_fours(hidden)

@@ -72,8 +72,8 @@ def _layout_problem(node: Node, operands: Sequence[Value]) -> str | None:
             return _reduction_problem(operands[0], node.value, (axis,))
         case Softmax() if not operands[0].lies_like(node.value):
             return "a softmax lies in memory as its input does"
-        case SqueezeExcite(hidden):
-            return _squeeze_problem(hidden, operands, node.value)
+        case SqueezeExcite() as op:
+            return _squeeze_problem(op, operands, node.value)
         case Reshape() if not node.value.is_view_of(operands[0]):
             return "a reshape needs its elements in the order in which they lie in memory"
     return None
@@ -91,23 +91,26 @@ def _reduction_problem(x: Value, y: Value, axes: tuple[int, ...]) -> str | None:
     return None
 
 
-def _squeeze_problem(hidden: ex.Expr, operands: Sequence[Value], y: Value) -> str | None:
+def _squeeze_problem(op: SqueezeExcite, operands: Sequence[Value], y: Value) -> str | None:
     x, w1, w2, *constants = operands
     n, c = x.shape[:2]
     m = w1.elements // c
     if x.axes[0] != 0 or x.axes[-1] != 1:
         return "squeeze and excitation reads channels-last"
-    wanted = ((w1, m, c), (w2, c, m), (y, n, c))
-    if any(value.shape[:2] != (p, q) or value.elements != p * q for value, p, q in wanted):
+    rows = [(w1, m, c), (w2, c, m), *([(y, n, c)] if op.gate is None else [])]
+    meet = all(value.shape[:2] == (p, q) and value.elements == p * q for value, p, q in rows)
+    if not meet or (op.gate is not None and not y.lies_like(x)):
         shapes = " and ".join(str(list(value.shape)) for value in (x, w1, w2))
-        return f"{shapes} do not make gates {list(y.shape)}"
-    if not any(isinstance(e, ex.Acc) for e in ex.walk(hidden)):
-        return "hidden units must read their sums"
-    if any(isinstance(e, ex.Coord) and e.axis != 1 for e in ex.walk(hidden)):
-        return "hidden units know only their number"
-    for load in ex.loads(hidden):
-        if not 3 <= load.source < len(operands) or len(load.index) != len(constants[load.source - 3].shape):
-            return f"hidden units load operand {load.source} with {len(load.index)} indices"
+        return f"{shapes} do not make {'gates' if op.gate is None else 'a map'} {list(y.shape)}"
+    for function in op.functions:
+        if not any(isinstance(e, ex.Acc) for e in ex.walk(function)):
+            return "hidden units and gates must read their sums"
+        if any(isinstance(e, ex.Coord) and e.axis != 1 for e in ex.walk(function)):
+            return "hidden units and gates know only their number"
+        for load in ex.loads(function):
+            known = 3 <= load.source < len(operands)
+            if not known or len(load.index) != len(constants[load.source - 3].shape):
+                return f"hidden units or gates load operand {load.source} with {len(load.index)} indices"
     return None
 
 

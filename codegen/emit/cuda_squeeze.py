@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cnngen.codegen import tiles
-from cnngen.codegen.emit.cpp import Source, coordinate_names
+from cnngen.codegen.emit.cpp import Source
 from cnngen.codegen.emit.cuda_pointwise import pointwise_body
-from cnngen.codegen.emit.cuda_text import ELEMENTS, cuda_parameters, integer_type
+from cnngen.codegen.emit.cuda_text import ELEMENTS, cuda_parameters, integer_type, pixel_epilogue
 from cnngen.codegen.emit.kernels import Grid, Kernel, Launch, aggregate, sources_of
 from cnngen.codegen.expr import ACC, Expr
 from cnngen.codegen.graph import ITEM_BYTES, Graph, Node, SqueezeExcite, Value
@@ -25,22 +25,24 @@ def squeeze_kernel(node: Node, op: SqueezeExcite, graph: Graph, largest_batch: i
     c, hidden, pixels = _sizes(node, graph)
     x, sources = graph.values[node.inputs[0]], sources_of(node, graph)
     tile = tiles.picked(node.engine, squeeze_tile_options(node, graph))
-    units = replace(node.value, shape=(node.value.shape[0], hidden, 1, 1), layout="NHWC")
-    gates = replace(node.value, layout="NHWC") if len(node.value.shape) == 4 else node.value
-    integer = integer_type(node.value, sources, graph, largest_batch)
-    arguments = ["batch", *(source.parameter for source in sources[:3]), "y"]
+    scales = op.gate is not None
+    shape = {"c": c, "hidden": hidden, "pixels": pixels} | ({"width": x.shape[3]} if scales else {})
     lines = [
-        f"constexpr cnngen::SqueezeExciteShape shape = {aggregate({'c': c, 'hidden': hidden, 'pixels': pixels})};",
+        f"constexpr cnngen::SqueezeExciteShape shape = {aggregate(shape)};",
         f"constexpr cnngen::SqueezeExciteTile tile = {aggregate(_fields(tile))};",
     ]
-    if op.hidden != ACC:
-        lines += _finish_lines("hidden", op.hidden, units, sources, "int")
-    if op.hidden != ACC or node.epilogue != ACC:
-        arguments.append("hidden" if op.hidden != ACC else "cnngen::SumAsItIs()")
-    if node.epilogue != ACC:
-        lines += _finish_lines("epilogue", node.epilogue, gates, sources, integer)
+    arguments = ["batch", *(source.parameter for source in sources[:3]), "y"]
+    integer = integer_type(node.value, sources, graph, largest_batch)
+    finish = ("gate", op.gate) if op.gate is not None else ("epilogue", node.epilogue)
+    for (name, expr), count in ((("hidden", op.hidden), hidden), (finish, c)):
+        row = replace(node.value, shape=(node.value.shape[0], count, 1, 1), layout="NHWC")
+        lines += _finish_lines(name, expr, row, sources, integer)
+        arguments.append(name if expr != ACC else "cnngen::SumAsItIs()")
+    if scales and node.epilogue != ACC:
+        lines += pixel_epilogue(node, sources, tile.v)
         arguments.append("epilogue")
-    lines.append(f"cnngen::squeeze_excite<{ELEMENTS[x.dtype]}, tile, shape>({', '.join(arguments)});")
+    function = "squeeze_excite_scale" if scales else "squeeze_excite"
+    lines.append(f"cnngen::{function}<{ELEMENTS[x.dtype]}, tile, shape>({', '.join(arguments)});")
     kernel = Kernel(
         cuda_parameters(sources, node.value),
         tuple(lines),
@@ -49,7 +51,7 @@ def squeeze_kernel(node: Node, op: SqueezeExcite, graph: Graph, largest_batch: i
         capability=90 if tile.cluster > 1 else 0,
         waits=False,
     )
-    shared = tiles.squeeze_excite_shared(tile, c, hidden, ITEM_BYTES[x.dtype])
+    shared = tiles.squeeze_excite_shared(tile, c, hidden, ITEM_BYTES[x.dtype], scales=scales)
     return Launch(kernel, grid=Grid(node.value.shape[0] * tile.cluster, tile.cluster, shared))
 
 
@@ -68,16 +70,14 @@ def _fields(tile: tiles.SqueezeExciteTile) -> dict[str, int]:
     }
 
 
-def _finish_lines(name: str, expr: Expr, value: Value, sources: Sequence[Source], integer: str) -> list[str]:
-    """A lambda that loads what a channel's function needs, and returns the function."""
-    body = pointwise_body(expr, value, sources, 1, acc="acc")
-    names = coordinate_names(len(value.shape))
-    places = [
-        f"{type_} {names[axis]}" if axis in body.uses else type_
-        for axis, type_ in enumerate((integer, "int"))
-    ]
+def _finish_lines(name: str, expr: Expr, row: Value, sources: Sequence[Source], integer: str) -> list[str]:
+    """A lambda that loads what a channel's function needs, and returns the function; none for that of nothing."""
+    if expr == ACC:
+        return []
+    body = pointwise_body(expr, row, sources, 1, acc="acc")
+    types = (f"{integer} n" if 0 in body.uses else integer, "int c" if 1 in body.uses else "int")
     return [
-        f"const auto {name} = [&]({', '.join(places)}) {{",
+        f"const auto {name} = [&]({', '.join(types)}) {{",
         *body.before,
         "return [=](float (&acc)[1]) {",
         *body.inside,

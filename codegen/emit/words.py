@@ -129,7 +129,8 @@ def _op_words(graph: Graph, node: Node) -> str:
             return "logarithm of a softmax" if log else "softmax"
         case SqueezeExcite():
             m, c = graph.values[node.inputs[1]].shape[:2]
-            return f"squeeze-excite, {c} -> {m} -> {c} channels"
+            scaled = "" if node.op.gate is None else ", times the map"
+            return f"squeeze-excite, {c} -> {m} -> {c} channels{scaled}"
     text = ex.describe(node.epilogue, kernel_names(node.inputs, graph.constants))
     if len(text) <= LONGEST_EXPRESSION:
         return text

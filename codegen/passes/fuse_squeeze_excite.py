@@ -2,7 +2,7 @@
 
 As written these are a reduction and two convolutions of single pixels (or matrix products), each of which takes longer
 to start than to run. The hidden units' bias and activation move into the step; what follows the second product is its
-epilogue.
+epilogue. A third form also multiplies the map by its gates, which saves a step and reads the map again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.choices import Choices
-from cnngen.codegen.expr import ACC, Acc, Coord, Expr, Load
+from cnngen.codegen.expr import ACC, Acc, Call, Coord, Expr, Int, Load
 from cnngen.codegen.graph import (
     FLOATS,
     ITEM_BYTES,
@@ -31,56 +31,79 @@ from cnngen.codegen.passes.assign_buffers import is_view
 from cnngen.codegen.targets import CUDA, Target
 from cnngen.codegen.tiles import SHARED_EVERYWHERE, squeeze_excite_shared, squeeze_excite_tiles
 
-AS_WRITTEN, FUSED = "as_written", "fused"
+AS_WRITTEN, FUSED, SCALED = "as_written", "fused", "fused_scaled"
 LARGEST_INT = 2**31
 
 
 def fuse_squeeze_excite(graph: Graph, choices: Choices, target: Target = CUDA) -> Graph:
-    """Each second product of such a block as it is cheaper: as written, or as the step that replaces the block."""
+    """Each such block as it is cheapest: as written, its gates as one step, or all of it."""
     if target.name != "cuda":
         return graph
     nodes: list[Node] = []
     sites: list[Site] = []
+    scaled: dict[str, Node] = {}  # by the name of the product that it replaces
     for node in graph.nodes:
-        fused = _fused(node, graph)
-        if fused is not None:
-            x, w1, w2 = (graph.values[name] for name in fused.inputs[:3])
-            cost = choices.cost
-            prices = {
-                AS_WRITTEN: cost.move(x.bytes) + cost.move(w1.bytes) + cost.move(w2.bytes),
-                FUSED: cost.squeeze_excite(x, w2.shape[1]),
-            }
-            sites.append(choices.site("fuse_squeeze_excite", node, prices))
-            node = fused if sites[-1].chosen == FUSED else node
-        nodes.append(node)
+        block = _block(node, graph)
+        if block is not None:
+            sites.append(choices.site("fuse_squeeze_excite", node, _prices(block, graph, choices)))
+            if sites[-1].chosen == FUSED:
+                node = block.fused
+            elif sites[-1].chosen == SCALED and block.scaled is not None:
+                scaled[block.scaled.name] = block.scaled
+        nodes.append(scaled.get(node.name, node))
     return with_sites(graph.with_nodes(nodes), sites)
 
 
-def _fused(excite: Node, graph: Graph) -> Node | None:
-    """The step that computes a product's value from the map whose means it is made of; None where it is no gate."""
-    if not _is_product(excite, graph):
+@dataclass(frozen=True)
+class _Block:
+    """The steps that may replace it; `scaled`: only where its gates serve to multiply the map."""
+
+    fused: Node
+    scaled: Node | None
+
+
+def _prices(block: _Block, graph: Graph, choices: Choices) -> dict[str, float]:
+    x, w1, w2 = (graph.values[name] for name in block.fused.inputs[:3])
+    cost, hidden = choices.cost, w2.shape[1]
+    multiply = 0.0 if block.scaled is None else cost.move(x.bytes + block.scaled.value.bytes)
+    prices = {
+        AS_WRITTEN: cost.move(x.bytes) + cost.move(w1.bytes) + cost.move(w2.bytes) + multiply,
+        FUSED: cost.squeeze_excite(x, hidden, scales=False) + multiply,
+    }
+    if block.scaled is not None:
+        prices[SCALED] = cost.squeeze_excite(x, hidden, scales=True)
+    return prices
+
+
+def _block(excite: Node, graph: Graph) -> _Block | None:
+    """The block whose second product a step is; None where it is no such."""
+    before = _before(excite, graph) if _is_product(excite, graph) else None
+    if before is None:
         return None
-    between = _between(excite, graph)
-    if between is None:
-        return None
-    mean = between[0]
-    squeeze = next(node for node in between if _is_product(node, graph))
-    hidden = _hidden(between, graph)
-    x, w1, w2 = (graph.values[name] for name in (mean.inputs[0], squeeze.inputs[1], excite.inputs[1]))
+    squeeze = next(node for node in before if _is_product(node, graph))
+    hidden = _function(before[1:], graph)
+    x, w1, w2 = (graph.values[name] for name in (before[0].inputs[0], squeeze.inputs[1], excite.inputs[1]))
     if hidden is None or not _fits(x, w1, w2):
         return None
     operands = (x.name, w1.name, w2.name, *hidden.constants)
     moved = {2 + i: len(operands) + i for i in range(len(excite.extras))}
-    return replace(
+    fused = replace(
         excite,
-        op=SqueezeExcite(hidden.expr),
+        op=SqueezeExcite(hidden.read_from(3)),
         inputs=(*operands, *excite.extras),
-        layers=_layers([*between, excite]),
+        layers=_layers([*before, excite]),
         epilogue=ex.renumber(excite.epilogue, moved),
     )
+    behind = _behind(excite, x, graph)
+    gate = _function(behind[:-1], graph) if behind else None
+    if gate is None:
+        return _Block(fused, None)
+    op = SqueezeExcite(hidden.read_from(3), gate.read_from(len(operands)))
+    inputs = (*operands, *gate.constants)
+    return _Block(fused, Node(behind[-1].value, op, inputs, _layers([*before, *behind])))
 
 
-def _between(excite: Node, graph: Graph) -> list[Node] | None:
+def _before(excite: Node, graph: Graph) -> list[Node] | None:
     """From the mean to what a product reads: a product, pointwise steps, views; None where it is anything else.
 
     Nobody but the next one reads any of them.
@@ -98,14 +121,37 @@ def _between(excite: Node, graph: Graph) -> list[Node] | None:
             name = node.inputs[0]
         elif is_view(node):
             name = node.inputs[0]
-        elif not squeezed and isinstance(node.op, Pointwise):
-            stored = [other for other in node.inputs if other not in graph.constants]
-            if len(stored) != 1:
-                return None
-            (name,) = stored
+        elif not squeezed and isinstance(node.op, Pointwise) and len(_stored(node, graph)) == 1:
+            (name,) = _stored(node, graph)
         else:
             mean = isinstance(node.op, Reduce) and node.op.kind == "mean" and node.epilogue == ACC
             return found if squeezed and mean else None
+
+
+def _behind(excite: Node, x: Value, graph: Graph) -> list[Node]:
+    """From the second product to the product of x and the gates: pointwise steps, views; else nothing."""
+    found, rows = [excite], excite.value.shape[:2]
+    while (reader := graph.sole_consumer(found[-1].name)) is not None:
+        found.append(reader)
+        row = _is_row(reader.value, *rows) and len(_stored(reader, graph)) == 1
+        if not is_view(reader) and not (row and isinstance(reader.op, Pointwise)):
+            return found if _multiplies(reader, x, found[-2].value) else []
+    return []
+
+
+def _multiplies(node: Node, x: Value, gates: Value) -> bool:
+    """Whether a step is x times the gates of its channels."""
+    if not isinstance(node.op, Pointwise) or not node.value.lies_like(x) or node.value.dtype not in FLOATS:
+        return False
+    wanted = {
+        x.name: ex.broadcast_load(0, x.shape, len(x.shape)).index,
+        gates.name: (Coord(0), Coord(1), *[Int(0)] * (len(gates.shape) - 2)),
+    }
+    match node.epilogue:
+        case Call("mul", (Load() as a, Load() as b)):
+            found = {node.inputs[load.source]: load.index for load in (a, b)}
+            return len(x.shape) == len(gates.shape) == 4 and found == wanted
+    return False
 
 
 def _is_product(node: Node, graph: Graph) -> bool:
@@ -113,34 +159,46 @@ def _is_product(node: Node, graph: Graph) -> bool:
     if not isinstance(node.op, Conv | MatMul) or node.inputs[1] not in graph.constants:
         return False
     weight = graph.values[node.inputs[1]]
-    row = weight.elements == weight.shape[0] * weight.shape[1] and _is_row(
-        node.value, node.value.shape[0], weight.shape[0]
-    )
+    k, c = weight.shape[:2]
+    if weight.elements != k * c or not _is_row(node.value, node.value.shape[0], k):
+        return False
     if isinstance(node.op, MatMul):
-        return row and len(node.value.shape) == 2
-    return row and node.op.groups == 1 and node.op.padding == (0, 0, 0, 0)
+        return len(node.value.shape) == 2
+    return node.op.groups == 1 and node.op.padding == (0, 0, 0, 0)
 
 
 def _is_row(value: Value, rows: int, count: int) -> bool:
     return value.shape[:2] == (rows, count) and value.elements == rows * count and value.dtype in FLOATS
 
 
+def _stored(node: Node, graph: Graph) -> list[str]:
+    """What a step reads that is no constant."""
+    return [name for name in node.inputs if name not in graph.constants]
+
+
 @dataclass(frozen=True)
-class _Hidden:
-    """What is done to a hidden unit's sum; `Load(3 + i)` reads constants[i]."""
+class _Function:
+    """What is done to a sum; `Load(i)` reads constants[i]."""
 
     expr: Expr
     constants: Sequence[str]
 
+    def read_from(self, first: int) -> Expr:
+        """The expression with its constants at the operands from that one on."""
+        return ex.renumber(self.expr, {i: first + i for i in range(len(self.constants))})
 
-def _hidden(between: Sequence[Node], graph: Graph) -> _Hidden | None:
-    """The epilogue of the first product and the pointwise steps behind it as one; None where it is of more."""
+
+def _function(steps: Sequence[Node], graph: Graph) -> _Function | None:
+    """A product's epilogue and the pointwise steps behind it as one; None where they are not of a channel alone."""
     expr: Expr = ACC
     constants: list[str] = []
-    for node in between:
-        if isinstance(node.op, Reduce) or is_view(node):
+    for node in steps:
+        if is_view(node):
             continue
         here = ex.broadcast_load(0, node.value.shape, len(node.value.shape)).index
+        stored = [e for e in ex.loads(node.epilogue) if node.inputs[e.source] not in graph.constants]
+        if any(load.index != here for load in stored) or (stored and not isinstance(node.op, Pointwise)):
+            return None
         before = expr
 
         def composed(e: Expr, node: Node = node, before: Expr = before) -> Expr | None:
@@ -153,18 +211,15 @@ def _hidden(between: Sequence[Node], graph: Graph) -> _Hidden | None:
                 return before
             if name not in constants:
                 constants.append(name)
-            return Load(3 + constants.index(name), e.index)
+            return Load(constants.index(name), e.index)
 
-        stored = [e for e in ex.loads(node.epilogue) if node.inputs[e.source] not in graph.constants]
-        if any(load.index != here for load in stored) or (stored and not isinstance(node.op, Pointwise)):
-            return None
         expr = ex.rewrite(node.epilogue, composed)
-    by_unit = all(e.axis == 1 for e in ex.walk(expr) if isinstance(e, Coord))
-    if not by_unit or not any(isinstance(e, Acc) for e in ex.walk(expr)):
+    by_channel = all(e.axis == 1 for e in ex.walk(expr) if isinstance(e, Coord))
+    if not by_channel or not any(isinstance(e, Acc) for e in ex.walk(expr)):
         return None
     used = list(dict.fromkeys(load.source for load in ex.loads(expr)))  # what was simplified away is not
-    numbers = {source: 3 + i for i, source in enumerate(used)}
-    return _Hidden(ex.renumber(expr, numbers), [constants[source - 3] for source in used])
+    numbers = {source: i for i, source in enumerate(used)}
+    return _Function(ex.renumber(expr, numbers), [constants[source] for source in used])
 
 
 def _fits(x: Value, w1: Value, w2: Value) -> bool:

@@ -15,7 +15,6 @@
 #include "cnngen/cuda/kernels/pool.cuh"
 #include "cnngen/cuda/kernels/reduce.cuh"
 #include "cnngen/cuda/kernels/softmax.cuh"
-#include "cnngen/cuda/kernels/squeeze_excite.cuh"
 
 namespace checks {
 
@@ -29,8 +28,6 @@ using cnngen::ReduceTile;
 using cnngen::Reduction;
 using cnngen::RowShape;
 using cnngen::RowTile;
-using cnngen::SqueezeExciteShape;
-using cnngen::SqueezeExciteTile;
 using cnngen::Tile;
 using cnngen::WindowShape;
 using emulation::Buffer;
@@ -228,55 +225,6 @@ void implicit_gemm(const char* name, int batch, const GemmShape& shape) {
                     scale += std::fabs(term);
                 }
             }
-        }
-        return sum;
-    });
-}
-
-// `hidden` is a bias and a ReLU.
-template <typename T, typename Y, SqueezeExciteTile tile, SqueezeExciteShape shape>
-void squeeze_excite(const char* name, int batch) {
-    Buffer<T> x(static_cast<std::size_t>(batch) * shape.pixels * shape.c);
-    Buffer<T> w1(static_cast<std::size_t>(shape.hidden) * shape.c), w2(w1.size());
-    Buffer<float> hidden_bias(shape.hidden);
-    fill(x, 0.0f);
-    fill(w1);
-    fill(w2);
-    fill(hidden_bias);
-    std::vector<double> units, sizes;  // of the hidden units, and the sums of their terms' absolute values
-    for (int n = 0; n < batch; ++n) {
-        std::vector<double> means(shape.c);
-        for (int i = 0; i < shape.pixels * shape.c; ++i) {
-            means[i % shape.c] += cnngen::to_float(x[static_cast<std::size_t>(n) * shape.pixels * shape.c + i]);
-        }
-        for (int m = 0; m < shape.hidden; ++m) {
-            double sum = hidden_bias[m], size = 1.0;
-            for (int c = 0; c < shape.c; ++c) {
-                const double term = means[c] / shape.pixels * cnngen::to_float(w1[m * shape.c + c]);
-                sum += term;
-                size += std::fabs(term);
-            }
-            units.push_back(std::max(sum, 0.0));
-            sizes.push_back(size);
-        }
-    }
-    const auto launch = [&](Y* y, const Epilogue& epilogue) {
-        const auto hidden = [&](int, int m) {
-            const float bias = hidden_bias[m];
-            return [=](float (&acc)[1]) { acc[0] = cnngen::fn::relu(acc[0] + bias); };
-        };
-        const auto finish = [&](int n, int c) { return [=](float (&acc)[1]) { epilogue(acc, n, c, 0, 0); }; };
-        emulation::launch(
-            cnngen::blocks(shape, tile, batch) + tile.cluster, tile.threads,
-            [&] { cnngen::squeeze_excite<T, tile, shape>(batch, x.data(), w1.data(), w2.data(), y, hidden, finish); },
-            tile.cluster, cnngen::shared_bytes<T>(shape, tile));
-    };
-    run<Y>(name, batch, shape.c, 1, 1, launch, [&](int n, int c, int, int, double& scale) {
-        double sum = 0.0;
-        for (int m = 0; m < shape.hidden; ++m) {
-            const double weight = cnngen::to_float(w2[c * shape.hidden + m]);
-            sum += weight * units[n * shape.hidden + m];
-            scale += std::fabs(weight) * sizes[n * shape.hidden + m];
         }
         return sum;
     });

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cnngen.codegen.choices import Choices
 from cnngen.codegen.emit.project import project_files
 from cnngen.codegen.emit.titles import layer_names
 from cnngen.codegen.graph import Array, Node, SqueezeExcite, Value
@@ -204,6 +205,7 @@ def squeezed(seed: int, storage: DType) -> Network:
         {"name": "d", "op": "linear", "out_features": c, "activation": rng.choice(gates)},
         {"name": "gate", "op": "reshape", "shape": [0, c, 1, 1]},
         {"name": "y", "op": "mul", "inputs": ["scaled", "gate"]},
+        {"name": "sum", "op": "add", "inputs": ["y", "x"]},
     ]
     batches = rng.choice(BATCHES)
     return network(
@@ -212,17 +214,24 @@ def squeezed(seed: int, storage: DType) -> Network:
 
 
 def test_squeeze_and_excitation(tmp_path: Path) -> None:
-    """By the first tile, and by others that a lock may name."""
+    """Gates alone and with the map that they scale, by the first tile and by others that a lock may name."""
     storages: tuple[DType, ...] = ("float16", "float32", "bfloat16")
     networks = [squeezed(seed, storages[seed % 3]) for seed in range(20)]
-    plans = [
-        tuned_plan(drawn, seed) if seed % 4 else make_plan(drawn.spec, drawn.weights)
-        for seed, drawn in enumerate(networks)
-    ]
+    plans = []
+    for seed, drawn in enumerate(networks):
+        forms = {"fuse_squeeze_excite": 1 + seed % 2}
+        first = make_plan(drawn.spec, drawn.weights, choices=lambda _profile, _batch: Choices(every=forms))  # noqa: B023
+        plans.append(tuned_plan(drawn, seed, forms) if seed % 5 else first)
     check_networks(networks, tmp_path, plans)
     text = "".join(path.read_text() for path in tmp_path.glob("*/kernels.cu"))
-    for tile in (".threads = 512};", ".cluster = 8", ".cluster = 2", ".slices = 2"):
-        assert tile in text
+    for part in (
+        "squeeze_excite<",
+        "squeeze_excite_scale<",
+        ".threads = 512};",
+        ".cluster = 8",
+        ".slices = 2",
+    ):
+        assert part in text
 
 
 def test_indices_of_64_bits(tmp_path: Path) -> None:

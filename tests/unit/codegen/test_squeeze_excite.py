@@ -38,7 +38,7 @@ REDUCE = {"name": "fc1", "op": "conv2d", "out_channels": 4, "kernel": 1, "activa
 EXPAND = {"name": "fc2", "op": "conv2d", "out_channels": 16, "kernel": 1, "activation": "sigmoid"}
 SCALE = {"name": "y", "op": "mul", "inputs": ["x", "fc2"]}
 BLOCK = (POOL, REDUCE, EXPAND, SCALE)
-FUSED, AS_WRITTEN = Choices(every={"fuse_squeeze_excite": 1}), Choices(every={"fuse_squeeze_excite": 0})
+AS_WRITTEN, FUSED, SCALED = (Choices(every={"fuse_squeeze_excite": option}) for option in range(3))
 
 
 def block(*layers: Layer, shape: Sequence[int] = (1, 16, 8, 8), **fields: object) -> Network:
@@ -150,17 +150,51 @@ def test_what_stays_as_it_is(layers: Sequence[Layer], fields: dict[str, Any]) ->
     assert after.nodes == graph.nodes
 
 
-def test_a_gate_may_have_any_readers() -> None:
-    graph = fused(block(outputs=["y", "fc2"]))
-    assert len(graph.sites) == 1
+@pytest.mark.parametrize(
+    ("layers", "fields"),
+    [
+        (BLOCK, {"outputs": ["y", "fc2"]}),
+        ((*BLOCK[:3], {"name": "y", "op": "add", "inputs": ["x", "fc2"]}), {}),
+        ((*BLOCK[:3], {"name": "z", "op": "relu", "input": "x"}, {**SCALE, "inputs": ["z", "fc2"]}), {}),
+        ((*BLOCK[:3], {"name": "square", "op": "mul", "inputs": ["fc2", "fc2"]}, {**SCALE, "op": "add", "inputs": ["x", "square"]}), {}),
+        ((*BLOCK[:3], {"name": "few", "op": "softmax", "axis": 1}, {**SCALE, "inputs": ["x", "few"]}), {}),
+    ],
+)  # fmt: skip
+def test_gates_for_whatever_they_are(layers: Sequence[Layer], fields: dict[str, Any]) -> None:
+    """What does not scale the map that they are of, or is needed otherwise too, keeps its step."""
+    (site,) = fused(block(*layers, **fields)).sites
+    assert site.options == ("as_written", "fused")
 
 
-@pytest.mark.parametrize(("side", "chosen"), [(14, "fused"), (224, "as_written")])
+def test_the_map_is_scaled_in_the_same_step() -> None:
+    residual = {"name": "r", "op": "add", "inputs": ["y", "x"]}
+    drawn = block(*BLOCK, residual, {"name": "z", "op": "relu"}, outputs=[{"layer": "z", "layout": "NHWC"}])
+    graph = passes.run(lower(drawn.spec, drawn.weights, 1), SCALED)
+    assert steps(graph) == text("""
+        z@output [1, 16, 8, 8] float32 NHWC = squeezeexcite<hidden=relu((acc + fc1.bias[c])), gate=sigmoid((acc + fc2.bias[c]))>(x, fc1.weight, fc2.weight, fc1.bias, fc2.bias) -> relu((acc + x[n, c, h, w]))  # pool, fc1, fc2, y, r, z
+        """)
+
+
+def test_so_is_one_whose_gates_are_a_view_of_a_matrix() -> None:
+    layers = (
+        {**POOL, "keepdims": False},
+        {"name": "fc1", "op": "linear", "out_features": 4},
+        {"name": "fc2", "op": "linear", "out_features": 16, "activation": "hard_sigmoid"},
+        {"name": "gate", "op": "reshape", "shape": [0, 16, 1, 1]},
+        {**SCALE, "inputs": ["gate", "x"]},
+    )
+    graph = fuse_squeeze_excite(before("fuse_squeeze_excite", block(*layers)), SCALED)
+    assert steps(graph, without=("x", "y@output")) == text("""
+        y [1, 16, 8, 8] float32 NHWC = squeezeexcite<hidden=acc + fc1.bias[c], gate=hard_sigmoid((acc + fc2.bias[c]), 0.166667, 0.5)>(x, fc1.weight, fc2.weight, fc1.bias, fc2.bias)  # pool, fc1, fc2, gate, y
+        """)
+
+
+@pytest.mark.parametrize(("side", "chosen"), [(14, "fused_scaled"), (80, "fused"), (224, "as_written")])
 def test_what_the_price_prefers(side: int, chosen: str) -> None:
     """Without a lock a block an image reads the whole map."""
     drawn = block(shape=(1, 16, side, side), precision="float16")
     (site,) = fuse_squeeze_excite(before("fuse_squeeze_excite", drawn), Choices()).sites
-    assert site.options == ("as_written", "fused")
+    assert site.options == ("as_written", "fused", "fused_scaled")
     assert site.chosen == chosen
 
 
@@ -174,8 +208,8 @@ def test_on_a_cpu_nothing_is_fused() -> None:
     assert fuse_squeeze_excite(graph, FUSED, CPU) == graph
 
 
-@pytest.mark.parametrize("option", [0, 1])
-def test_neither_form_changes_the_function_computed(option: int) -> None:
+@pytest.mark.parametrize("option", [0, 1, 2])
+def test_no_form_changes_the_function_computed(option: int) -> None:
     found = []
 
     @given(st.randoms(use_true_random=False))
@@ -198,8 +232,11 @@ def test_the_op_by_its_definition() -> None:
     b1, b2 = rng.normal(size=4), rng.normal(size=16)
     means = x.mean(axis=(2, 3))
     units = np.maximum(np.einsum("nc,mc->nm", means, w1[:, :, 0, 0]) + b1, 0)
-    want = np.einsum("nm,cm->nc", units, w2[:, :, 0, 0]) + b2
-    np.testing.assert_allclose(run_node(node, [x, w1, w2, b1, b2]), want.reshape(3, 16, 1, 1), rtol=1e-12)
+    want = (np.einsum("nm,cm->nc", units, w2[:, :, 0, 0]) + b2).reshape(3, 16, 1, 1)
+    np.testing.assert_allclose(run_node(node, [x, w1, w2, b1, b2]), want, rtol=1e-12)
+    scaled = fuse_squeeze_excite(before("fuse_squeeze_excite", block(shape=(3, 16, 5, 7))), SCALED)
+    node = next(node for node in scaled.nodes if isinstance(node.op, SqueezeExcite))
+    np.testing.assert_allclose(run_node(node, [x, w1, w2, b1, b2]), x / (1 + np.exp(-want)), rtol=1e-12)
 
 
 @pytest.mark.parametrize(

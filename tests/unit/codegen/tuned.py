@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,12 +21,16 @@ from .networks import BATCHES, Network, network
 ACTIVATIONS = ("relu", "relu6", "silu", "mish", {"op": "leaky_relu", "slope": 0.2}, None)
 
 
-def tuned_plan(drawn: Network, seed: int) -> Plan:
+def tuned_plan(drawn: Network, seed: int, forms: Mapping[str, int] | None = None) -> Plan:
+    """`forms`: the number of the option that a rewrite's sites take."""
     rng = random.Random(seed)  # noqa: S311 (a seed that repeats)
-    first = make_plan(drawn.spec, drawn.weights)
+    choices = Choices(every=forms or {})
+    first = make_plan(drawn.spec, drawn.weights, choices=lambda _profile, _batch: choices)
     engines = {(batch.profile, batch.batch): random_engines(batch, rng) for batch in first.batches}
     return make_plan(
-        drawn.spec, drawn.weights, choices=lambda profile, batch: Choices(engines=engines[profile, batch])
+        drawn.spec,
+        drawn.weights,
+        choices=lambda profile, batch: replace(choices, engines=engines[profile, batch]),
     )
 
 
