@@ -22,12 +22,12 @@ from cnngen.codegen.graph import (
     Node,
     Pointwise,
     Reduce,
+    Reshape,
     Site,
     SqueezeExcite,
     Value,
     with_sites,
 )
-from cnngen.codegen.passes.assign_buffers import is_view
 from cnngen.codegen.targets import CUDA, Target
 from cnngen.codegen.tiles import SHARED_EVERYWHERE, squeeze_excite_shared, squeeze_excite_tiles
 
@@ -119,7 +119,7 @@ def _before(excite: Node, graph: Graph) -> list[Node] | None:
         if not squeezed and _is_product(node, graph):
             squeezed, units = True, graph.values[node.inputs[1]].shape[1]
             name = node.inputs[0]
-        elif is_view(node):
+        elif _is_view(node):
             name = node.inputs[0]
         elif not squeezed and isinstance(node.op, Pointwise) and len(_stored(node, graph)) == 1:
             (name,) = _stored(node, graph)
@@ -134,7 +134,7 @@ def _behind(excite: Node, x: Value, graph: Graph) -> list[Node]:
     while (reader := graph.sole_consumer(found[-1].name)) is not None:
         found.append(reader)
         row = _is_row(reader.value, *rows) and len(_stored(reader, graph)) == 1
-        if not is_view(reader) and not (row and isinstance(reader.op, Pointwise)):
+        if not _is_view(reader) and not (row and isinstance(reader.op, Pointwise)):
             return found if _multiplies(reader, x, found[-2].value) else []
     return []
 
@@ -167,6 +167,10 @@ def _is_product(node: Node, graph: Graph) -> bool:
     return node.op.groups == 1 and node.op.padding == (0, 0, 0, 0)
 
 
+def _is_view(node: Node) -> bool:
+    return isinstance(node.op, Reshape) and node.epilogue == ACC
+
+
 def _is_row(value: Value, rows: int, count: int) -> bool:
     return value.shape[:2] == (rows, count) and value.elements == rows * count and value.dtype in FLOATS
 
@@ -193,7 +197,7 @@ def _function(steps: Sequence[Node], graph: Graph) -> _Function | None:
     expr: Expr = ACC
     constants: list[str] = []
     for node in steps:
-        if is_view(node):
+        if _is_view(node):
             continue
         here = ex.broadcast_load(0, node.value.shape, len(node.value.shape)).index
         stored = [e for e in ex.loads(node.epilogue) if node.inputs[e.source] not in graph.constants]
