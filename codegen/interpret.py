@@ -135,7 +135,7 @@ def softmax(x: Array, op: Softmax) -> Array:
 
 
 def squeeze_excite(op: SqueezeExcite, inputs: list[Array], shape: tuple[int, ...]) -> Array:
-    """x (N, C, ...), w1 (hidden, C, ...), w2 (C, hidden, ...) -> what the op says, of `shape`."""
+    """X (N, C, ...), w1 (hidden, C, ...), w2 (C, hidden, ...) -> what the op says, of `shape`."""
     x, w1, w2 = inputs[:3]
     n, c = x.shape[:2]
     sums = x.reshape(n, c, -1).mean(axis=2) @ w1.reshape(-1, c).T
