@@ -60,6 +60,7 @@ class Tuner {
           footprints_(std::move(footprints)),
           workspace_limit_(workspace_limit) {
         check_installation(model, device);
+        check_libraries(model);
         const DeviceGuard guard(device);
         check(cudaGetDeviceProperties(&gpu_, device), "asking for the GPU's properties");
         check_architecture(model, gpu_);
