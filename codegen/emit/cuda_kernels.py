@@ -6,7 +6,12 @@ from collections.abc import Sequence
 
 from cnngen.codegen import tiles
 from cnngen.codegen.emit.cpp import coordinate_names
-from cnngen.codegen.emit.cuda_gemm import gemm_kernel, gemm_tile_options
+from cnngen.codegen.emit.cuda_gemm import (
+    gemm_kernel,
+    gemm_tile_options,
+    window_gemm_kernel,
+    window_gemm_tile_options,
+)
 from cnngen.codegen.emit.cuda_pointwise import pointwise_body
 from cnngen.codegen.emit.cuda_reductions import (
     arg_reduce_kernel,
@@ -25,7 +30,7 @@ from cnngen.codegen.emit.cuda_text import (
     pixel_epilogue,
 )
 from cnngen.codegen.emit.kernels import Kernel, Launch, aggregate, sources_of, window_shape
-from cnngen.codegen.engines import IMPLICIT_GEMM
+from cnngen.codegen.engines import IMPLICIT_GEMM, WINDOW_GEMM
 from cnngen.codegen.graph import (
     ITEM_BYTES,
     ArgReduce,
@@ -48,6 +53,8 @@ def kernel_of(node: Node, graph: Graph, largest_batch: int, tile_batch: int) -> 
             return _pointwise(node, graph, largest_batch)
         case (_, form) if form == IMPLICIT_GEMM:
             return gemm_kernel(node, graph)
+        case (Conv() as op, form) if form == WINDOW_GEMM:
+            return window_gemm_kernel(node, op, graph)
         case (Conv() as op, "depthwise"):
             return _depthwise(node, op, graph, tile_batch)
         case (Conv() as op, "grouped"):
@@ -70,6 +77,8 @@ def tile_options(node: Node, graph: Graph, tile_batch: int) -> Sequence[object]:
     match node.op, node.form:
         case (_, form) if form == IMPLICIT_GEMM:
             return gemm_tile_options(node, graph)
+        case (Conv() as op, form) if form == WINDOW_GEMM:
+            return window_gemm_tile_options(node, op, graph)
         case (Conv(), "depthwise") | (Pool(), _):
             return _window_tile_options(node, graph, tile_batch)
         case (Conv() as op, "grouped"):
