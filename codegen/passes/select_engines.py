@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.engines import OF_LIBRARIES, ON_TENSOR_CORES, own_forms, split_engine
-from cnngen.codegen.graph import LIBRARIES, Graph, Node, step_digest
+from cnngen.codegen.graph import LIBRARIES, Graph, Node
+from cnngen.codegen.graph_text import step_digest
 from cnngen.codegen.titles import titles_of
 
 

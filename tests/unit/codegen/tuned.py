@@ -11,7 +11,8 @@ from cnngen.codegen import tiles
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.emit.cuda_kernels import tile_options
 from cnngen.codegen.engines import own_forms
-from cnngen.codegen.graph import LIBRARIES, step_digest
+from cnngen.codegen.graph import LIBRARIES
+from cnngen.codegen.graph_text import step_digest
 from cnngen.codegen.plan import BatchPlan, Plan, make_plan
 from cnngen.codegen.titles import titles_of
 from cnngen.spec.types import DType
