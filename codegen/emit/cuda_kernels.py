@@ -36,6 +36,7 @@ from cnngen.codegen.graph import (
     ArgReduce,
     Conv,
     Graph,
+    MaxPools,
     Node,
     Pointwise,
     Pool,
@@ -61,6 +62,8 @@ def kernel_of(node: Node, graph: Graph, largest_batch: int, tile_batch: int) -> 
             return _grouped(node, op, graph, tile_batch)
         case (Pool() as op, _):
             return _pool(node, op, graph, tile_batch)
+        case (MaxPools() as op, _):
+            return _max_pools(node, op, graph)
         case (Reduce() as op, _):
             return reduce_kernel(node, op, graph, largest_batch)
         case (ArgReduce() as op, _):
@@ -83,6 +86,8 @@ def tile_options(node: Node, graph: Graph, tile_batch: int) -> Sequence[object]:
             return _window_tile_options(node, graph, tile_batch)
         case (Conv() as op, "grouped"):
             return _grouped_tile_options(node, op, graph, tile_batch)
+        case (MaxPools(), _):
+            return _max_pools_tile_options(node, graph)
         case (Reduce() as op, _):
             return reduce_tile_options(node, op, graph)
         case (Softmax() as op, _):
@@ -216,6 +221,26 @@ def _pool(node: Node, op: Pool, graph: Graph, batch: int) -> Launch:
     ]
     kernel = Kernel(cuda_parameters(sources, node.value), tuple(lines), ("pool.cuh",), tile.threads)
     return Launch(kernel, tiles.window_items(tile, x.shape[1], out))
+
+
+def _max_pools_tile_options(node: Node, graph: Graph) -> list[tiles.Tile]:
+    x = graph.values[node.inputs[0]]
+    return tiles.max_pools_tiles(x.shape[1], ITEM_BYTES[x.dtype])
+
+
+def _max_pools(node: Node, op: MaxPools, graph: Graph) -> Launch:
+    x, sources = graph.values[node.inputs[0]], sources_of(node, graph)
+    tile = tiles.picked(node.engine, _max_pools_tile_options(node, graph))
+    _, c, h, w = x.shape
+    shape = {"c": c, "h": h, "w": w, "kernel": op.kernel, "count": op.count}
+    lines = [
+        f"constexpr cnngen::MaxPoolsShape shape = {aggregate(shape)};",
+        kernel_call(
+            f"max_pools<{ELEMENTS[x.dtype]}, {tile.v}, shape>", ["batch", sources[0].parameter, "y"], node
+        ),
+    ]
+    kernel = Kernel(cuda_parameters(sources, node.value), tuple(lines), ("max_pools.cuh",), tile.threads)
+    return Launch(kernel, h * w * c // tile.v)
 
 
 def _grouped(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
