@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from cnngen.codegen import expr as ex
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.cost import ConvProblem
-from cnngen.codegen.expr import Call, Coord, Expr, Int, Load
+from cnngen.codegen.expr import ACC, Call, Coord, Expr, Int, Load
 from cnngen.codegen.graph import (
     Array,
     Constant,
     Conv,
     Graph,
+    MatMul,
     Node,
     Pointwise,
     Shape,
@@ -160,3 +163,32 @@ def _part(first: int, last: int, value: Expr) -> Part:
     index = (Coord(0), ex.call("iadd", Coord(1), Int(-first)), Coord(2), Coord(3))
     whole = isinstance(value, Load) and value.index == index
     return Part(first, last, value, value if whole and isinstance(value, Load) else None)
+
+
+def known_weights(node: Node, constants: Mapping[str, Constant]) -> tuple[Array, Array] | None:
+    """The node's filters and bias, where both are known and nothing else is in its epilogue."""
+    if not isinstance(node.op, Conv | MatMul) or node.inputs[1] not in constants:
+        return None
+    w = constants[node.inputs[1]].array
+    if node.epilogue == ACC:
+        return w, np.zeros(w.shape[0])
+    match node.epilogue:
+        case Call("add", (ex.Acc(), Load(source, (Coord(_),)))) if node.inputs[source] in constants:
+            return w, np.asarray(constants[node.inputs[source]].array, np.float64)
+    return None
+
+
+def with_weights(node: Node, w: Array, b: Array, constants: dict[str, Constant], graph: Graph) -> Node:
+    """The node (its epilogue `ACC`) with new filters and bias, under names that no other node reads."""
+
+    def own(role: str, *names: str) -> str:
+        alone = [name for name in names if len(graph.consumers.get(name, ())) <= 1]
+        return alone[0] if alone else unused(f"{node.layers[0]}.{role}", graph.values)
+
+    old = constants[node.operands[1]].value
+    weight, bias = own("weight", node.operands[1]), own("bias", *node.extras)
+    constants[weight] = Constant(replace(old, name=weight), w)
+    constants[bias] = Constant(Value(bias, b.shape, node.value.dtype, "packed"), b.astype(np.float32))
+    channel = 1 if isinstance(node.op, Conv) else len(node.value.shape) - 1
+    epilogue = ex.call("add", ACC, Load(2, (Coord(channel),)))
+    return replace(node, inputs=(node.operands[0], weight, bias), epilogue=epilogue)

@@ -10,6 +10,7 @@ from cnngen.codegen.graph import Graph
 from cnngen.codegen.passes.fold_batch_norm import fold_batch_norm
 from cnngen.codegen.passes.fold_channels import fold_channels
 from cnngen.codegen.passes.fold_constants import fold_constants
+from cnngen.codegen.passes.fold_modulation import fold_modulation
 from cnngen.codegen.passes.fuse_bias_only import fuse_bias_only
 from cnngen.codegen.passes.fuse_epilogues import fuse_epilogues
 from cnngen.codegen.passes.fuse_max_pools import fuse_max_pools
@@ -39,6 +40,8 @@ def pipeline(choices: Choices, target: Target = CUDA) -> tuple[tuple[str, Pass],
         ("images_of_sequences", images_of_sequences),
         # Before fuse_bias_only, which drops a convolution together with the shift folded into its bias.
         ("fold_batch_norm", fold_batch_norm),
+        # After it, which folds a number that is added to a convolution into its bias; before convolutions are merged.
+        ("fold_modulation", fold_modulation),
         ("fuse_bias_only", fuse_bias_only),
         # After the folds, which make branches equal that were not; before anything picks forms for each copy.
         ("share_subexpressions", share_subexpressions),

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from cnngen.codegen import expr as ex
-from cnngen.codegen.expr import ACC, Call, Coord, Load
-from cnngen.codegen.graph import Affine, Array, Constant, Conv, Graph, MatMul, Node, Pointwise, Value, unused
+from cnngen.codegen.expr import ACC, Call, Load
+from cnngen.codegen.graph import Affine, Array, Constant, Conv, Graph, MatMul, Node, Pointwise, Value
+from cnngen.codegen.rewriting import known_weights, with_weights
 
 
 def fold_batch_norm(graph: Graph) -> Graph:
@@ -29,7 +30,7 @@ def _fold_back(graph: Graph) -> Graph:
         before = replaced.get(node.inputs[0]) or graph.producers.get(node.inputs[0]) if node.inputs else None
         if before is None or graph.sole_consumer(before.name) is not node:
             continue
-        weights = _weights(before, constants)
+        weights = known_weights(before, constants)
         if weights is None or (isinstance(before.op, MatMul) and len(before.value.shape) != 2):
             continue
         linear = _scale_and_shift(node, before.value, constants)
@@ -39,7 +40,7 @@ def _fold_back(graph: Graph) -> Graph:
         w = w * scale.astype(np.float32).reshape(-1, *(1,) * (w.ndim - 1))
         fused = replace(before, value=node.value, layers=before.layers + node.layers, epilogue=ACC)
         replaced[before.name] = None
-        replaced[node.name] = _with_weights(fused, w, b * scale + shift, constants, graph)
+        replaced[node.name] = with_weights(fused, w, b * scale + shift, constants, graph)
     return _substitute(graph, replaced, constants)
 
 
@@ -51,7 +52,7 @@ def _fold_forward(graph: Graph) -> Graph:
         after = graph.sole_consumer(node.name)
         if not isinstance(node.op, Affine) or after is None or not isinstance(after.op, Conv):
             continue
-        weights = _weights(after, constants)
+        weights = known_weights(after, constants)
         scale, shift = (np.asarray(constants[name].array, np.float64) for name in node.inputs[1:3])
         if weights is None or after.inputs[0] != node.name or (any(after.op.padding) and shift.any()):
             continue
@@ -66,7 +67,7 @@ def _fold_forward(graph: Graph) -> Graph:
             after, inputs=(node.inputs[0], *after.inputs[1:]), layers=node.layers + after.layers, epilogue=ACC
         )
         replaced[node.name] = None
-        replaced[after.name] = _with_weights(moved, w, b, constants, graph)
+        replaced[after.name] = with_weights(moved, w, b, constants, graph)
     return _substitute(graph, replaced, constants)
 
 
@@ -114,35 +115,6 @@ def _combined(
         case "div" if c == 0 and d != 0:
             return a / d, b / d
     return None
-
-
-def _weights(node: Node, constants: Mapping[str, Constant]) -> tuple[Array, Array] | None:
-    """The node's filters and bias, where both are known and nothing else is in its epilogue."""
-    if not isinstance(node.op, Conv | MatMul) or node.inputs[1] not in constants:
-        return None
-    w = constants[node.inputs[1]].array
-    if node.epilogue == ACC:
-        return w, np.zeros(w.shape[0])
-    match node.epilogue:
-        case Call("add", (ex.Acc(), Load(source, (Coord(_),)))) if node.inputs[source] in constants:
-            return w, np.asarray(constants[node.inputs[source]].array, np.float64)
-    return None
-
-
-def _with_weights(node: Node, w: Array, b: Array, constants: dict[str, Constant], graph: Graph) -> Node:
-    """The node (its epilogue `ACC`) with new filters and bias, under names that no other node reads."""
-
-    def own(role: str, *names: str) -> str:
-        alone = [name for name in names if len(graph.consumers.get(name, ())) <= 1]
-        return alone[0] if alone else unused(f"{node.layers[0]}.{role}", graph.values)
-
-    old = constants[node.operands[1]].value
-    weight, bias = own("weight", node.operands[1]), own("bias", *node.extras)
-    constants[weight] = Constant(replace(old, name=weight), w)
-    constants[bias] = Constant(Value(bias, b.shape, node.value.dtype, "packed"), b.astype(np.float32))
-    channel = 1 if isinstance(node.op, Conv) else len(node.value.shape) - 1
-    epilogue = ex.call("add", ACC, Load(2, (Coord(channel),)))
-    return replace(node, inputs=(node.operands[0], weight, bias), epilogue=epilogue)
 
 
 def _substitute(

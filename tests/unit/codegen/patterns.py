@@ -348,6 +348,20 @@ def siblings(b: Builder) -> str:
     return b.add("concat", *fits) if len(fits) > 1 else several[-1]
 
 
+def modulated(b: Builder) -> str:
+    """A norm that two convolutions of another image scale and shift."""
+    x = b.pick(4)
+    if len(b.shape(x)) != 4:
+        return x
+    fields = {"out_channels": b.shape(x)[1], "kernel": b.rng.choice((1, 3)), "padding": "same"}
+    image = _function(b, x)
+    scale, shift = (b.add("conv2d", image, bias=not b.chance(25), **fields) for _ in range(2))
+    scale = b.add("add", scale, value=1.0) if b.chance(70) else scale
+    norm = b.add("batch_norm", x)
+    product = b.add("mul", *b.rng.sample((norm, scale), 2))
+    return b.add("add", *b.rng.sample((product, shift), 2))
+
+
 def stem(b: Builder) -> str:
     """A convolution of stride 2 that can as well read pairs of pixels."""
     return conv(b, b.add("mul", b.pick(4), value=0.5), stride=2, dilation=1, groups=1)
@@ -356,6 +370,7 @@ def stem(b: Builder) -> str:
 PATTERNS: tuple[Callable[[Builder], str], ...] = (
     conv, conv, conv, conv, block, block, pool, pool, activation, with_layer, linear, global_pool, batch_norm,
     prelu, with_number, with_parameter, quotient, concat, upsample, pad, reshape, transpose, softmax,
-    bias_only, gate, squeeze_excite, pyramid, shuffle, beyond_batch, turned, again, enlarged, siblings, stem,
+    bias_only, gate, squeeze_excite, pyramid, shuffle, beyond_batch, turned, again, enlarged, siblings, modulated,
+    stem,
     *DATA_PATTERNS, *SPATIAL_PATTERNS,
 )  # fmt: skip
