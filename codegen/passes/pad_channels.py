@@ -64,7 +64,28 @@ def pad_channels(graph: Graph, choices: Choices, target: Target = CUDA) -> Graph
                 constants[weight.value.name] = weight
                 node = replace(node, inputs=(padded[key], weight.value.name, *node.inputs[2:]))
         nodes.append(node)
+    for (name, _), padded_name in padded.items():
+        nodes = _read_padded(nodes, name, padded_name, graph)
     return with_sites(graph.with_nodes(nodes, constants), sites)
+
+
+def _read_padded(nodes: list[Node], x: str, copy: str, graph: Graph) -> list[Node]:
+    """Where all that reads x can as well read its padded copy, x is written with padding alone."""
+    writer = graph.producers.get(x)
+    others = [node for node in nodes if x in node.inputs and node.name != copy]
+    if writer is None or not others or x in graph.outputs:
+        return nodes
+    if not all(isinstance(node.op, Pointwise) for node in (writer, *others)):
+        return nodes
+    padded = next(node for node in nodes if node.name == copy)
+    found = []
+    for node in nodes:
+        if node.name != copy:
+            inputs = tuple(copy if name == x else name for name in node.inputs)
+            found.append(replace(node, inputs=inputs) if node in others else node)
+        if node.name == x:
+            found.append(padded)
+    return found
 
 
 def candidates(channels: int, item_bytes: int) -> list[int]:

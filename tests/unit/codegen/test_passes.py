@@ -386,6 +386,26 @@ def test_the_copy_merges_with_what_writes_the_input() -> None:
     )
 
 
+def test_what_only_copies_read_is_stored_padded_alone() -> None:
+    layers = (
+        {
+            "name": "small",
+            "op": "slice",
+            "axes": [2, 3],
+            "starts": [0, 0],
+            "ends": [512, 512],
+            "steps": [2, 2],
+        },
+        {"name": "a", **PLAIN, "out_channels": 3, "input": "x"},
+        {"name": "y", "op": "add", "inputs": ["small", "half"]},
+    )
+    half = {"name": "half", "op": "avg_pool2d", "kernel": 2, "input": "a"}
+    drawn = network(layers[0], layers[1], half, layers[2], shape=(1, 3, 512, 512), precision="float16")
+    lines = steps(after("pad_channels", drawn), without=("y@output",)).splitlines()
+    assert [line.split(" ")[0] for line in lines[:3]] == ["x", "x.padded4", "small"]
+    assert "= x.padded4[n, c, (h * 2), (w * 2)]" in lines[2]
+
+
 def test_groups_are_not_padded() -> None:
     drawn = network({"name": "y", **PLAIN, "groups": 3, "out_channels": 3}, precision="float16")
     assert "padded" not in dump(after("pad_channels", drawn))
