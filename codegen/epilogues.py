@@ -27,6 +27,8 @@ CUDNN_ACTIVATIONS = frozenset(
         "hard_swish",
     }
 )
+# What cuDNN does along with a convolution at no cost that was ever seen.
+FREE = frozenset({"relu", "clip", "leaky_relu", "silu", "tanh"})
 CUBLASLT_ACTIVATIONS = frozenset({"relu", "gelu_tanh"})
 ONEDNN_ACTIVATIONS = CUDNN_ACTIVATIONS  # its post-ops
 
@@ -38,6 +40,11 @@ class ChainStep:
     function: str
     operand: str | None = None  # a value's name: one number a channel, or a tensor of the result's shape
     numbers: tuple[float, ...] = ()
+
+
+def functions_of(epilogue: Expr) -> set[str]:
+    """The names of all functions in it."""
+    return {expr.function for expr in ex.walk(epilogue) if isinstance(expr, Call)}
 
 
 def library_chain(node: Node, graph: Graph) -> tuple[ChainStep, ...] | None:
@@ -95,8 +102,10 @@ def _plain(load: Load, node: Node, graph: Graph) -> bool:
     if name in graph.constants:
         channel = rank - 1 if isinstance(node.op, MatMul | BatchMatMul) else 1
         return load.index == (Coord(channel),) and source.shape == (value.shape[channel],)
+    # cuDNN reads other tensors as it does the image, wherever their pixels lie.
+    apart = node.form == "cudnn" and source.shape == value.shape and source.layout == value.layout
     return (
-        source.lies_like(value)
+        (source.lies_like(value) or apart)
         and source.dtype == value.dtype
         and load.index == ex.broadcast_load(0, value.shape, rank).index
     )

@@ -52,7 +52,7 @@ class Value:
     dtype: ElementType
     layout: Layout  # "packed", "NCHW": row-major in logical order; "NHWC", "NLC": channels innermost; "RSCK": a filter
     padding: int = 0  # how many of the channels, at the end, are zeros that pad_channels added
-    host: str = ""  # the wider value, NHWC, of whose channels this value is some; see `place_concats`
+    host: str = ""  # the wider value, NHWC, of whose channels this value is some; see Join and Slice
     first: int = 0  # of these channels
     pixel: int = 0  # the host's channels: how far a pixel is from the next one; 0: these channels alone
 
@@ -282,6 +282,11 @@ class Join:
 
 
 @dataclass(frozen=True)
+class Slice:
+    """Some of its input's channels, where they lie: it has the input as its host."""
+
+
+@dataclass(frozen=True)
 class Pointwise:
     """Nothing but an epilogue over the inputs; it never reads `ACC`."""
 
@@ -299,6 +304,7 @@ Op: TypeAlias = (
     | Affine
     | Reshape
     | Join
+    | Slice
     | Pointwise
 )
 
@@ -316,6 +322,7 @@ OPERANDS: dict[type[Op], int] = {
     Affine: 3,
     Reshape: 1,
     Join: 0,
+    Slice: 1,
     Pointwise: 0,
 }
 

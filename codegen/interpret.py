@@ -28,6 +28,7 @@ from cnngen.codegen.graph import (
     Pool,
     Reduce,
     Reshape,
+    Slice,
     Softmax,
     SqueezeExcite,
     Value,
@@ -93,8 +94,9 @@ def run_op(node: Node, inputs: list[Array]) -> Array:
             return x * scale.reshape(channels) + shift.reshape(channels)
         case Reshape():
             return inputs[0].reshape(shape)
-        case Join():
-            return np.concatenate(inputs, axis=1)
+        case Join() | Slice():
+            first, last = node.value.first, node.value.first + shape[1]
+            return np.concatenate(inputs, axis=1) if isinstance(node.op, Join) else inputs[0][:, first:last]
     raise TypeError(f"no meaning for {type(node.op).__name__}")
 
 

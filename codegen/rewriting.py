@@ -26,6 +26,8 @@ from cnngen.codegen.graph import (
     with_sites,
 )
 
+PART_ALIGNMENT = 16  # bytes, of parts of wider pixels: of vector accesses, and of what a library takes
+
 
 class Draft:
     """The steps, constants and choices of a graph that is being made from another one."""
@@ -130,6 +132,13 @@ def problem_of(x: Value, y: Value, weight: Constant, op: Conv) -> ConvProblem:
 def all_layers(nodes: Sequence[Node]) -> tuple[str, ...]:
     """The layers of several steps, each once."""
     return tuple(dict.fromkeys(layer for node in nodes for layer in node.layers))
+
+
+def reads_apart(reader: Node, name: str) -> bool:
+    """Whether a step reads a value as well where its pixels lie apart."""
+    if isinstance(reader.op, Pointwise):
+        return True
+    return isinstance(reader.op, Conv) and reader.form == "cudnn" and name not in reader.inputs[1:]
 
 
 @dataclass(frozen=True)

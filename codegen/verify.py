@@ -21,6 +21,7 @@ from cnngen.codegen.graph import (
     Pool,
     Reduce,
     Reshape,
+    Slice,
     Softmax,
     SqueezeExcite,
     Value,
@@ -77,8 +78,9 @@ def _layout_problem(node: Node, operands: Sequence[Value]) -> str | None:
             return _reduction_problem(operands[0], node.value, (axis,))
         case Softmax() if not operands[0].lies_like(node.value):
             return "a softmax lies in memory as its input does"
-        case Join():
-            return _join_problem(node.value, operands)
+        case Join() | Slice():
+            join = isinstance(node.op, Join)
+            return _join_problem(node.value, operands) if join else _slice_problem(node.value, operands[0])
         case SqueezeExcite() as op:
             return _squeeze_problem(op, operands, node.value)
         case Reshape() if not node.value.is_view_of(operands[0]):
@@ -94,6 +96,14 @@ def _join_problem(y: Value, parts: Sequence[Value]) -> str | None:
         first += part.shape[1]
     whole = y.layout == "NHWC" and first == y.shape[1] and not y.host
     return None if whole else "its parts are not all that it is"
+
+
+def _slice_problem(y: Value, x: Value) -> str | None:
+    inside = (y.host, y.pixel) == (x.name, x.shape[1]) and y.first + y.shape[1] <= x.shape[1]
+    alike = (x.layout, y.layout, x.dtype) == ("NHWC", "NHWC", y.dtype)
+    if not inside or not alike or x.host or y.shape[2:] != x.shape[2:]:
+        return f"{y.name} is no part of {x.name}"
+    return None
 
 
 def _reduction_problem(x: Value, y: Value, axes: tuple[int, ...]) -> str | None:

@@ -19,6 +19,7 @@ from cnngen.codegen.passes.images_of_sequences import images_of_sequences
 from cnngen.codegen.passes.merge_siblings import merge_siblings
 from cnngen.codegen.passes.pad_channels import pad_channels
 from cnngen.codegen.passes.place_concats import place_concats
+from cnngen.codegen.passes.place_splits import place_splits
 from cnngen.codegen.passes.reorder import reorder
 from cnngen.codegen.passes.select_engines import select_engines
 from cnngen.codegen.passes.select_forms import select_forms
@@ -63,6 +64,8 @@ def pipeline(choices: Choices, target: Target = CUDA) -> tuple[tuple[str, Pass],
         ("fuse_epilogues", partial(fuse_epilogues, choices=choices, target=target)),
         # After fusion: what a concatenation copies may by then be written by a step of its own.
         ("place_concats", partial(place_concats, choices=choices, target=target)),
+        # After it, too: what is copied into a concatenation is no more to be read elsewhere.
+        ("place_splits", partial(place_splits, choices=choices, target=target)),
         # After what is written where is known.
         ("store_phases", partial(store_phases, choices=choices, target=target)),
         # Last: steps are now what they stay.

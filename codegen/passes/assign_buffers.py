@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from cnngen.codegen import expr as ex
 from cnngen.codegen.epilogues import added_in_place
 from cnngen.codegen.expr import ACC
-from cnngen.codegen.graph import ITEM_BYTES, Graph, Join, Node, Pointwise, Reshape, Value
+from cnngen.codegen.graph import ITEM_BYTES, Graph, Join, Node, Pointwise, Reshape, Slice, Value
 
 ALIGNMENT = 256
 CLOSE_ENOUGH = 1.05  # of the largest sum of live bytes; beyond, more orders are tried
@@ -82,6 +82,7 @@ def collect_buffers(graph: Graph, *, in_place: bool = True) -> list[Buffer]:
         if node.value.host or isinstance(node.op, Join):
             # The first part makes the place for all, which is needed until all and each part have been read.
             whole = node.value.host or node.name
+            whole = home.get(whole, whole)
             home[node.name] = whole
             size = _rounded(graph.values[whole].bytes)
             old = found.get(whole, Buffer((), size, step, step))
@@ -104,7 +105,7 @@ def collect_buffers(graph: Graph, *, in_place: bool = True) -> list[Buffer]:
 
 def is_view(node: Node) -> bool:
     """Whether a node is only another name for what lies there already: no step runs for it."""
-    return isinstance(node.op, Reshape | Join) and node.epilogue == ACC
+    return isinstance(node.op, Reshape | Join | Slice) and node.epilogue == ACC
 
 
 def _hosts(graph: Graph, node: Node) -> list[str]:

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.choices import Choices
-from cnngen.codegen.epilogues import library_chain
-from cnngen.codegen.expr import Call, Coord, Expr, Load
+from cnngen.codegen.epilogues import FREE, functions_of, library_chain
+from cnngen.codegen.expr import Coord, Expr, Load
 from cnngen.codegen.graph import (
     LIBRARIES,
     Affine,
@@ -31,8 +31,6 @@ from cnngen.codegen.graph import (
 from cnngen.codegen.targets import CUDA, Target
 
 FUSED, APART = "fused", "apart"
-# What a library does along with a convolution at no cost that was ever seen; others have a choice.
-FREE = frozenset({"relu", "clip", "leaky_relu", "silu", "tanh"})
 HAVE_EPILOGUE = Conv | MatMul | BatchMatMul | Pool | Reduce | ArgReduce | Softmax | SqueezeExcite
 
 
@@ -61,17 +59,13 @@ class _Fits:
     def __call__(self, graph: Graph, reader: Node) -> bool:
         """Whether the reader of a library's result, which could take it on, is to become part of it."""
         tensors = [name for name in reader.inputs if name not in graph.constants]
-        if self.target.name != "cuda" or (len(tensors) == 1 and _functions(reader) <= FREE):
+        if self.target.name != "cuda" or (len(tensors) == 1 and functions_of(reader.epilogue) <= FREE):
             return True
         if reader.name not in self.sites:
             read = sum(graph.values[name].bytes for name in tensors)
             prices = {FUSED: 0.0, APART: self.choices.cost.move(read + reader.value.bytes)}
             self.sites[reader.name] = self.choices.site("fuse_epilogues", reader, prices)
         return self.sites[reader.name].chosen == FUSED
-
-
-def _functions(node: Node) -> set[str]:
-    return {expr.function for expr in ex.walk(node.epilogue) if isinstance(expr, Call)}
 
 
 def _affine_as_pointwise(graph: Graph) -> Graph:

@@ -13,11 +13,10 @@ from cnngen.codegen import expr as ex
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.expr import Coord, Int
 from cnngen.codegen.graph import ITEM_BYTES, Conv, Graph, Join, Node, Pointwise, Value, tidy
-from cnngen.codegen.rewriting import Draft, Part, concat_parts
+from cnngen.codegen.rewriting import PART_ALIGNMENT, Draft, Part, concat_parts, reads_apart
 from cnngen.codegen.targets import CUDA, Target
 
 COPIED, IN_PLACE = "copied", "in_place"
-ALIGNMENT = 16  # bytes: of vector accesses, and of what a library takes
 
 
 def place_concats(graph: Graph, choices: Choices, target: Target = CUDA) -> Graph:
@@ -59,25 +58,21 @@ def _may_be_placed(graph: Graph, node: Node, part: Part, taken: Container[str]) 
         return False
     item, whole = ITEM_BYTES[value.dtype], node.value
     fits = value.shape[1] == part.last - part.first and value.dtype == whole.dtype and value.layout == "NHWC"
-    aligned = all(count * item % ALIGNMENT == 0 for count in (part.first, value.shape[1], whole.shape[1]))
+    aligned = all(
+        count * item % PART_ALIGNMENT == 0 for count in (part.first, value.shape[1], whole.shape[1])
+    )
     uses = [load for load in ex.loads(node.epilogue) if node.inputs[load.source] == name]
     return (
         fits
         and aligned
         and len(uses) == 1
         and _writes_apart(writer)
-        and all(_reads_apart(reader, name) for reader in graph.consumers[name] if reader is not node)
+        and all(reads_apart(reader, name) for reader in graph.consumers[name] if reader is not node)
     )
 
 
 def _writes_apart(writer: Node) -> bool:
     return isinstance(writer.op, Pointwise) or (isinstance(writer.op, Conv) and writer.form == "cudnn")
-
-
-def _reads_apart(reader: Node, name: str) -> bool:
-    if isinstance(reader.op, Pointwise):
-        return True
-    return isinstance(reader.op, Conv) and reader.form == "cudnn" and name not in reader.inputs[1:]
 
 
 def _prices(draft: Draft, node: Node, there: Sequence[Part]) -> dict[str, float]:

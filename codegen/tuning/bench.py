@@ -16,7 +16,7 @@ from cnngen.codegen import expr as ex
 from cnngen.codegen import tiles
 from cnngen.codegen.emit.cuda_kernels import tile_options
 from cnngen.codegen.engines import ON_TENSOR_CORES, TILE, own_forms
-from cnngen.codegen.graph import LIBRARIES, Constant, Graph, Join, Node, Pointwise, unused
+from cnngen.codegen.graph import LIBRARIES, Constant, Graph, Join, Node, Pointwise, Slice, unused
 from cnngen.codegen.graph_text import step_text
 from cnngen.codegen.passes.assign_buffers import is_view
 
@@ -87,7 +87,7 @@ class _Union:
         if producer is None:
             return name  # an input of the network
         own = self.nodes.get(name)
-        if isinstance(producer.op, Join):
+        if isinstance(producer.op, Join | Slice):
             # Any value of that kind will do for those that read it: they are timed alone.
             if own is not None and own.value == value:
                 return name

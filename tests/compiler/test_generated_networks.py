@@ -273,6 +273,38 @@ def test_pyramids_of_pools(tmp_path: Path) -> None:
     assert text.count("cnngen::max_pools<") >= len(networks)
 
 
+def parted(seed: int, storage: DType) -> Network:
+    """Convolutions that read parts of another one's channels, and add or multiply by others of them."""
+    rng = random.Random(seed)  # noqa: S311
+    c, h, w = 8 * rng.randint(1, 3), rng.randint(3, 9), rng.randint(3, 9)
+    same = {"op": "conv2d", "kernel": rng.choice((1, 3)), "padding": "same"}
+    function = rng.choice(("relu", "identity"))
+    layers: list[dict[str, object]] = [{"name": "whole", **same, "out_channels": 3 * c, "input": "x"}]
+    for number in range(3):
+        ends = {"starts": [number * c], "ends": [number * c + c]}
+        layers.append({"name": f"s{number}", "op": "slice", "axes": [1], **ends, "input": "whole"})
+        layers.append({"name": f"f{number}", "op": function, "input": f"s{number}"})
+    layers += [
+        {"name": "p", **same, "out_channels": c, "input": "f0"},
+        {"name": "q", "op": rng.choice(("add", "mul")), "inputs": ["p", "f1"]},
+        {"name": "r", "op": "relu"},
+        {"name": "y", "op": "add", "inputs": ["r", "f2"]},
+    ]
+    batches = rng.choice(BATCHES)
+    shape = (batches[0], 16, h, w)
+    return network(*layers, shape=shape, precision=storage, batch_sizes=batches, name=f"parted{seed}")
+
+
+def test_parts_of_channels_are_read_where_they_lie(tmp_path: Path) -> None:
+    storages: tuple[DType, ...] = ("float16", "float32", "bfloat16")
+    networks = [parted(seed, storages[seed % 3]) for seed in range(9)]
+    forms = {"place_splits": 1, "merge_siblings": 0}
+    plans = [tuned_plan(drawn, seed, forms) for seed, drawn in enumerate(networks)]
+    check_networks(networks, tmp_path, plans)
+    text = "".join(path.read_text() for path in tmp_path.glob("*/network.cu"))
+    assert text.count(".x_pixel") > 3
+
+
 def test_indices_of_64_bits(tmp_path: Path) -> None:
     """The text for a huge batch, run on a small one."""
     networks = []

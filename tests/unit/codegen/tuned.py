@@ -28,6 +28,7 @@ REWRITES = (
     "pad_channels",
     "fuse_epilogues",
     "place_concats",
+    "place_splits",
     "store_phases",
 )
 ACTIVATIONS = ("relu", "relu6", "silu", "mish", {"op": "leaky_relu", "slope": 0.2}, None)
