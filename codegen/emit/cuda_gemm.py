@@ -40,7 +40,7 @@ def gemm_kernel(node: Node, graph: Graph) -> Launch:
         kernel_call(
             f"implicit_gemm<{ELEMENTS[x.dtype]}, tile>",
             ["batch", SHAPE.name, sources[0].parameter, sources[1].parameter, "y"],
-            node,
+            node.epilogue,
         ),
     ]
     batch, *pointers = cuda_parameters(sources, node.value)

@@ -238,6 +238,11 @@ def test_many_threads(tmp_path: Path) -> None:
         ("adaptive_avg_pool2d", (2, 16, 20, 33), {"output_size": [5, 7]}),
         ("upsample", (1, 16, 20, 24), {"scale": 2, "mode": "bilinear"}),
         ("transpose", (1, 24, 40, 36), {"axes": [0, 2, 3, 1]}),
+        ("transpose", (2, 24, 13, 30), {"axes": [0, 3, 2, 1]}),
+        ("flatten", (2, 24, 9, 10), {}),
+        ("channel_shuffle", (2, 1024, 3, 3), {"groups": 16}),
+        ("space_to_depth", (2, 40, 12, 16), {"block": 4, "mode": "crd"}),
+        ("pad", (2, 3, 20, 24), {"pads": [[0, 0], [0, 1], [0, 0], [0, 0]]}),
     ]
     storages: tuple[DType, ...] = ("float16", "float32", "bfloat16")
     check_networks(
@@ -245,6 +250,7 @@ def test_many_threads(tmp_path: Path) -> None:
         tmp_path,
     )
     text = "".join(path.read_text() for path in tmp_path.glob("*/kernels.cu"))
+    assert text.count("cnngen::transpose<") > 20
     for tile in (".tw = 4, .th = 2", ".tw = 4, .th = 1", ".groups = 8", ".lanes = 256"):
         assert tile in text
 
