@@ -183,9 +183,9 @@ def write_reference(case: Case, module: nn.Module | None) -> None:
     if module is None:
         results = list(stored_with(case, "out_").values())
     else:
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         device = device_at_hand()
-        y = module.to(device)(*[x.float().to(device) for x in input_sets(case)[0]])
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            y = module.to(device)(*[x.float().to(device) for x in input_sets(case)[0]])
         results = [part.cpu().numpy() for part in (y if isinstance(y, tuple | list) else [y])]
         module.cpu()
     np.savez(case.reference, **{str(k): array for k, array in enumerate(results)})

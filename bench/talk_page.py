@@ -172,7 +172,7 @@ def _chosen(lines: Lines) -> Iterator[tuple[str, Mapping[str, Any]]]:
     ):
         if line is not None:
             notes = ", ".join(note for note in line["notes"] if note != "nondeterministic")
-            yield f"{what}: engine {line['engine'].split()[0]}{f' ({notes})' if notes else ''}", line
+            yield f"{what}: engine {line['engine'].split()[1]}{f' ({notes})' if notes else ''}", line
 
 
 def _layout_times(rows: Lines) -> dict[tuple[str, str, str, bool], float | None]:

@@ -39,20 +39,23 @@ def phase_axis(
     return Axis(last - first + 1, -first, after, size - first + after - (last - first))
 
 
-def phase_filter(
+def phase_filters(
     w: Array,
     factors: tuple[int, int],
     padding: tuple[int, int],
-    phase: tuple[int, int],
+    phases: Sequence[tuple[int, int]],
     axes: tuple[Axis, Axis],
 ) -> Array:
-    """The filter (K, C, taps, taps) of one phase from w (K, C, R, S): the taps that fall on one pixel added up."""
-    result = np.zeros((*w.shape[:2], axes[0].taps, axes[1].taps), np.float64)
-    for r, s in itertools.product(range(w.shape[2]), range(w.shape[3])):
-        row = (phase[0] - padding[0] + r) // factors[0] + axes[0].before
-        column = (phase[1] - padding[1] + s) // factors[1] + axes[1].before
-        result[:, :, row, column] += w[:, :, r, s]
-    return result.astype(np.float32)
+    """The filters of phases, [phase, K] as one axis, from w (K, C, R, S): the taps that fall on one pixel added up."""
+    (rows, columns), (k, c, r, s) = axes, w.shape
+    falls = np.zeros((r, s, len(phases), rows.taps, columns.taps))
+    for i, j, (number, phase) in itertools.product(range(r), range(s), enumerate(phases)):
+        row = (phase[0] - padding[0] + i) // factors[0] + rows.before
+        column = (phase[1] - padding[1] + j) // factors[1] + columns.before
+        falls[i, j, number, row, column] = 1.0
+    sums = w.reshape(k * c, r * s).astype(np.float64) @ falls.reshape(r * s, -1)
+    parts = sums.astype(np.float32).reshape(k, c, len(phases), rows.taps, columns.taps)
+    return np.asarray(parts.transpose(2, 0, 1, 3, 4).reshape(-1, c, rows.taps, columns.taps))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ node carries an epilogue: the expression that turns the op's result (`ACC`) into
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
@@ -53,6 +53,9 @@ class Value:
     dtype: ElementType
     layout: Layout  # "packed", "NCHW": row-major in logical order; "NHWC", "NLC": channels innermost; "RSCK": a filter
     padding: int = 0  # how many of the channels, at the end, are zeros that pad_channels added
+    host: str = ""  # the wider value, NHWC, of whose channels this value is some; see `place_concats`
+    first: int = 0  # of these channels
+    pixel: int = 0  # the host's channels: how far a pixel is from the next one; 0: these channels alone
 
     @property
     def axes(self) -> tuple[int, ...]:
@@ -65,8 +68,12 @@ class Value:
         found, stride = [0] * len(self.shape), 1
         for axis in reversed(self.axes):
             found[axis] = stride
-            stride *= self.shape[axis]
+            stride *= self.extent(axis)
         return tuple(found)
+
+    def extent(self, axis: int) -> int:
+        """How many elements lie along an axis: the size, or the channels of a host."""
+        return self.pixel if axis == 1 and self.pixel else self.shape[axis]
 
     @property
     def runs(self) -> tuple[tuple[int, int], ...]:
@@ -92,7 +99,8 @@ class Value:
 
     def lies_like(self, other: Value) -> bool:
         """Whether both have the same shape, and their elements the same order in memory."""
-        return self.shape == other.shape and (self.layout == other.layout or self.is_view_of(other))
+        same = (self.layout, self.pixel) == (other.layout, other.pixel)
+        return self.shape == other.shape and (same or self.is_view_of(other))
 
     def is_view_of(self, other: Value) -> bool:
         """Whether the elements of both, each in logical order, have the same order in memory."""
@@ -106,13 +114,43 @@ class Value:
     def bytes(self) -> int:
         return self.elements * ITEM_BYTES[self.dtype]
 
+    @property
+    def span(self) -> int:
+        """Bytes in memory, with what lies between the pixels of a part."""
+        return self.bytes // self.shape[1] * self.pixel if self.pixel else self.bytes
+
 
 @dataclass(frozen=True, eq=False)
 class Constant:
-    """Known data: weights as float32 in logical order, and how they are to lie in the weight slab."""
+    """Known data: weights as float32 in logical order, and how they are to lie in the weight slab.
+
+    What a rewrite derives is made when it is first needed: most of the graphs that tuning looks at never are.
+    """
 
     value: Value
-    array: Array
+    data: Array | Callable[[], Array]
+    recipe: tuple[Hashable, ...] = ()  # of what was derived: constants of one recipe are equal
+
+    @classmethod
+    def derived(
+        cls,
+        value: Value,
+        make: Callable[..., Array],
+        sources: Sequence[Constant],
+        parameters: tuple[Hashable, ...] = (),
+    ) -> Constant:
+        """`make(*arrays of the sources, *parameters)`, of the value's shape."""
+        recipe = (make, tuple(source.key for source in sources), parameters)
+        return cls(value, lambda: make(*(source.array for source in sources), *parameters), recipe)
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for constants that are known to be equal without looking at them."""
+        return self.recipe or self
+
+    @cached_property
+    def array(self) -> Array:
+        return self.data() if callable(self.data) else self.data
 
     @property
     def is_zero(self) -> bool:
@@ -124,13 +162,17 @@ class Constant:
 
 @dataclass(frozen=True)
 class Conv:
-    """2-d cross-correlation of x (N, C, H, W) with w (K, C / groups, R, S)."""
+    """2-d cross-correlation of x (N, C, H, W) with w (K, C / groups, R, S).
+
+    phases: of each place so many neighbouring rows and columns of the result, whose filters are [phase, filter].
+    """
 
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)  # top, left, bottom, right
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
     tf32: bool = False
+    phases: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -204,12 +246,17 @@ class Reshape:
 
 
 @dataclass(frozen=True)
+class Join:
+    """Its inputs' channels one after the other, where they lie so already: each has this value as its host."""
+
+
+@dataclass(frozen=True)
 class Pointwise:
     """Nothing but an epilogue over the inputs; it never reads `ACC`."""
 
 
 Op: TypeAlias = (
-    Conv | MatMul | BatchMatMul | Pool | Reduce | ArgReduce | Softmax | Affine | Reshape | Pointwise
+    Conv | MatMul | BatchMatMul | Pool | Reduce | ArgReduce | Softmax | Affine | Reshape | Join | Pointwise
 )
 
 # How many leading inputs an op itself takes; the rest are its epilogue's.
@@ -223,6 +270,7 @@ OPERANDS: dict[type[Op], int] = {
     Softmax: 1,
     Affine: 3,
     Reshape: 1,
+    Join: 0,
     Pointwise: 0,
 }
 
@@ -327,15 +375,19 @@ def step_text(node: Node, graph: Graph) -> str:
     """All that a step's time depends on, and nothing else: neither names nor what the data are."""
     values = [graph.values[name] for name in node.inputs]
     types = [
-        f"{'constant ' if value.name in graph.constants else ''}{value_text(replace(value, name='-'))}"
+        f"{'constant ' if value.name in graph.constants else ''}{value_text(_anonymous(value))}"
         for value in values
     ]
     numbered = [f"x{number}" for number in range(len(values))]
-    result = value_text(replace(node.value, name="-"))
+    result = value_text(_anonymous(node.value))
     return (
         f"{node.form or 'kernel'} {op_text(node.op)}({', '.join(types)}) "
         f"-> {ex.describe(node.epilogue, numbered)} {result}"
     )
+
+
+def _anonymous(value: Value) -> Value:
+    return replace(value, name="-", host="", first=0)
 
 
 def step_digest(node: Node, graph: Graph) -> str:
@@ -406,6 +458,8 @@ def dump(graph: Graph) -> str:
         text = f"  {value_text(node.value)} = {op_text(node.op)}({operands})"
         if isinstance(node.op, Pointwise):
             text = f"  {value_text(node.value)} = {ex.describe(node.epilogue, node.inputs)}"
+        elif isinstance(node.op, Join):
+            text = f"  {value_text(node.value)} = join({', '.join(node.inputs)})"
         elif node.epilogue != ACC:
             text += f" -> {ex.describe(node.epilogue, node.inputs)}"
         form = f"  form {node.form}" if node.form else ""
@@ -418,7 +472,9 @@ def dump(graph: Graph) -> str:
 def value_text(value: Value) -> str:
     """`conv1 [1, 16, 32, 32] float16 NHWC`."""
     layout = "" if value.layout == "packed" else f" {value.layout}"
-    return f"{value.name} [{', '.join(map(str, value.shape))}] {value.dtype}{layout}"
+    part = f" by {value.pixel}" if value.pixel else ""
+    part += f" in {value.host} from {value.first}" if value.host else ""
+    return f"{value.name} [{', '.join(map(str, value.shape))}] {value.dtype}{layout}{part}"
 
 
 def op_text(op: Op) -> str:

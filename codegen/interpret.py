@@ -20,6 +20,7 @@ from cnngen.codegen.graph import (
     BatchMatMul,
     Conv,
     Graph,
+    Join,
     MatMul,
     Node,
     Pointwise,
@@ -69,7 +70,9 @@ def run_op(node: Node, inputs: list[Array]) -> Array:
     shape = node.value.shape
     match node.op:
         case Conv() as op:
-            return convolve(inputs[0], inputs[1], op, shape)
+            rows, columns = (-(-shape[axis] // op.phases[axis - 2]) for axis in (2, 3))
+            y = convolve(inputs[0], inputs[1], op, (shape[0], inputs[1].shape[0], rows, columns))
+            return y if op.phases == (1, 1) else interleave(y, op.phases)[:, :, : shape[2], : shape[3]]
         case MatMul():
             return np.asarray(inputs[0] @ inputs[1].T)
         case BatchMatMul():
@@ -90,6 +93,8 @@ def run_op(node: Node, inputs: list[Array]) -> Array:
             return x * scale.reshape(channels) + shift.reshape(channels)
         case Reshape():
             return inputs[0].reshape(shape)
+        case Join():
+            return np.concatenate(inputs, axis=1)
     raise TypeError(f"no meaning for {type(node.op).__name__}")
 
 
@@ -114,6 +119,14 @@ def convolve(x: Array, w: Array, op: Conv, shape: tuple[int, ...]) -> Array:
                 taps = channels[:, :, rows, columns].reshape(n, per_group, oh * ow)
                 y[:, filters] += (w[filters, :, r, s] @ taps).reshape(n, -1, oh, ow)
     return y
+
+
+def interleave(y: Array, phases: tuple[int, int]) -> Array:
+    """(N, rows of phases x columns of phases x C, H, W) -> (N, C, H x rows, W x columns)."""
+    n, k, h, w = y.shape
+    filters = k // (phases[0] * phases[1])
+    parts = y.reshape(n, *phases, filters, h, w).transpose(0, 3, 4, 1, 5, 2)
+    return np.asarray(parts.reshape(n, filters, h * phases[0], w * phases[1]))
 
 
 REDUCTIONS: dict[str, Callable[..., Array]] = {

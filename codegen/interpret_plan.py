@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cnngen.codegen.graph import Array, Value
+from cnngen.codegen.graph import ITEM_BYTES, Array, Value
 from cnngen.codegen.interpret import run_node
 from cnngen.codegen.plan import Plan
 from cnngen.codegen.storage import NUMPY_TYPES, from_memory, to_memory
@@ -33,14 +33,18 @@ def interpret_plan(plan: Plan, index: int, inputs: Mapping[str, Array]) -> dict[
             memory, offset = slab, batch.weights[value.name].offset
         else:
             offset = batch.arena.offsets[value.name]
-        return memory[offset : offset + value.bytes].view(NUMPY_TYPES[value.dtype])
+        item = ITEM_BYTES[value.dtype]
+        strides = [value.strides[axis] * item for axis in value.axes]
+        shape = [value.shape[axis] for axis in value.axes]
+        found: Array = np.ndarray(shape, NUMPY_TYPES[value.dtype], memory, offset, strides)
+        return found
 
     def read(value: Value) -> Array:
-        return from_memory(place(value), value).astype(np.float64)
+        return from_memory(np.ascontiguousarray(place(value)), value).astype(np.float64)
 
     for value in graph.inputs:
-        place(value)[:] = to_memory(np.asarray(inputs[value.name]), value).reshape(-1)
+        place(value)[...] = to_memory(np.asarray(inputs[value.name]), value)
     for node in batch.steps:
         result = run_node(node, [read(graph.values[name]) for name in node.inputs])
-        place(node.value)[:] = to_memory(result, node.value).reshape(-1)
+        place(node.value)[...] = to_memory(result, node.value)
     return {name: read(graph.values[name]) for name in graph.outputs}

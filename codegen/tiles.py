@@ -140,9 +140,12 @@ ENOUGH_GEMM_BLOCKS = 400  # about three on each multiprocessor of a large GPU, t
 MOST_GEMM_TILES = 8
 
 
-def gemm_tiles(pixels: int, filters: int, depth: int) -> list[GemmTile]:
-    """For convolutions on tensor cores: those that give about enough blocks."""
-    v = vector_width(filters, 2)
+def gemm_tiles(pixels: int, filters: int, depth: int, together: int | None = None) -> list[GemmTile]:
+    """For convolutions on tensor cores: those that give about enough blocks.
+
+    `together`: how many filters have neighbouring places in the output, where it is not all of them.
+    """
+    v = vector_width(together or filters, 2)
     found = []
     for m, n, k, warps_m, warps_n, stages in GEMM_TILES:
         for split in (1, 2, 4, 8):

@@ -14,6 +14,7 @@ from cnngen.codegen.graph import (
     BatchMatMul,
     Conv,
     Graph,
+    Join,
     MatMul,
     Node,
     Pointwise,
@@ -53,7 +54,8 @@ def _form_problem(node: Node, graph: Graph) -> str | None:
     borrowed = any(value.name in node.inputs for value in graph.inputs)
     if node.form in LIBRARIES and (borrowed or node.name in graph.outputs):
         return "only kernels of our own may touch the caller's memory"
-    return _layout_problem(node, [graph.values[name] for name in node.operands])
+    names = node.inputs if isinstance(node.op, Join) else node.operands
+    return _layout_problem(node, [graph.values[name] for name in names])
 
 
 def _layout_problem(node: Node, operands: Sequence[Value]) -> str | None:
@@ -71,9 +73,21 @@ def _layout_problem(node: Node, operands: Sequence[Value]) -> str | None:
             return _reduction_problem(operands[0], node.value, (axis,))
         case Softmax() if not operands[0].lies_like(node.value):
             return "a softmax lies in memory as its input does"
+        case Join():
+            return _join_problem(node.value, operands)
         case Reshape() if not node.value.is_view_of(operands[0]):
             return "a reshape needs its elements in the order in which they lie in memory"
     return None
+
+
+def _join_problem(y: Value, parts: Sequence[Value]) -> str | None:
+    first = 0
+    for part in parts:
+        if (part.host, part.first, part.pixel) != (y.name, first, y.shape[1]) or part.dtype != y.dtype:
+            return f"{part.name} does not lie where it joins"
+        first += part.shape[1]
+    whole = y.layout == "NHWC" and first == y.shape[1] and not y.host
+    return None if whole else "its parts are not all that it is"
 
 
 def _reduction_problem(x: Value, y: Value, axes: tuple[int, ...]) -> str | None:

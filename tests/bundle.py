@@ -153,8 +153,7 @@ def _texts(
             refused[key] = error
             continue
         texts[key] = text
-        if not (folder / f"{key}.safetensors").is_file():
-            write_weight_file(plan.weights, folder / f"{key}.safetensors")
+        write_weight_file(plan.weights, folder / f"{key}.safetensors")
     return texts, refused
 
 

@@ -126,7 +126,7 @@ inline std::vector<cudnn::Descriptor> configurations(const cudnn::Graph& graph, 
     std::vector<cudnn::Descriptor> out;
     std::set<std::string> seen;
     const auto keep = [&](cudnn::Descriptor config) {
-        if (seen.insert(cudnn::engine_text(config)).second) out.push_back(std::move(config));
+        if (seen.insert(engine_text(cudnn::engine_of(config))).second) out.push_back(std::move(config));
     };
     for (const auto mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_B, CUDNN_HEUR_MODE_FALLBACK}) {
         for (cudnn::Descriptor& config : cudnn::engine_configs(graph, target, mode)) keep(std::move(config));
@@ -134,7 +134,7 @@ inline std::vector<cudnn::Descriptor> configurations(const cudnn::Graph& graph, 
     const std::int64_t count = every ? graph.operations.get_int64(CUDNN_ATTR_OPERATIONGRAPH_ENGINE_GLOBAL_COUNT) : 0;
     for (std::int64_t i = 0; i < count; ++i) {
         try {
-            keep(cudnn::engine_config(graph, target, std::to_string(i)));
+            keep(cudnn::engine_config(graph, target, {Library::cudnn, i}));
         } catch (const Error&) {
             // not an engine for this convolution
         }
@@ -150,7 +150,7 @@ inline void engines(const Problem& p, const cudnn::Target& target, cudaStream_t 
     if (stream) data.emplace(c);
     for (const cudnn::Descriptor& config : configurations(graph, target, every)) {
         Line line;
-        line.add("engine", cudnn::engine_text(config));
+        line.add("engine", engine_text(cudnn::engine_of(config)));
         try {
             line.add("notes", note_names(config));
             cudnn::Plan plan(config, target, {});

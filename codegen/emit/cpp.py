@@ -141,7 +141,7 @@ class Printer(ABC):
         value = self.sources[load.source].value
         total: Expr = Int(0)
         for axis in value.axes:
-            total = ex.call("iadd", ex.call("imul", total, Int(value.shape[axis])), load.index[axis])
+            total = ex.call("iadd", ex.call("imul", total, Int(value.extent(axis))), load.index[axis])
         return self.text(total)
 
     def in_bounds(self, load: Load) -> bool:

@@ -22,8 +22,9 @@ SHAPE = Parameter("cnngen::GemmShape", "shape")
 
 def gemm_tile_options(node: Node, graph: Graph) -> list[tiles.GemmTile]:
     """The tiles that a convolution or product may have."""
-    w = graph.values[node.inputs[1]]
-    return tiles.gemm_tiles(_pixels(node), w.shape[0], math.prod(w.shape[1:]))
+    w, (rows, columns) = graph.values[node.inputs[1]], _phases(node)
+    together = w.shape[0] // (rows * columns)  # filters of which one phase has neighbours
+    return tiles.gemm_tiles(_pixels(node), w.shape[0], math.prod(w.shape[1:]), together)
 
 
 def gemm_kernel(node: Node, graph: Graph) -> Launch:
@@ -34,6 +35,8 @@ def gemm_kernel(node: Node, graph: Graph) -> Launch:
     fields = {
         field: value for field, value in vars(tile).items() if (field, value) not in (("split", 1), ("v", 8))
     }
+    if _phases(node) != (1, 1):
+        fields["interleaves"] = "true"
     lines = [
         f"constexpr cnngen::GemmTile tile = {aggregate(fields)};",
         *_epilogue_lines(node, sources, tile.v),
@@ -64,8 +67,19 @@ def gemm_kernel(node: Node, graph: Graph) -> Launch:
 
 
 def _pixels(node: Node) -> int:
-    channel = 1 if isinstance(node.op, Conv) else len(node.value.shape) - 1
-    return node.value.elements // node.value.shape[channel]
+    """The places at which filters are applied."""
+    if not isinstance(node.op, Conv):
+        return node.value.elements // node.value.shape[-1]
+    return node.value.shape[0] * math.prod(_places(node))
+
+
+def _places(node: Node) -> tuple[int, int]:
+    (rows, columns), (_, _, h, w) = _phases(node), node.value.shape
+    return -(-h // rows), -(-w // columns)
+
+
+def _phases(node: Node) -> tuple[int, int]:
+    return node.op.phases if isinstance(node.op, Conv) else (1, 1)
 
 
 def _shape_text(node: Node, x: Value, w: Value) -> str:
@@ -76,7 +90,8 @@ def _shape_text(node: Node, x: Value, w: Value) -> str:
     op = node.op
     assert isinstance(op, Conv)  # noqa: S101 - by runs_as_gemm
     fields = {"c": x.shape[1], "h": x.shape[2], "w": x.shape[3], "k": w.shape[0]}
-    fields |= {"oh": node.value.shape[2], "ow": node.value.shape[3]}
+    y, (oh, ow) = node.value, _places(node)
+    fields |= {"oh": oh, "ow": ow}
     optional = {
         "r": (w.shape[2], 1),
         "s": (w.shape[3], 1),
@@ -86,6 +101,12 @@ def _shape_text(node: Node, x: Value, w: Value) -> str:
         "dilation_w": (op.dilation[1], 1),
         "pad_top": (op.padding[0], 0),
         "pad_left": (op.padding[1], 0),
+        "phases_h": (op.phases[0], 1),
+        "phases_w": (op.phases[1], 1),
+        "y_h": (y.shape[2], oh),
+        "y_w": (y.shape[3], ow),
+        "x_pixel": (x.extent(1), x.shape[1]),
+        "y_pixel": (y.extent(1), y.shape[1]),
     }
     fields |= {name: number for name, (number, default) in optional.items() if number != default}
     return f"cnngen::GemmShape{aggregate(fields)}"
@@ -132,6 +153,6 @@ def _place(load: Load, node: Node, source: Source, channel: int) -> str | None:
     if load.index == (Coord(channel),) and source.value.shape == (value.shape[channel],):
         return "c"
     rank = len(value.shape)
-    same = source.value.lies_like(value) and value.axes[-1] == channel
+    same = source.value.lies_like(value) and value.axes[-1] == channel and not value.pixel
     here = load.index == ex.broadcast_load(0, value.shape, rank).index
     return "at" if same and here else None

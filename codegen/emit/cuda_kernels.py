@@ -118,21 +118,23 @@ def _pointwise(node: Node, graph: Graph, largest_batch: int) -> Launch:
     """A thread computes neighbours along the innermost axis; 16 bytes of output where the extent allows it."""
     value, sources = node.value, sources_of(node, graph)
     expr = without_unit_axes(node.epilogue, value)
-    here = _loads_at_own_place(expr, value, sources)
+    here = () if value.pixel else _loads_at_own_place(expr, value, sources)
     extent = value.shape[value.inner_axis] if value.inner_axis else 1
     if _reads_nothing_else(expr, here):  # then all axes are as one
         extent = value.elements // value.shape[0]
     lanes = tiles.vector_width(extent, ITEM_BYTES[value.dtype])
-    place = "i" if lanes == 1 else f"i * {lanes}"
-    body = pointwise_body(expr, value, sources, lanes, places=dict.fromkeys(here, place))
+    at = "i" if lanes == 1 else f"i * {lanes}"
+    body = pointwise_body(expr, value, sources, lanes, places=dict.fromkeys(here, at))
     items = value.elements // value.shape[0] // lanes
-    lines = _position_lines(
-        value, items, lanes, body.uses, integer_type(value, sources, graph, largest_batch)
-    )
+    integer = integer_type(value, sources, graph, largest_batch)
+    lines = _position_lines(value, items, lanes, body.uses, integer)
+    if value.pixel:
+        threads, at = value.shape[1] // lanes, "at"
+        lines.append(f"const {integer} at = {_in_pixels('i', threads, lanes, value.pixel)};")
     lines += body.before
     result_type = ELEMENTS[value.dtype]
     if lanes == 1:
-        lines += [*body.inside, f"y[i] = cnngen::from_float<{result_type}>({body.result});"]
+        lines += [*body.inside, f"y[{at}] = cnngen::from_float<{result_type}>({body.result});"]
     else:
         lines += [
             f"float out[{lanes}];",
@@ -141,7 +143,7 @@ def _pointwise(node: Node, graph: Graph, largest_batch: int) -> Launch:
             *body.inside,
             f"out[lane] = {body.result};",
             "}",
-            f"cnngen::store(y + i * {lanes}, cnngen::from_float<{result_type}>(out));",
+            f"cnngen::store(y + {at}, cnngen::from_float<{result_type}>(out));",
         ]
     kernel = Kernel(
         cuda_parameters(sources, value),
@@ -167,6 +169,13 @@ def _reads_nothing_else(expr: Expr, here: Container[Expr]) -> bool:
     if isinstance(expr, Coord | Load):
         return False
     return all(_reads_nothing_else(child, here) for child in ex.children(expr))
+
+
+def _in_pixels(i: str, threads: int, lanes: int, pixel: int) -> str:
+    """Where thread i writes, of so many that share a pixel."""
+    if threads == 1:
+        return f"{i} * {pixel}"
+    return f"{i} / {threads} * {pixel} + {i} % {threads}{f' * {lanes}' if lanes > 1 else ''}"
 
 
 def _position_lines(value: Value, items: int, lanes: int, uses: frozenset[int], integer: str) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cnngen.codegen.emit.cpp import Source, kernel_names
-from cnngen.codegen.graph import Conv, Graph, Node, Pool, Value
+from cnngen.codegen.graph import ITEM_BYTES, Conv, Graph, Node, Pool, Value
 from cnngen.spec.types import ElementType
 
 LARGEST_INT = 2**31
@@ -98,7 +98,8 @@ def product(value: Value, axes: Sequence[int]) -> int:
 def needs_64_bits(value: Value, sources: Sequence[Source], graph: Graph, largest_batch: int) -> bool:
     """Whether an int cannot count the elements of a step's result or of an input, at the largest batch."""
     involved = [value, *(source.value for source in sources)]
-    return any(v.elements // graph.batch * largest_batch >= LARGEST_INT for v in involved)
+    items = (v.span // ITEM_BYTES[v.dtype] for v in involved)
+    return any(count // graph.batch * largest_batch >= LARGEST_INT for count in items)
 
 
 def window_shape(x: Value, y: Value, kernel: tuple[int, int], op: Conv | Pool) -> str:

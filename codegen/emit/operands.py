@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from cnngen.codegen.emit.titles import plan_key
-from cnngen.codegen.graph import Value
+from cnngen.codegen.graph import Reshape, Value
 from cnngen.codegen.passes.assign_buffers import is_view
 from cnngen.codegen.plan import BatchPlan
 from cnngen.spec.names import CppIdentifier
@@ -35,7 +35,7 @@ class Operands:
     def place(self, batch: BatchPlan, name: str) -> str:
         """The buffer of a value by its title; a view's is its input's."""
         producer = batch.graph.producers.get(name)
-        while producer is not None and is_view(producer):
+        while producer is not None and isinstance(producer.op, Reshape) and is_view(producer):
             name = producer.inputs[0]
             producer = batch.graph.producers.get(name)
         title = self.titles[plan_key(batch)][name]
@@ -73,13 +73,9 @@ class Operands:
         if len(value.shape) == 4:
             layout = "nchw" if value.layout == "NCHW" else "nhwc"
             extents = [images, *map(str, value.shape[1:])]
-            if real and value.padding:
-                extents = [
-                    images,
-                    str(value.shape[1] - value.padding),
-                    *map(str, value.shape[2:]),
-                    str(value.shape[1]),
-                ]
+            if value.pixel or (real and value.padding):
+                channels = value.shape[1] - (value.padding if real else 0)
+                extents = [images, str(channels), *map(str, value.shape[2:]), str(value.extent(1))]
             return f"{layout}({address}, {dtype_text(value)}, {', '.join(extents)})"
         columns = value.elements // value.shape[0]
         return f"rows({address}, {dtype_text(value)}, {images}, {columns})"

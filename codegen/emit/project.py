@@ -133,10 +133,13 @@ def project_files(plan: Plan, spec_hash: str, interface_hash: str) -> dict[str, 
     return _formatted(files)
 
 
-def tuning_files(plan: Plan) -> dict[str, str]:
-    """The same of a project whose plans are candidates, numbered by their profile, for the tuner to run."""
+def tuning_files(plan: Plan, compilers: int) -> dict[str, str]:
+    """The same of a project whose plans are candidates, numbered by their profile, for the tuner to run.
+
+    `compilers`: how many files are compiled at a time.
+    """
     sizes = tuple(batch.batch for batch in plan.batches)
-    view = network_view(plan, NumberedPlans())
+    view = network_view(plan, NumberedPlans(), compilers)
     context = vars(replace(_project_view(plan, "candidates"), batch_sizes=sizes)) | {"network": view}
     return {
         "CMakeLists.txt": render("CMakeLists.txt.j2", context),

@@ -66,15 +66,21 @@ RESERVED = (
 FILE_WEIGHT, GEMM_WEIGHT = 24, 4
 
 
-def network_view(plan: Plan, names: PlanNames | NumberedPlans | None = None) -> NetworkView:
-    """All names and texts of `network.cu` and `kernels.cu`. `names`: what its plans are called."""
-    return _View(plan, names or PlanNames(plan.spec)).network()
+def network_view(
+    plan: Plan, names: PlanNames | NumberedPlans | None = None, most_files: int | None = None
+) -> NetworkView:
+    """All names and texts of `network.cu` and `kernels.cu`.
+
+    `names`: what its plans are called; `most_files`: how many files of kernels there may be, by default any number.
+    """
+    return _View(plan, names or PlanNames(plan.spec), most_files).network()
 
 
 class _View:
-    def __init__(self, plan: Plan, names: PlanNames | NumberedPlans) -> None:
+    def __init__(self, plan: Plan, names: PlanNames | NumberedPlans, most_files: int | None) -> None:
         self.plan = plan
         self.names = names
+        self.most_files = most_files
         self.largest = max(batch.batch for batch in plan.batches)
         self.titles = {plan_key(batch): titles_of(batch.graph) for batch in plan.batches}
         titles = dict.fromkeys(
@@ -127,11 +133,17 @@ class _View:
 
     def _files(self) -> tuple[KernelFileView, ...]:
         """The kernels in files of about `FILE_WEIGHT`; a CPU's are one."""
+
+        def heaviness(view: KernelView) -> int:
+            return GEMM_WEIGHT if "implicit_gemm.cuh" in view.kernel.headers else 1
+
         files: list[list[KernelView]] = [[]]
-        weight = 0
+        weight, limit = 0, FILE_WEIGHT
+        if self.most_files:
+            limit = max(limit, -(-sum(map(heaviness, self.kernels.values())) // self.most_files))
         for view in self.kernels.values():
-            heavy = GEMM_WEIGHT if "implicit_gemm.cuh" in view.kernel.headers else 1
-            if weight + heavy > FILE_WEIGHT and files[-1] and self.plan.target.name == "cuda":
+            heavy = heaviness(view)
+            if weight + heavy > limit and files[-1] and self.plan.target.name == "cuda":
                 files.append([])
                 weight = 0
             files[-1].append(view)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cnngen.codegen.graph import Graph, Node
+from cnngen.codegen.graph import Graph, Join, Node
 from cnngen.codegen.lower import OUTPUT
 from cnngen.codegen.passes.assign_buffers import is_view
 from cnngen.codegen.plan import BatchPlan
@@ -17,7 +17,7 @@ def layer_names(graph: Graph, node: Node) -> tuple[str, ...]:
     """The layers that a step stands for, last the one whose result it writes, or the name of a part of it."""
     names = {node.name.removesuffix(OUTPUT)}
     for reader in graph.nodes:  # a view of a value is another name for it
-        if is_view(reader) and reader.inputs[0] in names:
+        if is_view(reader) and reader.inputs[0] in names and not isinstance(reader.op, Join):
             names.add(reader.name)
     padded = any(node.name.startswith(f"{layer}.padded") for layer in node.layers)
     whole = padded or bool(names & set(node.layers))

@@ -13,15 +13,19 @@ from cnngen.codegen.passes.fold_constants import fold_constants
 from cnngen.codegen.passes.fuse_bias_only import fuse_bias_only
 from cnngen.codegen.passes.fuse_epilogues import fuse_epilogues
 from cnngen.codegen.passes.images_of_sequences import images_of_sequences
+from cnngen.codegen.passes.merge_siblings import merge_siblings
 from cnngen.codegen.passes.pad_channels import pad_channels
+from cnngen.codegen.passes.place_concats import place_concats
+from cnngen.codegen.passes.reorder import reorder
 from cnngen.codegen.passes.select_engines import select_engines
 from cnngen.codegen.passes.select_forms import select_forms
 from cnngen.codegen.passes.share_subexpressions import share_subexpressions
+from cnngen.codegen.passes.store_phases import store_phases
 from cnngen.codegen.targets import CUDA, Target
 from cnngen.codegen.verify import verify
 
 Pass = Callable[[Graph], Graph]
-FIRST_CHOICE = "fold_channels"  # what stands before it has nothing to choose
+FIRST_CHOICE = "reorder"  # what stands before it has nothing to choose
 
 
 def pipeline(choices: Choices, target: Target = CUDA) -> tuple[tuple[str, Pass], ...]:
@@ -36,13 +40,21 @@ def pipeline(choices: Choices, target: Target = CUDA) -> tuple[tuple[str, Pass],
         ("fuse_bias_only", fuse_bias_only),
         # After the folds, which make branches equal that were not; before anything picks forms for each copy.
         ("share_subexpressions", share_subexpressions),
+        # Before what folds repeated pixels away, and looks at what reads them.
+        ("reorder", partial(reorder, choices=choices, target=target)),
+        # Before folding: siblings are recognised by their geometry.
+        ("merge_siblings", partial(merge_siblings, choices=choices, target=target)),
         # Before padding, which fills up what is folded; before fusion, which would lose sight of the repeated pixels.
         ("fold_channels", partial(fold_channels, choices=choices, target=target)),
         # Padding and fusion depend on what runs a step.
         ("select_forms", partial(select_forms, target=target)),
         # Before fusion, so that the padded copy merges with what writes it.
         ("pad_channels", partial(pad_channels, choices=choices, target=target)),
-        ("fuse_epilogues", fuse_epilogues),
+        ("fuse_epilogues", partial(fuse_epilogues, choices=choices, target=target)),
+        # After fusion: what a concatenation copies may by then be written by a step of its own.
+        ("place_concats", partial(place_concats, choices=choices, target=target)),
+        # After what is written where is known.
+        ("store_phases", partial(store_phases, choices=choices, target=target)),
         # Last: steps are now what they stay.
         ("select_engines", partial(select_engines, choices=choices)),
     )

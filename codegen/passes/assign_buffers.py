@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from cnngen.codegen import expr as ex
 from cnngen.codegen.epilogues import added_in_place
 from cnngen.codegen.expr import ACC
-from cnngen.codegen.graph import Graph, Node, Pointwise, Reshape
+from cnngen.codegen.graph import ITEM_BYTES, Graph, Join, Node, Pointwise, Reshape, Value
 
 ALIGNMENT = 256
 CLOSE_ENOUGH = 1.05  # of the largest sum of live bytes; beyond, more orders are tried
@@ -49,7 +49,11 @@ def assign_buffers(graph: Graph, *, in_place: bool = True, attempts: int = ATTEM
     steps = range(len(graph.nodes) + 1)
     live = max(sum(b.bytes for b in buffers if b.first <= step <= b.last) for step in steps)
     places = _ping_pong(buffers, live) or _packed(buffers, live, attempts)
-    offsets = {name: place for buffer, place in places.items() for name in buffer.values}
+    offsets = {
+        name: place + _inside(graph.values[name])
+        for buffer, place in places.items()
+        for name in buffer.values
+    }
     total = max(place + buffer.bytes for buffer, place in places.items())
     return Arena(offsets, total, live, tuple(buffers))
 
@@ -75,11 +79,20 @@ def collect_buffers(graph: Graph, *, in_place: bool = True) -> list[Buffer]:
         home[value.name] = value.name
         found[value.name] = Buffer((value.name,), _rounded(value.bytes), 0, max(last_read[value.name], 0))
     for step, node in enumerate(graph.nodes):
+        if node.value.host or isinstance(node.op, Join):
+            # The first part makes the place for all, which is needed until all and each part have been read.
+            whole = node.value.host or node.name
+            home[node.name] = whole
+            size = _rounded(graph.values[whole].bytes)
+            old = found.get(whole, Buffer((), size, step, step))
+            last = max(old.last, last_read[node.name], last_read[whole])
+            found[whole] = replace(old, values=(*old.values, node.name), last=last)
+            continue
         hosts = _hosts(graph, node) if in_place or is_view(node) else []
         host = next((home[name] for name in hosts if _may_host(found[home[name]], node, step, hosts)), None)
         if host is None:
             home[node.name] = node.name
-            found[node.name] = Buffer((node.name,), _rounded(node.value.bytes), step, last_read[node.name])
+            found[node.name] = Buffer((node.name,), _rounded(node.value.span), step, last_read[node.name])
         else:
             home[node.name] = host
             old = found[host]
@@ -90,8 +103,8 @@ def collect_buffers(graph: Graph, *, in_place: bool = True) -> list[Buffer]:
 
 
 def is_view(node: Node) -> bool:
-    """Whether a node is only another name for its input's elements: no step runs for it."""
-    return isinstance(node.op, Reshape) and node.epilogue == ACC
+    """Whether a node is only another name for what lies there already: no step runs for it."""
+    return isinstance(node.op, Reshape | Join) and node.epilogue == ACC
 
 
 def _hosts(graph: Graph, node: Node) -> list[str]:
@@ -109,7 +122,9 @@ def _hosts(graph: Graph, node: Node) -> list[str]:
         value = graph.values[name]
         same = value.lies_like(node.value) and value.dtype == node.value.dtype
         reads = [load for load in ex.loads(node.epilogue) if node.inputs[load.source] == name]
-        stored = name not in graph.constants and name not in {v.name for v in graph.inputs}
+        stored = (
+            name not in graph.constants and name not in {v.name for v in graph.inputs} and not value.pixel
+        )
         if same and stored and all(load.index == here for load in reads):
             hosts.append(name)
     return hosts
@@ -119,6 +134,11 @@ def _may_host(buffer: Buffer, node: Node, step: int, hosts: Sequence[str]) -> bo
     """A view always; else a buffer of which no part is needed later, or read at another place under another name."""
     read = [name for name in node.inputs if name in buffer.values]
     return is_view(node) or (buffer.last == step and all(name in hosts for name in read))
+
+
+def _inside(value: Value) -> int:
+    """Where a part lies in its host, in bytes."""
+    return value.first * ITEM_BYTES[value.dtype]
 
 
 def _rounded(size: int) -> int:

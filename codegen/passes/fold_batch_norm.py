@@ -1,4 +1,4 @@
-"""A scale and shift a channel disappears into the convolution (or matmul) beside it."""
+"""A scale and shift, by channel or one for all, disappears into the convolution (or matmul) beside it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import ACC, Call, Coord, Load
-from cnngen.codegen.graph import Affine, Array, Constant, Conv, Graph, MatMul, Node, Value, unused
+from cnngen.codegen.graph import Affine, Array, Constant, Conv, Graph, MatMul, Node, Pointwise, Value, unused
 
 
 def fold_batch_norm(graph: Graph) -> Graph:
@@ -27,13 +27,15 @@ def _fold_back(graph: Graph) -> Graph:
     replaced: dict[str, Node | None] = {}
     for node in graph.nodes:
         before = replaced.get(node.inputs[0]) or graph.producers.get(node.inputs[0]) if node.inputs else None
-        if not isinstance(node.op, Affine) or before is None or graph.sole_consumer(before.name) is not node:
+        if before is None or graph.sole_consumer(before.name) is not node:
             continue
         weights = _weights(before, constants)
         if weights is None or (isinstance(before.op, MatMul) and len(before.value.shape) != 2):
             continue
-        w, b = weights
-        scale, shift = (np.asarray(constants[name].array, np.float64) for name in node.inputs[1:3])
+        linear = _scale_and_shift(node, before.value, constants)
+        if linear is None:
+            continue
+        (w, b), (scale, shift) = weights, linear
         w = w * scale.astype(np.float32).reshape(-1, *(1,) * (w.ndim - 1))
         fused = replace(before, value=node.value, layers=before.layers + node.layers, epilogue=ACC)
         replaced[before.name] = None
@@ -66,6 +68,52 @@ def _fold_forward(graph: Graph) -> Graph:
         replaced[node.name] = None
         replaced[after.name] = _with_weights(moved, w, b, constants, graph)
     return _substitute(graph, replaced, constants)
+
+
+def _scale_and_shift(node: Node, x: Value, constants: Mapping[str, Constant]) -> tuple[Array, Array] | None:
+    """Both by channel, where a node is x * scale + shift: a norm, or arithmetic with numbers."""
+    if isinstance(node.op, Affine):
+        scale, shift = (np.asarray(constants[name].array, np.float64) for name in node.inputs[1:3])
+        return scale, shift
+    if not isinstance(node.op, Pointwise) or (x.shape, x.dtype) != (node.value.shape, node.value.dtype):
+        return None
+    if node.value.layout != x.layout or len(node.inputs) != 1:
+        return None
+    here = Load(0, ex.coords(len(x.shape)))
+
+    def linear(expr: ex.Expr) -> tuple[float, float] | None:
+        match expr:
+            case Load():
+                return (1.0, 0.0) if expr == here else None
+            case ex.Float(number):
+                return 0.0, number
+            case Call("add" | "sub" | "mul" | "div" as function, (first, second)):
+                return _combined(function, linear(first), linear(second))
+        return None
+
+    found = linear(node.epilogue)
+    if found is None or found == (1.0, 0.0):
+        return None
+    return np.full(x.shape[1], found[0]), np.full(x.shape[1], found[1])
+
+
+def _combined(
+    function: str, first: tuple[float, float] | None, second: tuple[float, float] | None
+) -> tuple[float, float] | None:
+    """Of two (scale, shift); None where the result is not linear in x."""
+    if first is None or second is None:
+        return None
+    (a, b), (c, d) = first, second
+    match function:
+        case "add":
+            return a + c, b + d
+        case "sub":
+            return a - c, b - d
+        case "mul" if a == 0 or c == 0:
+            return a * d + c * b, b * d
+        case "div" if c == 0 and d != 0:
+            return a / d, b / d
+    return None
 
 
 def _weights(node: Node, constants: Mapping[str, Constant]) -> tuple[Array, Array] | None:

@@ -17,21 +17,18 @@ from cnngen.codegen import expr as ex
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.cost import ConvProblem
 from cnngen.codegen.expr import ACC, Coord, Expr, Float, Int, Load
-from cnngen.codegen.folding import Axis, paired_axis, paired_filter, phase_axis, phase_filter
+from cnngen.codegen.folding import Axis, paired_axis, paired_filter, phase_axis, phase_filters
 from cnngen.codegen.graph import (
-    Array,
     Constant,
     Conv,
     Graph,
     Node,
     Pointwise,
-    Site,
     Value,
     add_inputs,
     tidy,
-    unused,
-    with_sites,
 )
+from cnngen.codegen.rewriting import Draft, all_layers, is_by_channel, phase_index, problem_of, repeats
 from cnngen.codegen.targets import CUDA, Target
 
 AS_WRITTEN, PHASES, APART, FOLDED = "as_written", "phases", "phases_apart", "folded"
@@ -66,7 +63,7 @@ class _Upsampled:
             phase_axis(
                 self.source.shape[axis + 2],
                 self.node.value.shape[axis + 2],
-                self.weight.array.shape[axis + 2],
+                self.weight.value.shape[axis + 2],
                 self.factors[axis],
                 self.op.padding[axis],
                 [phase[axis] for phase in phases],
@@ -86,20 +83,19 @@ class _Upsampled:
         taps = (rows.taps, columns.taps)
         return ConvProblem(self.source.shape, self.output(phases), taps, Conv(), self.source.dtype)
 
-    def filters(self, phases: Sequence[Phase]) -> Array:
-        axes, padding = self.axes(phases), (self.op.padding[0], self.op.padding[1])
-        return np.concatenate(
-            [phase_filter(self.weight.array, self.factors, padding, phase, axes) for phase in phases]
+    def filters(self, draft: Draft, name: str, phases: Sequence[Phase]) -> str:
+        """Adds the phases' filters; returns their name."""
+        rows, columns = axes = self.axes(phases)
+        padding, (k, c, _, _) = (self.op.padding[0], self.op.padding[1]), self.weight.value.shape
+        shape = (len(phases) * k, c, rows.taps, columns.taps)
+        return draft.constant(
+            name, shape, phase_filters, [self.weight], (self.factors, padding, tuple(phases), axes)
         )
 
 
 class _Folding:
     def __init__(self, graph: Graph, choices: Choices) -> None:
-        self.graph, self.choices = graph, choices
-        self.constants = dict(graph.constants)
-        self.nodes: list[Node] = []
-        self.sites: list[Site] = []
-        self.taken = set(graph.values)
+        self.graph, self.draft = graph, Draft(graph, choices)
 
     def folded(self) -> Graph:
         for node in self.graph.nodes:
@@ -109,113 +105,87 @@ class _Folding:
                 case Conv(groups=1, dilation=(1, 1), stride=(2, 2)) if self._is_stem(node):
                     self._fold_stride(node, node.op)
                 case _:
-                    self.nodes.append(node)
-        return with_sites(self.graph.with_nodes(self.nodes, self.constants), self.sites)
+                    self.draft.add(node)
+        return self.draft.result()
 
     # --- after repeating pixels ----------------------------------------------------------------------------------
 
     def _upsampled(self, node: Node, op: Conv) -> _Upsampled | None:
-        writer = self.graph.producers.get(node.inputs[0])
-        if writer is None or node.inputs[1] not in self.constants:
+        graph, weight = self.graph, self.graph.constants.get(node.inputs[1])
+        writer = graph.producers.get(node.inputs[0])
+        if writer is None or weight is None:
             return None
-        if self.constants[node.inputs[1]].array.shape[2:] == (1, 1):
-            return None  # all phases are the same
-        factors = self._repeats(writer)
-        if factors is None:
+        factors = repeats(graph.values, writer)
+        before = graph.producers.get(writer.inputs[0]) if factors else None
+        if factors is None or before is None or repeats(graph.values, before):
             return None
-        source = self.graph.values[writer.inputs[0]]
-        return _Upsampled(node, op, writer, source, self.constants[node.inputs[1]], factors)
-
-    def _repeats(self, writer: Node) -> tuple[int, int] | None:
-        """How often a step repeats each row and column of another one's value; None where it does not, or more."""
-        if not isinstance(writer.op, Pointwise) or not isinstance(writer.epilogue, Load):
-            return None
-        index, value = writer.epilogue.index, writer.value
-        source = self.graph.values[writer.inputs[0]]
-        before = self.graph.producers.get(source.name)
-        if before is None or source.layout != "NHWC" or source.dtype != value.dtype:
-            return None
-        if index[:2] != (Coord(0), Coord(1)) or source.shape[:2] != value.shape[:2]:
-            return None
-        rows, columns = (_repeats(index[axis], axis) for axis in (2, 3))
-        if rows is None or columns is None or rows * columns == 1 or self._repeats(before):
-            return None
-        whole = value.shape[2:] == (source.shape[2] * rows, source.shape[3] * columns)
-        return (rows, columns) if whole else None
+        if weight.value.shape[2:] == (1, 1):
+            return None  # all phases are the same: `reorder` has dealt with it
+        return _Upsampled(node, op, writer, before.value, weight, factors)
 
     def _fold_phases(self, conv: _Upsampled) -> None:
-        node, cost = conv.node, self.choices.cost
+        node, cost = conv.node, self.draft.choices.cost
         alone = self.graph.sole_consumer(conv.writer.name) is not None
         store = cost.move(2 * node.value.bytes)
         apart = [[phase] for phase in conv.phases]
         prices = {
-            AS_WRITTEN: cost.convolution(_problem(conv.writer.value, node.value, conv.weight, conv.op))
+            AS_WRITTEN: cost.convolution(problem_of(conv.writer.value, node.value, conv.weight, conv.op))
             + (cost.move(conv.source.bytes + conv.writer.value.bytes) if alone else 0.0),
             PHASES: cost.convolution(conv.problem(conv.phases)) + store,
             APART: sum(cost.convolution(conv.problem(phase)) for phase in apart) + store,
         }
-        site = self.choices.site("fold_channels", node, prices)
-        self.sites.append(site)
-        if site.chosen == AS_WRITTEN:
-            self.nodes.append(node)
-        elif site.chosen == PHASES:
-            self.nodes.append(self._interleaved(conv, [self._phases(conv, conv.phases, ".phases")]))
+        chosen = self.draft.choose("fold_channels", node, prices)
+        if chosen == AS_WRITTEN:
+            self.draft.add(node)
+        elif chosen == PHASES:
+            self.draft.add(self._interleaved(conv, [self._phases(conv, conv.phases, ".phases")]))
         else:
             parts = [self._phases(conv, phase, f".phase{number}") for number, phase in enumerate(apart)]
-            self.nodes.append(self._interleaved(conv, parts))
+            self.draft.add(self._interleaved(conv, parts))
 
     def _phases(self, conv: _Upsampled, phases: Sequence[Phase], suffix: str) -> str:
         """Adds the convolution of some phases; returns its name."""
         rows, columns = conv.axes(phases)
-        weight = self._constant(f"{conv.weight.value.name}{suffix}", conv.filters(phases), conv.weight)
-        name = self._fresh(f"{conv.node.name}{suffix}")
+        weight = conv.filters(self.draft, f"{conv.weight.value.name}{suffix}", phases)
+        name = self.draft.fresh(f"{conv.node.name}{suffix}")
         folded = Node(
             replace(conv.node.value, name=name, shape=conv.output(phases)),
             Conv(padding=(rows.before, columns.before, rows.after, columns.after), tf32=conv.op.tf32),
             (conv.source.name, weight),
-            tuple(dict.fromkeys((*conv.writer.layers, *conv.node.layers))),
+            all_layers([conv.writer, conv.node]),
         )
-        self.nodes.append(self._with_epilogue(folded, conv.node, len(phases)))
+        self.draft.add(self._with_epilogue(folded, conv.node, len(phases)))
         return name
 
     def _with_epilogue(self, folded: Node, node: Node, copies: int) -> Node:
         """The folded convolution with the epilogue of the one as written, where that is of channels alone."""
-        if not self._is_by_channel(node):
+        if not is_by_channel(node, self.graph.constants):
             return folded
         names = []
         for name in node.extras:
-            constant = self.constants[name]
-            repeated = np.tile(constant.array, copies)
-            names.append(name if copies == 1 else self._constant(f"{name}.phases", repeated, constant))
+            constant = self.graph.constants[name]
+            shape = (copies * constant.value.shape[0],)
+            if copies > 1:
+                name = self.draft.constant(f"{name}.phases", shape, np.tile, [constant], (copies,))
+            names.append(name)
         folded, places = add_inputs(folded, names)
         numbers = {
             node.inputs.index(old, 2): places[new] for old, new in zip(node.extras, names, strict=True)
         }
         return tidy(replace(folded, epilogue=ex.renumber(node.epilogue, numbers)))
 
-    def _is_by_channel(self, node: Node) -> bool:
-        by_channel = all(
-            load.index == (Coord(1),) and node.inputs[load.source] in self.constants
-            for load in ex.loads(node.epilogue)
-        )
-        outside = [e for e in ex.walk(node.epilogue) if isinstance(e, Coord) and e.axis != 1]
-        return by_channel and not outside
-
     def _interleaved(self, conv: _Upsampled, parts: Sequence[str]) -> Node:
         """Each pixel of the output where its phase's convolution has it."""
         node, factors = conv.node, conv.factors
         place = (ex.call("idiv", Coord(2), Int(factors[0])), ex.call("idiv", Coord(3), Int(factors[1])))
         row, column = ex.call("imod", Coord(2), Int(factors[0])), ex.call("imod", Coord(3), Int(factors[1]))
-        filters = node.value.shape[1]
         if len(parts) == 1:
-            phase = ex.call("iadd", ex.call("imul", row, Int(factors[1])), column)
-            channel = ex.call("iadd", ex.call("imul", phase, Int(filters)), Coord(1))
-            result: Expr = Load(0, (Coord(0), channel, *place))
+            result: Expr = Load(0, phase_index(factors, node.value.shape[1]))
         else:
             loads: list[Expr] = [Load(i, (Coord(0), Coord(1), *place)) for i in range(len(parts))]
             lines = [_by_number(column, loads[i : i + factors[1]]) for i in range(0, len(loads), factors[1])]
             result = _by_number(row, lines)
-        if self._is_by_channel(node):
+        if is_by_channel(node, self.graph.constants):
             return Node(node.value, Pointwise(), tuple(parts), node.layers, result)
         extras, numbers = list(dict.fromkeys(node.extras)), {}
         for load in ex.loads(node.epilogue):
@@ -237,14 +207,14 @@ class _Folding:
             few
             and writer is not None
             and isinstance(writer.op, Pointwise)
-            and node.inputs[1] in self.constants
+            and node.inputs[1] in self.graph.constants
         )
 
     def _fold_stride(self, node: Node, op: Conv) -> None:
-        x, w = self.graph.values[node.inputs[0]], self.constants[node.inputs[1]]
+        x, w = self.graph.values[node.inputs[0]], self.graph.constants[node.inputs[1]]
         rows, columns = (
             paired_axis(
-                x.shape[axis + 2], node.value.shape[axis + 2], w.array.shape[axis + 2], op.padding[axis]
+                x.shape[axis + 2], node.value.shape[axis + 2], w.value.shape[axis + 2], op.padding[axis]
             )
             for axis in (0, 1)
         )
@@ -252,54 +222,28 @@ class _Folding:
         padding = (rows.before, columns.before, rows.after, columns.after)
         problem = ConvProblem(shape, node.value.shape, (rows.taps, columns.taps), Conv(), x.dtype)
         prices = {
-            AS_WRITTEN: self.choices.cost.convolution(_problem(x, node.value, w, op)),
-            FOLDED: self.choices.cost.convolution(problem),
+            AS_WRITTEN: self.draft.choices.cost.convolution(problem_of(x, node.value, w, op)),
+            FOLDED: self.draft.choices.cost.convolution(problem),
         }
-        site = self.choices.site("fold_channels", node, prices)
-        self.sites.append(site)
-        if site.chosen == AS_WRITTEN:
-            self.nodes.append(node)
+        if self.draft.choose("fold_channels", node, prices) == AS_WRITTEN:
+            self.draft.add(node)
             return
         writer = self.graph.producers[x.name]
-        folded = replace(x, name=self._fresh(f"{x.name}.folded"), shape=shape)
-        self.nodes.append(Node(folded, Pointwise(), (x.name,), writer.layers, _folded(x)))
-        weight = self._constant(
+        folded = replace(x, name=self.draft.fresh(f"{x.name}.folded"), shape=shape)
+        self.draft.add(Node(folded, Pointwise(), (x.name,), writer.layers, _folded(x)))
+        (k, c, _, _), padding_before = w.value.shape, (op.padding[0], op.padding[1])
+        weight = self.draft.constant(
             f"{w.value.name}.folded",
-            paired_filter(w.array, (op.padding[0], op.padding[1]), (rows, columns)),
-            w,
+            (k, 4 * c, rows.taps, columns.taps),
+            paired_filter,
+            [w],
+            (padding_before, (rows, columns)),
         )
-        self.nodes.append(
+        self.draft.add(
             replace(
                 node, op=Conv(padding=padding, tf32=op.tf32), inputs=(folded.name, weight, *node.inputs[2:])
             )
         )
-
-    # --- names ---------------------------------------------------------------------------------------------------
-
-    def _fresh(self, name: str) -> str:
-        fresh = unused(name, self.taken)
-        self.taken.add(fresh)
-        return fresh
-
-    def _constant(self, name: str, array: Array, like: Constant) -> str:
-        fresh = self._fresh(name)
-        value = replace(like.value, name=fresh, shape=array.shape)
-        self.constants[fresh] = Constant(value, array)
-        return fresh
-
-
-def _problem(x: Value, y: Value, w: Constant, op: Conv) -> ConvProblem:
-    return ConvProblem(x.shape, y.shape, (w.array.shape[2], w.array.shape[3]), op, x.dtype)
-
-
-def _repeats(index: Expr, axis: int) -> int | None:
-    """N where the index is `coordinate / n`."""
-    match index:
-        case Coord(a) if a == axis:
-            return 1
-        case ex.Call("idiv", (Coord(a), Int(n))) if a == axis:
-            return n
-    return None
 
 
 def _by_number(number: Expr, options: Sequence[Expr]) -> Expr:

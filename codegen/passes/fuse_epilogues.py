@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from cnngen.codegen import expr as ex
+from cnngen.codegen.choices import Choices
 from cnngen.codegen.epilogues import library_chain
-from cnngen.codegen.expr import Coord, Expr, Load
+from cnngen.codegen.expr import Call, Coord, Expr, Load
 from cnngen.codegen.graph import (
     LIBRARIES,
     Affine,
@@ -20,26 +21,56 @@ from cnngen.codegen.graph import (
     Pointwise,
     Pool,
     Reduce,
+    Site,
     Softmax,
     add_inputs,
     tidy,
+    with_sites,
 )
+from cnngen.codegen.targets import CUDA, Target
 
+FUSED, APART = "fused", "apart"
+# What a library does along with a convolution at no cost that was ever seen; others have a choice.
+FREE = frozenset({"relu", "clip", "leaky_relu", "silu", "tanh"})
 HAVE_EPILOGUE = Conv | MatMul | BatchMatMul | Pool | Reduce | ArgReduce | Softmax
 
 
-def fuse_epilogues(graph: Graph) -> Graph:
-    """Pointwise into what writes its input or reads its output.
+def fuse_epilogues(graph: Graph, choices: Choices, target: Target = CUDA) -> Graph:
+    """Pointwise into what writes its input or reads its output; into a library's step where that is cheaper.
 
     First what is made of constants alone, which else would be stored for a library's step to read. Then into
     convolutions and the other ops with an epilogue, and pointwise into pointwise, as long as it helps: what two
     steps read may be read by one once those have merged.
     """
+    fits = _Fits(choices, target)
     graph, before = _merge_pointwise(_affine_as_pointwise(graph), _is_known), None
     while before is None or graph.nodes != before.nodes:
         before = graph
-        graph = _merge_pointwise(_absorb_readers(graph), _may_merge)
-    return graph
+        graph = _merge_pointwise(_absorb_readers(graph, fits), _may_merge)
+    return with_sites(graph, list(fits.sites.values()))
+
+
+class _Fits:
+    """Which steps a library's step takes on: asked once for each, however often it comes into question."""
+
+    def __init__(self, choices: Choices, target: Target) -> None:
+        self.choices, self.target = choices, target
+        self.sites: dict[str, Site] = {}
+
+    def __call__(self, graph: Graph, reader: Node) -> bool:
+        """Whether the reader of a library's result, which could take it on, is to become part of it."""
+        tensors = [name for name in reader.inputs if name not in graph.constants]
+        if self.target.name != "cuda" or (len(tensors) == 1 and _functions(reader) <= FREE):
+            return True
+        if reader.name not in self.sites:
+            read = sum(graph.values[name].bytes for name in tensors)
+            prices = {FUSED: 0.0, APART: self.choices.cost.move(read + reader.value.bytes)}
+            self.sites[reader.name] = self.choices.site("fuse_epilogues", reader, prices)
+        return self.sites[reader.name].chosen == FUSED
+
+
+def _functions(node: Node) -> set[str]:
+    return {expr.function for expr in ex.walk(node.epilogue) if isinstance(expr, Call)}
 
 
 def _affine_as_pointwise(graph: Graph) -> Graph:
@@ -53,14 +84,14 @@ def _affine_as_pointwise(graph: Graph) -> Graph:
     return graph.with_nodes(nodes)
 
 
-def _absorb_readers(graph: Graph) -> Graph:
+def _absorb_readers(graph: Graph, fits: _Fits) -> Graph:
     """A pointwise step joins the op that writes one of its inputs, if it is that value's only reader."""
     position = {node.name: i for i, node in enumerate(graph.nodes)}
     current: dict[str, Node] = {}
     for node in graph.nodes:
         # The latest writer first: its inputs are the most recent, so that no buffer has to live longer for it.
         for name in sorted(node.inputs, key=lambda name: position.get(name, -1), reverse=True):
-            fused = _absorbed(graph, current.get(name), node)
+            fused = _absorbed(graph, current.get(name), node, fits)
             if fused is not None:
                 del current[name]
                 node = fused
@@ -69,7 +100,7 @@ def _absorb_readers(graph: Graph) -> Graph:
     return graph.with_nodes(tuple(current.values()))
 
 
-def _absorbed(graph: Graph, writer: Node | None, reader: Node) -> Node | None:
+def _absorbed(graph: Graph, writer: Node | None, reader: Node, fits: _Fits) -> Node | None:
     """The writer with its reader as further epilogue, where its form can do that."""
     if writer is None or not isinstance(writer.op, HAVE_EPILOGUE):
         return None
@@ -89,7 +120,9 @@ def _absorbed(graph: Graph, writer: Node | None, reader: Node) -> Node | None:
     ):
         return None
     fused = _inlined(writer, reader, writer)
-    return None if library and library_chain(fused, graph) is None else fused
+    if library and (library_chain(fused, graph) is None or not fits(graph, reader)):
+        return None
+    return fused
 
 
 def _merge_pointwise(graph: Graph, merges: Callable[[Graph, Node, Node], bool]) -> Graph:

@@ -17,6 +17,7 @@ from cnngen.codegen.cost import ConvProblem
 from cnngen.codegen.expr import Coord, Expr, Float, Int, Load
 from cnngen.codegen.graph import (
     ITEM_BYTES,
+    Array,
     Constant,
     Conv,
     Graph,
@@ -46,7 +47,8 @@ def pad_channels(graph: Graph, choices: Choices, target: Target = CUDA) -> Graph
             x, w = graph.values[node.inputs[0]], constants[node.inputs[1]]
             producer = graph.producers.get(x.name)
             merges = producer is not None and isinstance(producer.op, Pointwise)
-            prices = channel_prices(node.op, x, node.value, w.array.shape[2:], choices, copies=not merges)
+            kernel = (w.value.shape[2], w.value.shape[3])
+            prices = channel_prices(node.op, x, node.value, kernel, choices, copies=not merges)
             sites.append(choices.site("pad_channels", node, prices))
             channels = int(sites[-1].chosen)
             if channels != x.shape[1]:
@@ -105,7 +107,13 @@ def _padded_copy(name: str, layers: tuple[str, ...], x: Value, channels: int) ->
 
 
 def _padded_filter(name: str, weight: Constant, channels: int) -> Constant:
-    k, c, r, s = weight.array.shape
-    array = np.zeros((k, channels, r, s), np.float32)
-    array[:, :c] = weight.array
-    return Constant(replace(weight.value, name=name, shape=array.shape), array)
+    k, _, r, s = weight.value.shape
+    value = replace(weight.value, name=name, shape=(k, channels, r, s))
+    return Constant.derived(value, _with_zeros, [weight], (channels,))
+
+
+def _with_zeros(w: Array, channels: int) -> Array:
+    k, c, r, s = w.shape
+    padded = np.zeros((k, channels, r, s), np.float32)
+    padded[:, :c] = w
+    return padded

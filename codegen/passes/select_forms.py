@@ -24,7 +24,7 @@ def select_forms(graph: Graph, target: Target = CUDA) -> Graph:
             if node.form == "depthwise":
                 # They are few, and each is a product of its own: rounding them would cost more than reading them does.
                 value = replace(value, dtype="float32")
-            constants[value.name] = Constant(value, filters.array)
+            constants[value.name] = Constant(value, filters.data, filters.recipe)
             nodes[i] = replace(node, inputs=(node.inputs[0], value.name, *node.inputs[2:]))
     return graph.with_nodes(nodes, constants)
 

@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from cnngen.codegen import expr as ex
 from cnngen.codegen import tiles
 from cnngen.codegen.emit.cuda_kernels import tile_options
 from cnngen.codegen.engines import IMPLICIT_GEMM, TILE, runs_as_gemm
-from cnngen.codegen.graph import LIBRARIES, Constant, Graph, Node, step_text, unused
+from cnngen.codegen.graph import LIBRARIES, Constant, Graph, Join, Node, Pointwise, step_text, unused
 from cnngen.codegen.passes.assign_buffers import is_view
 
 
@@ -83,6 +86,11 @@ class _Union:
         if producer is None:
             return name  # an input of the network
         own = self.nodes.get(name)
+        if isinstance(producer.op, Join):
+            # Any value of that kind will do for those that read it: they are timed alone.
+            if own is not None and own.value == value:
+                return name
+            producer = Node(value, Pointwise(), (), producer.layers, ex.Float(0.0))
         if (
             own is not None
             and own.value == value
@@ -91,7 +99,9 @@ class _Union:
             return name
         inputs = tuple(self.take(other, graph) for other in producer.inputs)
         fresh = self._fresh(name)
-        self.nodes[fresh] = replace(producer, value=replace(value, name=fresh), inputs=inputs)
+        # A part has the pixels of its host, which need not be there.
+        alone = replace(value, name=fresh, host="", first=0)
+        self.nodes[fresh] = replace(producer, value=alone, inputs=inputs)
         return fresh
 
     def cases(self, text: str, name: str, batch: int) -> list[Case]:
@@ -114,7 +124,8 @@ class _Union:
                 found.append(Case(text, name, f"{kind} {tile}"))
                 continue
             fresh = self._fresh(name)
-            self.nodes[fresh] = replace(kernel, value=replace(node.value, name=fresh), engine=tile)
+            alone = replace(node.value, name=fresh, host="", first=0)
+            self.nodes[fresh] = replace(kernel, value=alone, engine=tile)
             found.append(Case(text, fresh, f"{kind} {tile}"))
         return found
 
@@ -125,9 +136,7 @@ class _Union:
 
 
 def _same(a: Constant, b: Constant) -> bool:
-    return a.value == b.value and (
-        a.array is b.array or (a.array.shape == b.array.shape and bool((a.array == b.array).all()))
-    )
+    return a.value == b.value and (a.key == b.key or bool(np.array_equal(a.array, b.array)))
 
 
 def steps_of(graph: Graph) -> Mapping[str, str]:

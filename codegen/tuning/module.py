@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -82,7 +83,7 @@ def compile_candidates(
 ) -> BuildResult:
     """The module alone, which needs no GPU to be compiled."""
     project = folder / plan.spec.name
-    files: dict[str, Content] = {**tuning_files(plan), **runtime_files(project, CUDA)}
+    files: dict[str, Content] = {**tuning_files(plan, os.cpu_count() or 1), **runtime_files(project, CUDA)}
     weights = {_weight_file(plan): lambda path: write_weight_file(plan.weights, path)}
     write_project({**files, **weights}, project)
     return build_project(project, archs=archs, progress=progress)

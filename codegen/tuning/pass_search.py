@@ -12,7 +12,7 @@ import numpy as np
 
 from cnngen.codegen.engines import split_engine
 from cnngen.codegen.graph import Array, Graph, Value, step_digest, step_text
-from cnngen.codegen.lock import PlanEntry, StepEntry
+from cnngen.codegen.lock import LockError, PlanEntry, StepEntry
 from cnngen.codegen.passes.assign_buffers import assign_buffers
 from cnngen.codegen.passes.plan_weights import plan_weights
 from cnngen.codegen.passes.select_engines import with_engine
@@ -163,6 +163,8 @@ def _ordered(timings: Sequence[Timing], kept: str) -> list[Timing]:
 
     Of those that cannot be told apart it is the one that was kept, or else the first that was offered.
     """
+    if not timings:
+        raise LockError("no engine runs a step of the network within the workspace limit")
     best = min(timing.us for timing in timings)
     same = [timing for timing in timings if timing.us <= best + max(LEAST_GAIN_US, LEAST_GAIN * best)]
     first = min(same, key=lambda timing: (timing.engine != kept, timing.rank))

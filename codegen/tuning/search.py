@@ -7,6 +7,7 @@ that this is done over until nothing changes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -19,7 +20,7 @@ Timings = Mapping[str, Sequence[Timing]]  # by the step's text, fastest first
 # Makes the graph of some choices.
 Rewrite = Callable[[Choices], Graph]
 
-ROUNDS = 4
+ROUNDS = 8
 MOST_SINGLE = 24  # of sites in one piece that are turned each alone
 # An option wins only by more than this: what two runs on one machine may differ by.
 LEAST_GAIN_US, LEAST_GAIN = 0.15, 0.02
@@ -63,6 +64,21 @@ def alternatives(base: Graph, choices: Choices, rewrite: Rewrite) -> list[tuple[
             chosen = {site.key: site.chosen for site in base.sites}
             for site in _entangled(base, graph, name)[:MOST_SINGLE]:
                 add(name, replace(choices, forms={**chosen, site.key: site.chosen}))
+    return found
+
+
+def opened(base: Graph, others: Sequence[Graph], rewrite: Rewrite) -> list[Graph]:
+    """The graphs in which sites that only another graph has take another option: timed along, for the next round."""
+    known, found = {site.key for site in base.sites}, []
+    for graph in others:
+        chosen = {site.key: site.chosen for site in graph.sites}
+        sites = [site for site in graph.sites if site.key not in known]
+        for name in dict.fromkeys(site.rewrite for site in sites):
+            own = [site for site in sites if site.rewrite == name]
+            for number in range(max(len(site.options) for site in own)):
+                turned = {site.key: site.options[min(number, len(site.options) - 1)] for site in own}
+                if turned != {site.key: site.chosen for site in own}:
+                    found.append(rewrite(Choices(forms={**chosen, **turned})))
     return found
 
 
@@ -124,27 +140,32 @@ def improved(
 ) -> tuple[Choices, Mapping[tuple[str, str], Mapping[str, float]]]:
     """The choices with the better side of each piece, and what was compared: each site's options' microseconds."""
     forms_before = {site.key: site.chosen for site in base.sites}
-    forms = dict(forms_before)
     compared: dict[tuple[str, str], dict[str, float]] = {}
-    best: dict[tuple[str, str], float] = {}
+    gains: list[tuple[float, Piece, list[Site]]] = []
     for rewrite, graph in others:
         turned = [site for site in turned_sites(base, graph) if site.rewrite == rewrite]
         for piece in pieces(base, graph):
             inside = [site for site in turned if piece.layers & set(site.layers)]
             before = sum(_time(node, base, timings) for node in piece.before)
             after = sum(_time(node, graph, timings) for node in piece.after)
-            gain = before - after
-            for site in inside:
-                if len(inside) == 1:
-                    compared.setdefault(site.key, {forms_before[site.key]: before})[site.chosen] = after
-                if gain > max(LEAST_GAIN_US, LEAST_GAIN * before, best.get(site.key, 0.0)):
-                    best[site.key] = gain
-                    forms[site.key] = site.chosen
+            if len(inside) == 1:
+                compared.setdefault(inside[0].key, {forms_before[inside[0].key]: before})[
+                    inside[0].chosen
+                ] = after
+            if inside and before - after > max(LEAST_GAIN_US, LEAST_GAIN * before):
+                gains.append((before - after, piece, inside))
+    # The largest gains first; what else touches the same layers was timed beside what is no more, and waits.
+    forms, changed = {**choices.forms, **forms_before}, set[str]()
+    for _, piece, inside in sorted(gains, key=lambda gain: -gain[0]):
+        if not piece.layers & changed:
+            changed |= piece.layers
+            forms |= {site.key: site.chosen for site in inside}
     return replace(choices, forms=forms, every={}), compared
 
 
 def _time(node: Node, graph: Graph, timings: Timings) -> float:
-    return timings[step_text(node, graph)][0].us
+    known = timings[step_text(node, graph)]
+    return known[0].us if known else math.inf
 
 
 def _steps(graph: Graph) -> dict[str, Node]:

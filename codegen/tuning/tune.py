@@ -42,7 +42,7 @@ from cnngen.codegen.tuning.journal import Journal
 from cnngen.codegen.tuning.measure import Deadline, measure_cases
 from cnngen.codegen.tuning.module import Candidates, build_candidates, footprint, numbered
 from cnngen.codegen.tuning.pass_search import PassSearch, pass_graphs, planned, step_entries, step_options
-from cnngen.codegen.tuning.search import ROUNDS, alternatives, improved
+from cnngen.codegen.tuning.search import ROUNDS, alternatives, improved, opened
 from cnngen.spec.network import NetworkSpec
 
 # Told of what is going on: the stage, steps done, steps in all.
@@ -150,15 +150,17 @@ class _Session:
         """Measures what the choices leave open; whether something changed."""
         others = [alternatives(search.base, search.choices, search.rewrite) for search in self.searches]
         known = self.journal.steps if self.journal else {}
-        benches = [
-            make_bench(search.base, [graph for _, graph in graphs], known)
-            for search, graphs in zip(self.searches, others, strict=True)
-        ]
+        benches = []
+        for search, graphs in zip(self.searches, others, strict=True):
+            made = [graph for _, graph in graphs]
+            benches.append(
+                make_bench(search.base, [*made, *opened(search.base, made, search.rewrite)], known)
+            )
         if any(bench.cases for bench in benches):
             self._measure(benches)
         changed = False
         for search, graphs in zip(self.searches, others, strict=True):
-            before = {site.key: site.chosen for site in search.base.sites}
+            before = {**search.choices.forms, **{site.key: site.chosen for site in search.base.sites}}
             choices, compared = improved(search.base, search.choices, graphs, self._journal.steps)
             search.compared = {**search.compared, **compared}
             changed |= dict(choices.forms) != before
@@ -187,7 +189,7 @@ class _Session:
         with self.clock.of("compiling"):
             candidates = build_candidates(
                 plan,
-                self.work / stage,
+                self.work,
                 footprints,
                 self.device,
                 lambda step, done, total: self.told(f"{stage}: {step}", done, total),
@@ -258,7 +260,16 @@ class _Session:
 
 
 def _rewriter(begun: Graph) -> Callable[[Choices], Graph]:
-    return lambda choices: passes.run(begun, choices, begin=passes.FIRST_CHOICE)
+    """Makes the graph of some choices, each once."""
+    known: dict[object, Graph] = {}
+
+    def rewrite(choices: Choices) -> Graph:
+        key = (frozenset(choices.forms.items()), frozenset(choices.every.items()))
+        if key not in known:
+            known[key] = passes.run(begun, choices, begin=passes.FIRST_CHOICE)
+        return known[key]
+
+    return rewrite
 
 
 def _forms(search: PlanSearch) -> dict[str, FormEntry]:

@@ -212,10 +212,11 @@ class Run final : public cnngen::StepVisitor {
         }
         std::visit([](const auto& o) { execute(o); }, operation);
         const Tensor& y = cnngen::output_of(operation);
-        write(y.data, y.bytes());
+        write(packed(y, static_cast<const unsigned char*>(y.data)));
     }
 
-    // Each pointer's data lie in memory of their own while the kernel runs, with nothing readable behind them.
+    // Each pointer's data lie in memory of their own while the kernel runs, with nothing readable behind them; those of
+    // parts of one tensor lie together.
     void visit(const cnngen::KernelCall& kernel) override {
         begin(kernel.layers);
         const std::vector<std::uint64_t>& sizes = sizes_.at(next_++);
@@ -230,34 +231,39 @@ class Run final : public cnngen::StepVisitor {
         for (const auto& argument : addresses) {
             given.push_back(*static_cast<unsigned char* const*>(argument.value));
         }
-        if (given.back() != kernel.y.data || sizes.back() != extent(kernel.y)) fail("y is not what the kernel writes");
+        // Padded channels are y's own; what lies between the pixels of a part is not.
+        const bool is_part = sizes.back() < extent(kernel.y);
+        if (given.back() != kernel.y.data || sizes.back() > extent(kernel.y)) fail("y is not what the kernel writes");
+        const std::vector<Memory> memories = together(given, sizes);
         std::vector<std::unique_ptr<Buffer>> buffers;
-        std::vector<void*> pointers;
-        for (std::size_t i = 0; i < given.size(); ++i) {
-            std::size_t same = 0;
-            while (given[same] != given[i]) {
-                const bool apart = given[i] + sizes[i] <= given[same] || given[same] + sizes[same] <= given[i];
-                if (!apart) fail("two arguments overlap");
-                ++same;
-            }
-            if (same < i) {
-                if (sizes[same] != sizes[i]) fail("two arguments overlap");
-                pointers.push_back(pointers[same]);
-                continue;
-            }
-            buffers.push_back(std::make_unique<Buffer>(sizes[i]));
-            std::memcpy(buffers.back()->data(), given[i], sizes[i]);
-            pointers.push_back(buffers.back()->data());
+        std::vector<void*> pointers(given.size());
+        for (const Memory& memory : memories) {
+            if (memory.members.size() > 1 && !is_part && differ(memory, given, sizes)) fail("two arguments overlap");
+            buffers.push_back(std::make_unique<Buffer>(memory.end - memory.begin));
+            std::memcpy(buffers.back()->data(), memory.begin, memory.end - memory.begin);
+            for (std::size_t i : memory.members) pointers[i] = buffers.back()->data() + (given[i] - memory.begin);
         }
-        const Bytes before = contents(pointers, sizes);
+        const auto rest = [&] {
+            Bytes all;
+            for (const auto& buffer : buffers) all.insert(all.end(), buffer->data(), buffer->data() + buffer->size());
+            return all;
+        };
+        const std::size_t y_at = place_in(memories, given.back());
+        Bytes before = rest();
         emulation::launch(
             kernel.grid.blocks, kernel.grid.threads,
             [&] { shape ? call(kernel.function, pointers, batch, *shape) : call(kernel.function, pointers, batch); },
             kernel.grid.cluster, kernel.grid.shared);
         for (const auto& buffer : buffers) buffer->check();
-        if (contents(pointers, sizes) != before) fail("a kernel wrote to its input");
-        std::memcpy(given.back(), pointers.back(), sizes.back());
-        write(given.back(), sizes.back());
+        // With y's new elements, what was there before has to be what is there now.
+        const auto* const y = static_cast<const unsigned char*>(pointers.back());
+        const Rows rows = is_part ? rows_of(kernel.y) : Rows{sizes.back(), sizes.back(), 1};
+        for (std::size_t row = 0; row < rows.count; ++row) {
+            std::memcpy(before.data() + y_at + row * rows.pitch, y + row * rows.pitch, rows.width);
+            std::memcpy(given.back() + row * rows.pitch, y + row * rows.pitch, rows.width);
+        }
+        if (rest() != before) fail("a kernel wrote where its output is not");
+        write(is_part ? packed(kernel.y, y) : Bytes(y, y + sizes.back()));
     }
 
     bool is_done() const { return next_ == sizes_.size(); }
@@ -268,22 +274,69 @@ class Run final : public cnngen::StepVisitor {
         emulation::running = label_.c_str();
     }
 
-    // Of all pointers but those to y.
-    static Bytes contents(const std::vector<void*>& pointers, const std::vector<std::uint64_t>& sizes) {
+    // A range of memory, and the arguments that lie in it.
+    struct Memory {
+        unsigned char *begin, *end;
+        std::vector<std::size_t> members;
+    };
+
+    static std::vector<Memory> together(const std::vector<unsigned char*>& given,
+                                        const std::vector<std::uint64_t>& sizes) {
+        std::vector<Memory> found;
+        for (std::size_t i = 0; i < given.size(); ++i) {
+            Memory memory{given[i], given[i] + sizes[i], {i}};
+            std::erase_if(found, [&](const Memory& other) {
+                if (other.end <= memory.begin || memory.end <= other.begin) return false;
+                memory.begin = std::min(memory.begin, other.begin), memory.end = std::max(memory.end, other.end);
+                memory.members.insert(memory.members.end(), other.members.begin(), other.members.end());
+                return true;
+            });
+            found.push_back(std::move(memory));
+        }
+        return found;
+    }
+
+    static bool differ(const Memory& memory, const std::vector<unsigned char*>& given,
+                       const std::vector<std::uint64_t>& sizes) {
+        return std::ranges::any_of(memory.members, [&](std::size_t i) {
+            return given[i] != memory.begin || given[i] + sizes[i] != memory.end;
+        });
+    }
+
+    // Where an address is in all memories one after the other.
+    static std::size_t place_in(const std::vector<Memory>& memories, const unsigned char* address) {
+        std::size_t before = 0;
+        for (const Memory& memory : memories) {
+            if (memory.begin <= address && address < memory.end) return before + (address - memory.begin);
+            before += memory.end - memory.begin;
+        }
+        fail("y is not among the arguments");
+    }
+
+    // So many bytes of a tensor, then others.
+    struct Rows {
+        std::size_t width, pitch, count;
+    };
+    static Rows rows_of(const Tensor& t) {
+        const std::size_t item = cnngen::bytes_of(t.dtype);
+        if (t.rank != 4 || t.strides[1] != 1 || t.strides[3] <= t.dims[1]) return {t.bytes(), t.bytes(), 1};
+        return {t.dims[1] * item, t.strides[3] * item, static_cast<std::size_t>(t.dims[0] * t.dims[2] * t.dims[3])};
+    }
+    static Bytes packed(const Tensor& t, const unsigned char* data) {
         Bytes all;
-        for (std::size_t i = 0; i < pointers.size(); ++i) {
-            const auto* data = static_cast<const unsigned char*>(pointers[i]);
-            if (pointers[i] != pointers.back()) all.insert(all.end(), data, data + sizes[i]);
+        const Rows rows = rows_of(t);
+        for (std::size_t row = 0; row < rows.count; ++row) {
+            all.insert(all.end(), data + row * rows.pitch, data + row * rows.pitch + rows.width);
         }
         return all;
     }
 
-    void write(const void* data, std::uint64_t bytes) const {
-        const std::uint64_t length = label_.size();
+    void write(const Bytes& data) const {
+        const std::uint64_t length = label_.size(), bytes = data.size();
         std::fwrite(&length, sizeof length, 1, out_);
         std::fwrite(label_.data(), 1, length, out_);
         std::fwrite(&bytes, sizeof bytes, 1, out_);
-        std::fwrite(data, 1, bytes, out_);
+        std::fwrite(data.data(), 1, bytes, out_);
     }
 
     std::vector<std::vector<std::uint64_t>> sizes_;

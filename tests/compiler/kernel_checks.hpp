@@ -190,10 +190,11 @@ void grouped_conv(const char* name, int batch) {
 template <typename T, typename Y, GemmTile tile>
 void implicit_gemm(const char* name, int batch, const GemmShape& shape) {
     const std::size_t in = static_cast<std::size_t>(batch) * shape.h * shape.w;
-    const std::size_t out = static_cast<std::size_t>(batch) * shape.oh * shape.ow;
+    const std::size_t out = static_cast<std::size_t>(batch) * shape.y_h * shape.y_w;
+    const int filters = shape.k / (shape.phases_h * shape.phases_w);
     Buffer<T> x(in * shape.x_pixel - (shape.x_pixel - shape.c));
     Buffer<T> weight(static_cast<std::size_t>(shape.k) * shape.r * shape.s * shape.c);
-    Buffer<Y> wide(out * shape.y_pixel - (shape.y_pixel - shape.k));
+    Buffer<Y> wide(out * shape.y_pixel - (shape.y_pixel - filters));
     fill(x);
     fill(weight);
     const auto launch = [&](Y* y, const Epilogue& epilogue) {
@@ -203,18 +204,20 @@ void implicit_gemm(const char* name, int batch, const GemmShape& shape) {
             tile.split, tile.shared());
         wide.check();
         for (std::size_t pixel = 0; pixel < out; ++pixel) {
-            for (int k = 0; k < shape.y_pixel && (k < shape.k || pixel + 1 < out); ++k) {
+            for (int k = 0; k < shape.y_pixel && (k < filters || pixel + 1 < out); ++k) {
                 const Y value = wide[pixel * shape.y_pixel + k];
-                if (k < shape.k) {
-                    y[pixel * shape.k + k] = value;
+                if (k < filters) {
+                    y[pixel * filters + k] = value;
                 } else if (!std::isnan(cnngen::to_float(value))) {
                     emulation::fail("a kernel wrote beside its slice");
                 }
             }
         }
     };
-    run<Y>(name, batch, shape.k, shape.oh, shape.ow, launch, [&](int n, int k, int h, int w, double& scale) {
+    run<Y>(name, batch, filters, shape.y_h, shape.y_w, launch, [&](int n, int k, int y_h, int y_w, double& scale) {
         double sum = 0.0;
+        const int h = y_h / shape.phases_h, w = y_w / shape.phases_w;
+        k += (y_h % shape.phases_h * shape.phases_w + y_w % shape.phases_w) * filters;
         for (int r = 0; r < shape.r; ++r) {
             for (int s = 0; s < shape.s; ++s) {
                 const int ih = h * shape.stride_h - shape.pad_top + r * shape.dilation_h;

@@ -15,7 +15,7 @@ import numpy as np
 
 from cnngen.codegen.emit.project import project_files
 from cnngen.codegen.emit.titles import layer_names
-from cnngen.codegen.graph import Array, Node, Value
+from cnngen.codegen.graph import ITEM_BYTES, Array, Node, Value
 from cnngen.codegen.interpret import run_node, run_op
 from cnngen.codegen.plan import BatchPlan, Plan, make_plan
 from cnngen.codegen.storage import NUMPY_TYPES, from_memory, to_memory
@@ -49,8 +49,14 @@ def job(plan: Plan, batch: BatchPlan, inputs: dict[str, Array]) -> bytes:
     parts.append(number(len(kernels)))
     for node in kernels:
         values = [batch.graph.values[name] for name in (*dict.fromkeys(node.inputs), node.name)]
-        parts += [number(len(values)), *(number(value.bytes) for value in values)]
+        parts += [number(len(values)), *(number(reach(value)) for value in values)]
     return b"".join(parts)
+
+
+def reach(value: Value) -> int:
+    """Bytes from a value's first element to its last."""
+    between = (value.pixel - value.shape[1]) * ITEM_BYTES[value.dtype] if value.pixel else 0
+    return value.span - between
 
 
 def split(data: bytes) -> Iterator[bytes]:
@@ -168,13 +174,17 @@ def test_random_networks(tmp_path: Path) -> None:
 
 
 def test_random_engines_and_tiles(tmp_path: Path) -> None:
-    """Each step by one of the kernels and tiles that a lock may name."""
+    """Each step by one of the kernels and tiles that a lock may name, each rewrite by one of its forms."""
     storages: tuple[DType, ...] = ("float16", "bfloat16")
     networks = [convolutional_network(seed, storages[seed % 2]) for seed in range(24)]
     check_networks(networks, tmp_path, [tuned_plan(drawn, seed) for seed, drawn in enumerate(networks)])
     text = "".join(path.read_text() for path in tmp_path.glob("*/network.cu"))
     assert text.count("cnngen::GemmShape") > 20
     assert ".cluster" in text
+    assert ".y_pixel" in text  # of a convolution into a part of a concatenation
+    kernels = "".join(path.read_text() for path in tmp_path.glob("*/kernels*.cu"))
+    assert "const int at = " in kernels  # likewise of a pointwise step
+    assert ".interleaves = true" in kernels
 
 
 def test_indices_of_64_bits(tmp_path: Path) -> None:

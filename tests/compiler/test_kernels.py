@@ -179,14 +179,23 @@ def implicit_gemm(rng: random.Random) -> Iterator[tuple[str, str]]:
             stages=rng.choice((2, 3, 4)),
             split=split,
             v=v,
+            **({"interleaves": "true"} if (phased := rng.random() < 0.3) else {}),
         )
         c, filters = 8 * rng.randint(1, 9), v * rng.randint(1, 80 // v)
         fields = window(rng)
+        phases: dict[str, int] = {}
+        if phased:
+            across, along = rng.choice(((2, 2), (1, 2), (3, 2)))
+            phases = {"phases_h": across, "phases_w": along}
+            phases |= {"y_h": fields["oh"] * across - rng.randint(0, across - 1)}
+            phases |= {"y_w": fields["ow"] * along - rng.randint(0, along - 1)}
+            filters = v * rng.randint(1, max(1, 20 // v))
         size = {name: fields[name] for name in ("h", "w")}
         out = {name: fields[name] for name in ("oh", "ow")}
         pixel = {"x_pixel": c + 8 * rng.randint(0, 2), "y_pixel": filters + v * rng.randint(0, 2)}
         geometry = {name: fields[name] for name in GEMM_FIELDS}
-        shape = aggregate("GemmShape", c=c, **size, k=filters, **out, **geometry, **pixel)
+        k = filters * phases.get("phases_h", 1) * phases.get("phases_w", 1)
+        shape = aggregate("GemmShape", c=c, **size, k=k, **out, **geometry, **phases, **pixel)
         x, y = rng.choice(("half", "bfloat16")), rng.choice(tuple(SIZE))
         yield f"implicit_gemm<{x}, {y}, {tile}>", f"{rng.randint(1, 3)}, {shape}"
 

@@ -65,7 +65,7 @@ __global__ void __launch_bounds__(256) both(int batch, const __half* x0, const _
 }
 
 // mean: mean over height and width. [N, 16, 32, 32] -> [N, 16, 1, 1].
-__global__ void __launch_bounds__(256) mean(int batch, const __half* x, __half* y) {
+__global__ void __launch_bounds__(256, 4) mean(int batch, const __half* x, __half* y) {
     cnngen::begin();
     constexpr cnngen::ReduceShape shape = {.c = 16, .count = 1024};
     constexpr cnngen::ReduceTile tile = {.v = 8, .groups = 1, .pixels = 256};

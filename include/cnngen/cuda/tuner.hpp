@@ -148,7 +148,7 @@ class Tuner {
                 if constexpr (std::is_same_v<std::decay_t<decltype(o)>, BatchMatmul>) fill(o.w, ++seed_);
             },
             op);
-        check(cudaMemsetAsync(y.data, 0xff, extent(y), stream_.get()), "poisoning an output");
+        poison(y);
         executor_.execute(*plan_of(op, engine), op);
         check(cudaMemsetAsync(totals_.get(), 0, 3 * sizeof(double), stream_.get()), "clearing sums");
         ReferenceProblem problem = problem_of(op);
@@ -163,15 +163,18 @@ class Tuner {
         return found[1] > 0 ? std::sqrt(found[0] / found[1]) : std::sqrt(found[0]);
     }
 
-    // What a step writes by an engine, in memory order; a kernel's by "".
+    // What a step writes by an engine, in memory order, without what lies between; a kernel's by "".
     std::vector<std::byte> output(std::size_t plan, std::size_t step, const std::string& engine) {
         const DeviceGuard guard(device_);
         const CandidateStep& s = steps_[plan][step];
-        check(cudaMemsetAsync(s.y.data, 0xff, extent(s.y), stream_.get()), "poisoning an output");
+        poison(s.y);
         s.operation ? executor_.execute(*plan_of(*s.operation, engine), *s.operation) : launch(s, 0);
         check(cudaStreamSynchronize(stream_.get()), "running '", s.layer, "'");
-        std::vector<std::byte> out(extent(s.y));
-        check(cudaMemcpy(out.data(), s.y.data, out.size(), cudaMemcpyDeviceToHost), "copying an output");
+        const Rows rows = rows_of(s.y);
+        std::vector<std::byte> out(rows.width * rows.count);
+        check(
+            cudaMemcpy2D(out.data(), rows.width, s.y.data, rows.pitch, rows.width, rows.count, cudaMemcpyDeviceToHost),
+            "copying an output");
         return out;
     }
 
@@ -474,6 +477,24 @@ class Tuner {
         std::int64_t last = 0;
         for (int axis = 0; axis < t.rank; ++axis) last += (t.dims[axis] - 1) * t.strides[axis];
         return static_cast<std::size_t>(last + 1) * bytes_of(t.dtype);
+    }
+
+    // How a tensor lies: so many bytes, then what is another's, so many times.
+    struct Rows {
+        std::size_t width, pitch, count;
+    };
+    static Rows rows_of(const Tensor& t) {
+        const auto item = bytes_of(t.dtype);
+        const bool has_gaps = t.rank == 4 && t.strides[1] == 1 && t.strides[3] > t.dims[1];
+        if (!has_gaps) return {extent(t), extent(t), 1};
+        return {static_cast<std::size_t>(t.dims[1]) * item, static_cast<std::size_t>(t.strides[3]) * item,
+                static_cast<std::size_t>(t.dims[0] * t.dims[2] * t.dims[3])};
+    }
+
+    void poison(const Tensor& y) {
+        const Rows rows = rows_of(y);
+        check(cudaMemset2DAsync(y.data, rows.pitch, 0xff, rows.width, rows.count, stream_.get()),
+              "poisoning an output");
     }
 
     // A tensor with what lies between its rows.

@@ -226,6 +226,14 @@ cudaError_t cudaMemsetAsync(void* p, int v, size_t n, cudaStream_t s) {
     enqueue(*stream_of(s), [=] { return cudaMemset(p, v, n); });
     return cudaSuccess;
 }
+cudaError_t cudaMemset2DAsync(void* p, size_t pitch, int v, size_t w, size_t h, cudaStream_t s) {
+    Call call;
+    enqueue(*stream_of(s), [=] {
+        for (size_t row = 0; row < h; ++row) std::memset((char*)p + row * pitch, v, w);
+        return cudaSuccess;
+    });
+    return cudaSuccess;
+}
 cudaError_t cudaMemcpy(void* d, const void* s, size_t n, cudaMemcpyKind) {
     std::memcpy(d, s, n);
     return cudaSuccess;

@@ -16,7 +16,7 @@ PAGE = talk.PAGE.read_text()
 
 
 def engine(us: float, *notes: str, number: int = 1) -> dict[str, Any]:
-    return {"engine": f"{number} 24=3", "notes": list(notes), "workspace": 1 << 20, "us": us}
+    return {"engine": f"cudnn {number} 24=3", "notes": list(notes), "workspace": 1 << 20, "us": us}
 
 
 RESULTS: dict[str, Any] = {

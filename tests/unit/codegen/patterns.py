@@ -288,7 +288,21 @@ def enlarged(b: Builder) -> str:
         return x
     factors = rng.choice((2, 2, [1, 2], 3))
     y = b.add("upsample", x, scale=factors)
-    return y if y == x else conv(b, y, stride=1, dilation=1, groups=1)
+    if y == x:
+        return y
+    y = _function(b, y) if b.chance(30) else y
+    return conv(b, y, stride=1, dilation=1, groups=1, **({"kernel": 1, "padding": 0} if b.chance(30) else {}))
+
+
+def siblings(b: Builder) -> str:
+    """Convolutions of one input that can as well be one."""
+    x, fields = (
+        b.pick(4),
+        {"kernel": b.rng.choice((1, 3)), "stride": 1, "dilation": 1, "groups": 1, "bias": True},
+    )
+    several = [conv(b, x, padding="same", **fields) for _ in range(b.rng.choice((2, 3)))]
+    fits = [name for name in several if b.shape(name)[2:] == b.shape(x)[2:]]
+    return b.add("concat", *fits) if len(fits) > 1 else several[-1]
 
 
 def stem(b: Builder) -> str:
@@ -299,6 +313,6 @@ def stem(b: Builder) -> str:
 PATTERNS: tuple[Callable[[Builder], str], ...] = (
     conv, conv, conv, conv, block, block, pool, pool, activation, with_layer, linear, global_pool, batch_norm,
     prelu, with_number, with_parameter, quotient, concat, upsample, pad, reshape, transpose, softmax,
-    bias_only, gate, shuffle, beyond_batch, turned, again, enlarged, stem, *DATA_PATTERNS,
+    bias_only, gate, shuffle, beyond_batch, turned, again, enlarged, siblings, stem, *DATA_PATTERNS,
     *SPATIAL_PATTERNS,
 )  # fmt: skip

@@ -84,7 +84,7 @@ LINEAR = {"name": "u", "op": "upsample", "scale": 2, "mode": "bilinear"}
     ],
 )
 def test_what_does_not_fold(layers: tuple[dict[str, object], ...]) -> None:
-    assert not folded(network(*layers), 1).sites
+    assert "fold_channels" not in {site.rewrite for site in folded(network(*layers), 1).sites}
 
 
 def test_of_pixels_repeated_twice_over_the_later_ones_stay() -> None:

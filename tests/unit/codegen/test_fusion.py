@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from cnngen.codegen.choices import Choices
 from cnngen.codegen.epilogues import ChainStep, library_chain
+from cnngen.codegen.passes.fuse_epilogues import fuse_epilogues
+from cnngen.codegen.targets import CPU
 
 from .networks import network
-from .texts import after, assert_rewrite, steps, text
+from .texts import after, assert_rewrite, before, steps, text
 
 CONV: Mapping[str, Any] = {"op": "conv2d", "out_channels": 3, "kernel": 3, "padding": 1}
 CONV8: Mapping[str, Any] = {**CONV, "out_channels": 8}
@@ -41,16 +44,40 @@ def test_convolution_norm_residual_and_activation_become_one_step() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("more", "options"),
+    [
+        ([{"name": "y", "op": "add", "inputs": ["x", "c"]}], [("fuse_epilogues", "y")]),
+        (
+            [{"name": "s", "op": "add", "inputs": ["x", "c"]}, {"name": "y", "op": "relu"}],
+            [("fuse_epilogues", "s")],
+        ),
+        ([{"name": "y", "op": "sigmoid"}], [("fuse_epilogues", "y")]),
+        ([{"name": "y", "op": "relu"}], []),
+        ([{"name": "y", "op": "silu"}], []),
+    ],
+)
+def test_what_takes_a_library_time_may_stay_apart(
+    more: list[dict[str, Any]], options: list[tuple[str, str]]
+) -> None:
+    drawn = network({"name": "c", **CONV8}, *more, **HALF)
+    given, pad = before(FUSE, drawn), len(before(FUSE, drawn).sites)
+    assert [site.key for site in fuse_epilogues(given, Choices()).sites[pad:]] == options
+    apart = fuse_epilogues(given, Choices(every={FUSE: 1}))
+    assert ("c" in apart.producers) == bool(options)
+    assert not fuse_epilogues(given, Choices(every={FUSE: 1}), CPU).sites[pad:]
+
+
 def test_of_two_convolutions_the_later_takes_the_sum() -> None:
     drawn = network(
         {"name": "a", **CONV8},
-        {"name": "b", **CONV8, "input": "x"},
+        {"name": "b", **CONV8, "kernel": 1, "padding": 0, "input": "x"},
         {"name": "y", "op": "add", "inputs": ["a", "b"]},
         **HALF,
     )
     assert steps(after(FUSE, drawn)) == text("""
         a [1, 8, 8, 8] float16 NHWC = conv<padding=(1, 1, 1, 1)>(x, a.weight) -> acc + a.bias[c]  form cudnn  # a
-        y [1, 8, 8, 8] float16 NHWC = conv<padding=(1, 1, 1, 1)>(x, b.weight) -> a[n, c, h, w] + (acc + b.bias[c])  form cudnn  # b, y
+        y [1, 8, 8, 8] float16 NHWC = conv(x, b.weight) -> a[n, c, h, w] + (acc + b.bias[c])  form cudnn  # b, y
         """)
 
 
@@ -70,8 +97,6 @@ def test_exact_float32_fuses_bias_and_relu_alone() -> None:
     "reader",
     [
         {"op": "mish"},  # no mode of cuDNN
-        {"op": "sub", "value": 0.5},
-        {"op": "add", "value": 0.5},
         {"op": "prelu"},
         {"op": "add", "parameter": "k", "parameter_shape": [8]},  # not one number a channel
         {"op": "upsample", "scale": 2},  # read at another place
@@ -209,8 +234,8 @@ def test_a_pointwise_chain_is_one_kernel_from_input_to_output() -> None:
 
 def test_what_several_steps_read_is_stored_once() -> None:
     conv = {**CONV, "bias": False}
-    drawn = network({"name": "e", "op": "sigmoid"}, {"name": "a", **conv}, {"name": "b", **conv, "input": "e"},
-                    {"name": "y", "op": "concat", "inputs": ["a", "b"]})  # fmt: skip
+    drawn = network({"name": "e", "op": "sigmoid"}, {"name": "a", **conv},
+                    {"name": "b", **conv, "kernel": 1, "padding": 0, "input": "e"}, {"name": "y", "op": "concat", "inputs": ["a", "b"]})  # fmt: skip
     assert steps(after(FUSE, drawn), without=("a", "b")) == text("""
         e [1, 3, 8, 8] float32 NHWC = sigmoid(x@input[n, c, h, w])  # x, e
         y@output [1, 6, 8, 8] float32 NCHW = select((c < 3), a[n, c, h, w], b[n, (c + -3), h, w])  # y

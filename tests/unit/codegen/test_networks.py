@@ -24,6 +24,7 @@ from cnngen.spec import resolve
 from cnngen.spec.types import DType, ElementType
 
 from .networks import Network, networks
+from .tuned import REWRITES
 
 # The same examples at every run: a new defect is a change of the code, not luck.
 SETTINGS = settings(
@@ -97,15 +98,15 @@ def test_no_pass_changes_the_function_computed(network: Network) -> None:
     check_passes(network, network.spec.batch_sizes[-1], Choices())
 
 
+@pytest.mark.parametrize("storage", ["float32", "float16"])
 @pytest.mark.parametrize("option", [0, 1, 2])
-def test_no_form_changes_the_function_computed(option: int) -> None:
+def test_no_form_changes_the_function_computed(option: int, storage: DType) -> None:
     """Whatever is chosen, and pays or not."""
-    rewrites = ("fold_channels", "pad_channels")
 
-    @given(networks())
-    @settings(SETTINGS, max_examples=60)
+    @given(networks(storage))
+    @settings(SETTINGS, max_examples=40)
     def holds(network: Network) -> None:
-        check_passes(network, network.spec.batch_sizes[-1], Choices(every=dict.fromkeys(rewrites, option)))
+        check_passes(network, network.spec.batch_sizes[-1], Choices(every=dict.fromkeys(REWRITES, option)))
 
     holds()
 

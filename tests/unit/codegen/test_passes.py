@@ -109,6 +109,35 @@ def test_a_norm_folds_back_into_the_convolution_before_it() -> None:
     np.testing.assert_allclose(folded["c.bias"].array, bias, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("layers", "scale", "shift"),
+    [
+        ([{"name": "y", "op": "add", "value": 1}], 1.0, 1.0),
+        ([{"name": "a", "op": "mul", "value": 2}, {"name": "y", "op": "sub", "value": 0.5}], 2.0, -0.5),
+        ([{"name": "y", "op": "div", "value": 4}], 0.25, 0.0),
+    ],
+)
+def test_arithmetic_with_numbers_folds_as_a_norm_does(
+    layers: list[Layer], scale: float, shift: float
+) -> None:
+    """SPADE's 1 + gamma."""
+    drawn = network({"name": "c", **CONV}, *layers)
+    graph = after("fold_batch_norm", drawn)
+    assert [node.op for node in graph.nodes if node.name == "y"] == [
+        before("fold_batch_norm", drawn).producers["c"].op
+    ]
+    weights = (graph.constants[name].array for name in graph.producers["y"].inputs[1:])
+    for array, name, added in zip(weights, ("c.weight", "c.bias"), (0.0, shift), strict=True):
+        np.testing.assert_allclose(array, drawn.weights[name] * scale + added, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "layer", [{"op": "pow", "value": 2}, {"op": "mul", "inputs": ["c", "c"]}, {"op": "sin"}]
+)
+def test_what_is_not_linear_does_not_fold(layer: Layer) -> None:
+    assert "c" in after("fold_batch_norm", network({"name": "c", **CONV}, {"name": "y", **layer})).producers
+
+
 def test_norms_in_a_row_fold_into_one_convolution() -> None:
     norms = [{"name": name, "op": "batch_norm"} for name in ("m", "n", "y")]
     assert steps(after("fold_batch_norm", network({"name": "c", **PLAIN}, *norms))) == (

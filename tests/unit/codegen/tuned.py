@@ -17,15 +17,27 @@ from cnngen.spec.types import DType
 
 from .networks import BATCHES, Network, network
 
+REWRITES = (
+    "reorder",
+    "merge_siblings",
+    "fold_channels",
+    "pad_channels",
+    "fuse_epilogues",
+    "place_concats",
+    "store_phases",
+)
 ACTIVATIONS = ("relu", "relu6", "silu", "mish", {"op": "leaky_relu", "slope": 0.2}, None)
 
 
 def tuned_plan(drawn: Network, seed: int) -> Plan:
     rng = random.Random(seed)  # noqa: S311 (a seed that repeats)
-    first = make_plan(drawn.spec, drawn.weights)
+    every = {name: rng.randrange(3) for name in REWRITES}
+    first = make_plan(drawn.spec, drawn.weights, choices=lambda _profile, _batch: Choices(every=every))
     engines = {(batch.profile, batch.batch): random_engines(batch, rng) for batch in first.batches}
     return make_plan(
-        drawn.spec, drawn.weights, choices=lambda profile, batch: Choices(engines=engines[profile, batch])
+        drawn.spec,
+        drawn.weights,
+        choices=lambda profile, batch: Choices(every=every, engines=engines[profile, batch]),
     )
 
 
@@ -48,6 +60,8 @@ def convolutional_network(seed: int, storage: DType) -> Network:
     shape = (1, channels, h, w)
     layers: list[dict[str, Any]] = []
     for number in range(rng.randint(2, 5)):
+        if rng.random() < 0.3:
+            layers.append({"name": f"up{number}", "op": "upsample", "scale": rng.choice((2, [1, 2]))})
         layer = {"name": f"c{number}", **_convolution(rng, channels, last=h < 5 or w < 5)}
         channels = layer["out_channels"]
         layers.append(layer)
@@ -61,7 +75,12 @@ def convolutional_network(seed: int, storage: DType) -> Network:
                 "groups": 1,
             }
             layers.append(again)
-            layers.append({"name": f"sum{number}", "op": "add", "inputs": [f"c{number}", f"d{number}"]})
+            both = [f"c{number}", f"d{number}"]
+            if rng.random() < 0.5:
+                layers.append({"name": f"sum{number}", "op": "add", "inputs": both})
+            else:
+                layers.append({"name": f"both{number}", "op": "concat", "inputs": both})
+                channels *= 2
     if rng.random() < 0.5:
         layers += [
             {"name": "pool", "op": "global_avg_pool", "keepdims": False},

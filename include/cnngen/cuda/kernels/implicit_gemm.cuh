@@ -23,8 +23,9 @@ struct GemmTile {
     int k;     // depth of a step: 32 or 64
     int warps_m, warps_n;
     int stages;
-    int split = 1;  // blocks of a cluster that share a tile's depth: 1, 2, 4 or 8
-    int v = 8;      // filters that are finished and stored together; divides them
+    int split = 1;             // blocks of a cluster that share a tile's depth: 1, 2, 4 or 8
+    int v = 8;                 // filters that are finished and stored together; divides them
+    bool interleaves = false;  // whether the shape has phases
 
     __host__ __device__ constexpr int threads() const { return 32 * warps_m * warps_n; }
     // Of the float sums in shared memory: the padding spreads a warp's rows over the banks.
@@ -81,14 +82,40 @@ __device__ __forceinline__ void multiply_step(const T* a, const T* b, int warp_m
     }
 }
 
+// The epilogue of tile.v filters from k on at a pixel, and their place in y.
+template <GemmTile tile, typename Y, typename Epilogue>
+__device__ __forceinline__ void store_filters(const GemmShape& shape, int pixel, int k, float (&acc)[tile.v], Y* y,
+                                              const Epilogue& epilogue) {
+    int filters = shape.k;
+    std::int64_t to = pixel;
+    if constexpr (tile.interleaves) {
+        filters /= shape.phases_h * shape.phases_w;
+        const int phase = k / filters;
+        k -= phase * filters;
+        const int n = pixel / (shape.oh * shape.ow), place = pixel - n * (shape.oh * shape.ow);
+        const int h = place / shape.ow * shape.phases_h + phase / shape.phases_w;
+        const int w = place % shape.ow * shape.phases_w + phase % shape.phases_w;
+        if (h >= shape.y_h || w >= shape.y_w) return;
+        to = (static_cast<std::int64_t>(n) * shape.y_h + h) * shape.y_w + w;
+    }
+    if constexpr (std::is_invocable_v<const Epilogue&, float (&)[tile.v], std::int64_t, int>) {
+        epilogue(acc, to * filters + k, k);
+    } else {
+        const int n = static_cast<int>(to / (shape.y_h * shape.y_w));
+        const int place = static_cast<int>(to - static_cast<std::int64_t>(n) * (shape.y_h * shape.y_w));
+        epilogue(acc, n, k, place / shape.y_w, place % shape.y_w);
+    }
+    store(y + to * shape.y_pixel + k, from_float<Y>(acc));
+}
+
 }  // namespace detail
 
 // y[n, h, w, k] = epilogue(sum over r, s, c of x[n, h * stride - pad + r * dilation, ..., c] * weight[k, r, s, c])
 //
 // x: [batch, shape.h, shape.w, shape.x_pixel] of which c channels count; weight: [shape.k, shape.r, shape.s, shape.c];
-// y: [batch, shape.oh, shape.ow, shape.y_pixel]. Sums in float. All addresses and pixels are 16-byte aligned, y's to
+// y: [batch, shape.y_h, shape.y_w, shape.y_pixel]. Sums in float. All addresses and pixels are 16-byte aligned, y's to
 // tile.v elements. The epilogue is called as NoEpilogue says, or where it takes (acc, at, k), with `at` the place in a
-// packed tensor of y's shape.
+// packed tensor of y's shape. Of phases each filter's sum is stored at its phase's pixel, if y has that pixel.
 // Launch: blocks(shape, tile, batch) blocks of exactly tile.threads() threads, clusters of tile.split.
 template <typename T, GemmTile tile, typename Y, typename Epilogue = NoEpilogue>
 __device__ __forceinline__ void implicit_gemm(int batch, const GemmShape& shape, const T* x, const T* weight, Y* y,
@@ -249,13 +276,7 @@ __device__ __forceinline__ void implicit_gemm(int batch, const GemmShape& shape,
                 }
             }
         }
-        if constexpr (std::is_invocable_v<const Epilogue&, float (&)[tile.v], std::int64_t, int>) {
-            epilogue(acc, static_cast<std::int64_t>(pixel) * shape.k + k, k);
-        } else {
-            const int n = pixel / (shape.oh * shape.ow), place = pixel - n * (shape.oh * shape.ow);
-            epilogue(acc, n, k, place / shape.ow, place % shape.ow);
-        }
-        store(y + static_cast<std::int64_t>(pixel) * shape.y_pixel + k, from_float<Y>(acc));
+        detail::store_filters<tile>(shape, pixel, k, acc, y, epilogue);
     }
     // A block's sums stay until the others have read them.
     if constexpr (tile.split > 1) ptx::wait_for_cluster();

@@ -1,0 +1,129 @@
+"""What rewrites share: a graph in the making, and the questions that several of them ask of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
+
+from cnngen.codegen import expr as ex
+from cnngen.codegen.choices import Choices
+from cnngen.codegen.cost import ConvProblem
+from cnngen.codegen.expr import Coord, Expr, Int, Load
+from cnngen.codegen.graph import (
+    Array,
+    Constant,
+    Conv,
+    Graph,
+    Node,
+    Pointwise,
+    Shape,
+    Site,
+    Value,
+    unused,
+    with_sites,
+)
+
+
+class Draft:
+    """The steps, constants and choices of a graph that is being made from another one."""
+
+    def __init__(self, graph: Graph, choices: Choices) -> None:
+        self.graph, self.choices = graph, choices
+        self.constants = dict(graph.constants)
+        self.nodes: list[Node] = []
+        self.producers: dict[str, Node] = {}
+        self.values = {
+            name: graph.values[name] for name in (*(v.name for v in graph.inputs), *graph.constants)
+        }
+        self._sites: list[Site] = []
+        self._taken = set(graph.values)
+
+    def result(self) -> Graph:
+        """The new graph."""
+        return with_sites(self.graph.with_nodes(self.nodes, self.constants), self._sites)
+
+    def add(self, *nodes: Node) -> None:
+        """Appends steps."""
+        for node in nodes:
+            self.nodes.append(node)
+            self.producers[node.name] = node
+            self.values[node.name] = node.value
+
+    def choose(self, rewrite: str, node: Node, prices: Mapping[str, float]) -> str:
+        """The option for a node, kept as a site."""
+        self._sites.append(self.choices.site(rewrite, node, prices))
+        return self._sites[-1].chosen
+
+    def fresh(self, name: str) -> str:
+        """A name that no value has, like the given one."""
+        fresh = unused(name, self._taken)
+        self._taken.add(fresh)
+        return fresh
+
+    def constant(
+        self,
+        name: str,
+        shape: Shape,
+        make: Callable[..., Array],
+        sources: Sequence[Constant],
+        parameters: tuple[Hashable, ...] = (),
+    ) -> str:
+        """Adds a constant of a shape that is derived from others and lies as the first does; returns its name."""
+        value = replace(sources[0].value, name=self.fresh(name), shape=shape)
+        self.constants[value.name] = Constant.derived(value, make, sources, parameters)
+        self.values[value.name] = value
+        return value.name
+
+
+def is_by_channel(node: Node, constants: Mapping[str, Constant]) -> bool:
+    """Whether an epilogue depends on nothing but `ACC`, the channel, and constants of one number a channel."""
+    loads = ex.loads(node.epilogue)
+    known = all(load.index == (Coord(1),) and node.inputs[load.source] in constants for load in loads)
+    places = [e for e in ex.walk(node.epilogue) if isinstance(e, Coord) and e.axis != 1]
+    return known and not places
+
+
+def repeats(values: Mapping[str, Value], writer: Node) -> tuple[int, int] | None:
+    """How often a step repeats each row and column of another value, whole; None where it does not, or does more."""
+    if not isinstance(writer.op, Pointwise) or not isinstance(writer.epilogue, Load):
+        return None
+    index, value = writer.epilogue.index, writer.value
+    source = values[writer.inputs[0]]
+    if source.layout != "NHWC" or value.layout != "NHWC" or source.dtype != value.dtype:
+        return None
+    if index[:2] != (Coord(0), Coord(1)) or source.shape[:2] != value.shape[:2]:
+        return None
+    rows, columns = (divisor(index[axis], axis) for axis in (2, 3))
+    if rows is None or columns is None or rows * columns == 1:
+        return None
+    whole = value.shape[2:] == (source.shape[2] * rows, source.shape[3] * columns)
+    return (rows, columns) if whole else None
+
+
+def divisor(index: Expr, axis: int) -> int | None:
+    """N where the index is `coordinate / n`."""
+    match index:
+        case Coord(a) if a == axis:
+            return 1
+        case ex.Call("idiv", (Coord(a), Int(n))) if a == axis:
+            return n
+    return None
+
+
+def phase_index(phases: tuple[int, int], filters: int) -> tuple[Expr, ...]:
+    """Where a pixel's channel is in the result of a convolution whose filters are [phase, filter]."""
+    row, column = (ex.call("imod", Coord(axis + 2), Int(phases[axis])) for axis in (0, 1))
+    phase = ex.call("iadd", ex.call("imul", row, Int(phases[1])), column)
+    channel = ex.call("iadd", ex.call("imul", phase, Int(filters)), Coord(1))
+    places = (ex.call("idiv", Coord(axis + 2), Int(phases[axis])) for axis in (0, 1))
+    return (Coord(0), channel, *places)
+
+
+def problem_of(x: Value, y: Value, weight: Constant, op: Conv) -> ConvProblem:
+    """What a convolution costs is asked by."""
+    return ConvProblem(x.shape, y.shape, (weight.value.shape[2], weight.value.shape[3]), op, x.dtype)
+
+
+def all_layers(nodes: Sequence[Node]) -> tuple[str, ...]:
+    """The layers of several steps, each once."""
+    return tuple(dict.fromkeys(layer for node in nodes for layer in node.layers))
