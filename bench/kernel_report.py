@@ -53,20 +53,27 @@ def name_of(symbol: str) -> str:
 def table(rows: Sequence[Mapping[str, Any]], copy: float) -> str:
     """Markdown. `copy`: bytes a second of a large copy, read and written."""
     lines = [
-        f"A large copy: {copy / 1e9:.0f} GB/s, read and written. A step's bytes are its input, weights and output once;",
-        f"its share is that of the copy, by its best tile. !: under {ENOUGH:.0%}. Registers / spilled bytes / bytes of",
-        "shared memory are the best tile's.",
+        f"A large copy: {copy / 1e9:.0f} GB/s, read and written. A step's bytes are its input, weights and output",
+        f"once; its share is that of the copy, by its best tile. !: under {ENOUGH:.0%}. Registers / spilled bytes /",
+        "bytes of shared memory are the best tile's.",
         "",
         "| case | step | MB | default µs | best µs | tile | GB/s | share | registers / spilled / shared |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         rate = row["bytes"] / row["best_us"] * 1e6
-        mark = "" if rate >= ENOUGH * copy else " !"
-        lines.append(
-            f"| {row['case']} | {row['step']} | {row['bytes'] / 1e6:.0f} | {row['default_us']:.1f} | {row['best_us']:.1f} "
-            f"| {row['tile'] or '-'} | {rate / 1e9:.0f} | {rate / copy:.0%}{mark} | {row['resources']} |"
+        cells = (
+            row["case"],
+            row["step"],
+            f"{row['bytes'] / 1e6:.0f}",
+            f"{row['default_us']:.1f}",
+            f"{row['best_us']:.1f}",
+            row["tile"] or "-",
+            f"{rate / 1e9:.0f}",
+            f"{rate / copy:.0%}{'' if rate >= ENOUGH * copy else ' !'}",
+            row["resources"],
         )
+        lines.append(f"| {' | '.join(cells)} |")
     wrong = [f"- {text}" for row in rows for text in row["wrong"]]
     return "\n".join([*lines, *(["", "Tiles whose results differ:", *wrong] if wrong else []), ""])
 

@@ -4,8 +4,8 @@
     python bench/kernels.py --sanitize memcheck racecheck initcheck synccheck [--only SUBSTRING]
     python bench/kernels.py --compile [--only SUBSTRING]
 
-Cases (kernel_cases.py) are planned as any network; their kernels, each with every tile that `cnngen tune` would try, are
-compiled into one module with its tuner, which times them one by one. DIR receives kernels.json and kernels.md.
+Cases (kernel_cases.py) are planned as any network; their kernels, each with every tile that `cnngen tune` would try,
+are compiled into one module with its tuner, which times them one by one. DIR receives kernels.json and kernels.md.
 
 --sanitize runs a small variant of all cases and tiles once, as a network, under compute-sanitizer's tools, and compares
 its outputs with the interpreter's. --compile only tells registers, spills and shared memory, and needs no GPU.

@@ -35,6 +35,9 @@ class Cost(Protocol):
     def move(self, count: int) -> float:
         """Microseconds of a step that reads and writes `count` bytes in all."""
 
+    def squeeze_excite(self, x: Value, hidden: int, *, scales: bool) -> float:
+        """Microseconds of one step that makes the gates of x by so many hidden units, and may multiply x by them."""
+
 
 @dataclass(frozen=True)
 class Roofline:
@@ -48,6 +51,8 @@ class Roofline:
     tera_flops: float = 600.0
     bytes_per_us: float = 3.0e6
     launch_us: float = 2.0
+    block_bytes_per_us: float = 1.0e5  # what one multiprocessor reads; each has one block of a kernel of ours
+    multiprocessors: int = 132
 
     def convolution(self, problem: ConvProblem) -> float:
         n, c, h, w = problem.x
@@ -73,3 +78,10 @@ class Roofline:
 
     def move(self, count: int) -> float:
         return self.launch_us + count / self.bytes_per_us
+
+    def squeeze_excite(self, x: Value, hidden: int, *, scales: bool) -> float:
+        # A block an image: clusters of blocks are for a lock to choose.
+        images, times = x.shape[0], 3 if scales else 1
+        moved = times * x.bytes // images + 2 * hidden * x.shape[1] * ITEM_BYTES[x.dtype]
+        turns = -(-images // self.multiprocessors)
+        return max(self.launch_us + turns * moved / self.block_bytes_per_us, self.move(times * x.bytes))

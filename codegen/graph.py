@@ -236,6 +236,27 @@ class Softmax:
 
 
 @dataclass(frozen=True)
+class SqueezeExcite:
+    """Of x (N, C, ...), channels innermost, a sum a channel: w2 (C, M) times `hidden` of w1 (M, C) times x's means.
+
+    hidden: of `ACC`, the sum of hidden unit m = `Coord(1)`; `Load(i)` reads operand i, a constant behind the weights
+    gate:   likewise of a channel's sum, where the result is x times it; None: the sums are the result (N, C)
+    """
+
+    hidden: Expr = ACC
+    gate: Expr | None = None
+
+    @property
+    def functions(self) -> tuple[Expr, ...]:
+        return (self.hidden,) if self.gate is None else (self.hidden, self.gate)
+
+    @property
+    def constants(self) -> int:
+        """How many operands these load."""
+        return len({load.source for function in self.functions for load in ex.loads(function)})
+
+
+@dataclass(frozen=True)
 class Affine:
     """x * scale + shift, one scale and shift a channel (axis 1); a batch norm with its statistics folded in."""
 
@@ -256,7 +277,18 @@ class Pointwise:
 
 
 Op: TypeAlias = (
-    Conv | MatMul | BatchMatMul | Pool | Reduce | ArgReduce | Softmax | Affine | Reshape | Join | Pointwise
+    Conv
+    | MatMul
+    | BatchMatMul
+    | Pool
+    | Reduce
+    | ArgReduce
+    | Softmax
+    | SqueezeExcite
+    | Affine
+    | Reshape
+    | Join
+    | Pointwise
 )
 
 # How many leading inputs an op itself takes; the rest are its epilogue's.
@@ -268,11 +300,17 @@ OPERANDS: dict[type[Op], int] = {
     Reduce: 1,
     ArgReduce: 1,
     Softmax: 1,
+    SqueezeExcite: 3,
     Affine: 3,
     Reshape: 1,
     Join: 0,
     Pointwise: 0,
 }
+
+
+def operand_count(op: Op) -> int:
+    """How many leading inputs are the op's own."""
+    return OPERANDS[type(op)] + (op.constants if isinstance(op, SqueezeExcite) else 0)
 
 
 @dataclass(frozen=True)
@@ -293,12 +331,12 @@ class Node:
 
     @property
     def operands(self) -> tuple[str, ...]:
-        return self.inputs[: OPERANDS[type(self.op)]]
+        return self.inputs[: operand_count(self.op)]
 
     @property
     def extras(self) -> tuple[str, ...]:
         """The inputs that only the epilogue reads."""
-        return self.inputs[OPERANDS[type(self.op)] :]
+        return self.inputs[operand_count(self.op) :]
 
 
 @dataclass(frozen=True)
@@ -381,7 +419,7 @@ def step_text(node: Node, graph: Graph) -> str:
     numbered = [f"x{number}" for number in range(len(values))]
     result = value_text(_anonymous(node.value))
     return (
-        f"{node.form or 'kernel'} {op_text(node.op)}({', '.join(types)}) "
+        f"{node.form or 'kernel'} {op_text(node.op, numbered)}({', '.join(types)}) "
         f"-> {ex.describe(node.epilogue, numbered)} {result}"
     )
 
@@ -412,7 +450,7 @@ def unused(name: str, taken: Container[str]) -> str:
 def add_inputs(node: Node, names: Sequence[str]) -> tuple[Node, dict[str, int]]:
     """The node with `names` among its epilogue's inputs, and the input number of each."""
     inputs = list(node.inputs)
-    operands = OPERANDS[type(node.op)]
+    operands = operand_count(node.op)
     places: dict[str, int] = {}
     for name in names:
         if name not in inputs[operands:]:
@@ -423,7 +461,7 @@ def add_inputs(node: Node, names: Sequence[str]) -> tuple[Node, dict[str, int]]:
 
 def tidy(node: Node) -> Node:
     """The node without epilogue inputs that its epilogue no longer loads, the rest in order of first use."""
-    operands = OPERANDS[type(node.op)]
+    operands = operand_count(node.op)
     used: list[str] = []
     for load in ex.loads(node.epilogue):
         if node.inputs[load.source] not in used:
@@ -455,7 +493,7 @@ def dump(graph: Graph) -> str:
     ]
     for node in graph.nodes:
         operands = ", ".join(node.operands)
-        text = f"  {value_text(node.value)} = {op_text(node.op)}({operands})"
+        text = f"  {value_text(node.value)} = {op_text(node.op, node.inputs)}({operands})"
         if isinstance(node.op, Pointwise):
             text = f"  {value_text(node.value)} = {ex.describe(node.epilogue, node.inputs)}"
         elif isinstance(node.op, Join):
@@ -477,12 +515,13 @@ def value_text(value: Value) -> str:
     return f"{value.name} [{', '.join(map(str, value.shape))}] {value.dtype}{layout}{part}"
 
 
-def op_text(op: Op) -> str:
+def op_text(op: Op, inputs: Sequence[str]) -> str:
     """`conv<stride=(2, 2)>`: the fields that are not the default ones."""
     default = type(op)
-    shown = [
-        f"{name}={getattr(op, name)}"
-        for name in op.__dataclass_fields__
-        if getattr(op, name) != default.__dataclass_fields__[name].default
-    ]
+    shown = []
+    for name, field_ in op.__dataclass_fields__.items():
+        value = getattr(op, name)
+        if value != field_.default:
+            text = ex.describe(value, inputs) if isinstance(op, SqueezeExcite) else value
+            shown.append(f"{name}={text}")
     return default.__name__.lower() + (f"<{', '.join(shown)}>" if shown else "")

@@ -28,6 +28,7 @@ from cnngen.codegen.graph import (
     Reduce,
     Reshape,
     Softmax,
+    SqueezeExcite,
     Value,
 )
 
@@ -70,9 +71,7 @@ def run_op(node: Node, inputs: list[Array]) -> Array:
     shape = node.value.shape
     match node.op:
         case Conv() as op:
-            rows, columns = (-(-shape[axis] // op.phases[axis - 2]) for axis in (2, 3))
-            y = convolve(inputs[0], inputs[1], op, (shape[0], inputs[1].shape[0], rows, columns))
-            return y if op.phases == (1, 1) else interleave(y, op.phases)[:, :, : shape[2], : shape[3]]
+            return convolve_phases(inputs[0], inputs[1], op, shape)
         case MatMul():
             return np.asarray(inputs[0] @ inputs[1].T)
         case BatchMatMul():
@@ -83,10 +82,10 @@ def run_op(node: Node, inputs: list[Array]) -> Array:
             return REDUCTIONS[kind](inputs[0], axis=axes, keepdims=True)
         case ArgReduce() as op:
             return arg_reduce(inputs[0], op)
-        case Softmax(axis, log):
-            shifted = inputs[0] - inputs[0].max(axis=axis, keepdims=True)
-            total = np.exp(shifted).sum(axis=axis, keepdims=True)
-            return np.asarray(shifted - np.log(total) if log else np.exp(shifted) / total)
+        case Softmax() as op:
+            return softmax(inputs[0], op)
+        case SqueezeExcite() as op:
+            return squeeze_excite(op, inputs, shape)
         case Affine():
             x, scale, shift = inputs[:3]
             channels = (1, -1) + (1,) * (x.ndim - 2)
@@ -96,6 +95,13 @@ def run_op(node: Node, inputs: list[Array]) -> Array:
         case Join():
             return np.concatenate(inputs, axis=1)
     raise TypeError(f"no meaning for {type(node.op).__name__}")
+
+
+def convolve_phases(x: Array, w: Array, op: Conv, shape: tuple[int, ...]) -> Array:
+    """A convolution, whose phases, where it has some, lie where their pixels are. -> `shape`, (N, K, OH, OW)."""
+    rows, columns = (-(-shape[axis] // op.phases[axis - 2]) for axis in (2, 3))
+    y = convolve(x, w, op, (shape[0], w.shape[0], rows, columns))
+    return y if op.phases == (1, 1) else interleave(y, op.phases)[:, :, : shape[2], : shape[3]]
 
 
 def convolve(x: Array, w: Array, op: Conv, shape: tuple[int, ...]) -> Array:
@@ -119,6 +125,25 @@ def convolve(x: Array, w: Array, op: Conv, shape: tuple[int, ...]) -> Array:
                 taps = channels[:, :, rows, columns].reshape(n, per_group, oh * ow)
                 y[:, filters] += (w[filters, :, r, s] @ taps).reshape(n, -1, oh, ow)
     return y
+
+
+def softmax(x: Array, op: Softmax) -> Array:
+    """Along the op's axis, less the largest first, so that no exponential overflows. Of the shape of x."""
+    shifted = x - x.max(axis=op.axis, keepdims=True)
+    total = np.exp(shifted).sum(axis=op.axis, keepdims=True)
+    return np.asarray(shifted - np.log(total) if op.log else np.exp(shifted) / total)
+
+
+def squeeze_excite(op: SqueezeExcite, inputs: list[Array], shape: tuple[int, ...]) -> Array:
+    """X (N, C, ...), w1 (hidden, C, ...), w2 (C, hidden, ...) -> what the op says, of `shape`."""
+    x, w1, w2 = inputs[:3]
+    n, c = x.shape[:2]
+    sums = x.reshape(n, c, -1).mean(axis=2) @ w1.reshape(-1, c).T
+    sums = ex.evaluate(op.hidden, sums.shape, inputs, sums) @ w2.reshape(c, -1).T
+    if op.gate is None:
+        return np.asarray(sums).reshape(shape)
+    gates = ex.evaluate(op.gate, sums.shape, inputs, sums)
+    return np.asarray(x * gates.reshape(n, c, *[1] * (x.ndim - 2)))
 
 
 def interleave(y: Array, phases: tuple[int, int]) -> Array:

@@ -98,7 +98,17 @@ class GemmTile:
         return ceil_div(pixels, self.m) * ceil_div(filters, self.n) * self.split
 
 
-AnyTile = TypeVar("AnyTile", Tile, ReduceTile, RowTile, TransposeTile, GemmTile)
+@dataclass(frozen=True)
+class SqueezeExciteTile:
+    """A cluster of blocks shares an image: its channels in `slices`, and the pixels of each; `squeeze_excite.cuh`."""
+
+    v: int
+    threads: int
+    cluster: int = 1
+    slices: int = 1
+
+
+AnyTile = TypeVar("AnyTile", Tile, ReduceTile, RowTile, TransposeTile, GemmTile, SqueezeExciteTile)
 
 
 def tile_text(tile: Any) -> str:  # noqa: ANN401 - any of the tiles
@@ -250,3 +260,47 @@ def transpose_tiles(rows: int, columns: int, v: int, w: int) -> list[TransposeTi
     every = [*shapes(v, w, 128, 4), *shapes(v, w, 256, 3)] or [*shapes(v, w, 64, 3), *shapes(v, w, 32, 3)]
     smaller = [(a, b) for a, b in ((v // 2, w), (v, w // 2), (v // 2, w // 2)) if a and b]
     return every + [tile for a, b in smaller for tile in shapes(a, b, 128, 3)]
+
+
+SHARED_EVERYWHERE = 48 << 10  # bytes that every GPU gives a block without being asked
+
+
+def squeeze_excite_tiles(channels: int, hidden: int, pixels: int, item_bytes: int) -> list[SqueezeExciteTile]:
+    """For gates: first a block an image, which every GPU can run, then clusters of all sizes."""
+    v = vector_width(channels, item_bytes)
+
+    def work(tile: SqueezeExciteTile) -> int:
+        """Bytes that a block reads: of the map, and of the first matrix."""
+        slice_bytes = ceil_div(channels // v, tile.slices) * v * item_bytes
+        return slice_bytes * (ceil_div(pixels, tile.cluster // tile.slices) + hidden)
+
+    found = [SqueezeExciteTile(v, 512)]
+    for cluster in (8, 4, 2, 1):
+        # A slice of one vector would read parts of memory's sectors.
+        slices = [s for s in (1, 2, 4, 8) if s <= cluster and (s == 1 or 2 * s <= channels // v)]
+        best = sorted((SqueezeExciteTile(v, 512, cluster, s) for s in slices), key=work)
+        for tile in best[: 2 if cluster > 2 else 1]:
+            found += [tile, dataclasses.replace(tile, threads=256)]
+    if v * item_bytes == 16:
+        found.append(dataclasses.replace(found[1], v=v // 2))
+    return list(dict.fromkeys(found))
+
+
+def squeeze_excite_shared(
+    tile: SqueezeExciteTile, channels: int, hidden: int, item_bytes: int, *, scales: bool = False
+) -> int:
+    """Bytes of dynamic shared memory: sums and units, and a block's part of the matrices where that fits, too.
+
+    scales: the kernel that writes the map times its gates
+    """
+
+    def in_fours(count: int) -> int:
+        return ceil_div(count, 4) * 4
+
+    part = ceil_div(channels // tile.v, tile.slices)
+    gates = part if scales else ceil_div(part, tile.cluster // tile.slices)
+    columns = min(part, tile.threads)
+    sums = tile.threads // columns * columns * tile.v
+    floats = in_fours(sums) + in_fours(part * tile.v) + 2 * in_fours(hidden)
+    weights = (part + gates) * tile.v * hidden * item_bytes
+    return 4 * floats + (weights if 4 * floats + weights <= SHARED_EVERYWHERE else 0)

@@ -9,7 +9,6 @@ from dataclasses import replace
 from cnngen.codegen import expr as ex
 from cnngen.codegen.graph import (
     LIBRARIES,
-    OPERANDS,
     ArgReduce,
     BatchMatMul,
     Conv,
@@ -22,7 +21,9 @@ from cnngen.codegen.graph import (
     Reduce,
     Reshape,
     Softmax,
+    SqueezeExcite,
     Value,
+    operand_count,
 )
 
 
@@ -49,7 +50,7 @@ def _order_problem(node: Node, known: Container[str]) -> str | None:
 
 
 def _form_problem(node: Node, graph: Graph) -> str | None:
-    if len(node.inputs) < OPERANDS[type(node.op)]:
+    if len(node.inputs) < operand_count(node.op):
         return "lacks operands"
     borrowed = any(value.name in node.inputs for value in graph.inputs)
     if node.form in LIBRARIES and (borrowed or node.name in graph.outputs):
@@ -75,6 +76,8 @@ def _layout_problem(node: Node, operands: Sequence[Value]) -> str | None:
             return "a softmax lies in memory as its input does"
         case Join():
             return _join_problem(node.value, operands)
+        case SqueezeExcite() as op:
+            return _squeeze_problem(op, operands, node.value)
         case Reshape() if not node.value.is_view_of(operands[0]):
             return "a reshape needs its elements in the order in which they lie in memory"
     return None
@@ -99,6 +102,29 @@ def _reduction_problem(x: Value, y: Value, axes: tuple[int, ...]) -> str | None:
     several = [axis in axes for axis in x.axes if x.shape[axis] > 1]
     if sum(1 for reduced, _ in itertools.groupby(several) if reduced) != 1:
         return "a reduction takes axes that are neighbours in memory"
+    return None
+
+
+def _squeeze_problem(op: SqueezeExcite, operands: Sequence[Value], y: Value) -> str | None:
+    x, w1, w2, *constants = operands
+    n, c = x.shape[:2]
+    m = w1.elements // c
+    if x.axes[0] != 0 or x.axes[-1] != 1:
+        return "squeeze and excitation reads channels-last"
+    rows = [(w1, m, c), (w2, c, m), *([(y, n, c)] if op.gate is None else [])]
+    meet = all(value.shape[:2] == (p, q) and value.elements == p * q for value, p, q in rows)
+    if not meet or (op.gate is not None and not y.lies_like(x)):
+        shapes = " and ".join(str(list(value.shape)) for value in (x, w1, w2))
+        return f"{shapes} do not make {'gates' if op.gate is None else 'a map'} {list(y.shape)}"
+    for function in op.functions:
+        if not any(isinstance(e, ex.Acc) for e in ex.walk(function)):
+            return "hidden units and gates must read their sums"
+        if any(isinstance(e, ex.Coord) and e.axis != 1 for e in ex.walk(function)):
+            return "hidden units and gates know only their number"
+        for load in ex.loads(function):
+            known = 3 <= load.source < len(operands)
+            if not known or len(load.index) != len(constants[load.source - 3].shape):
+                return f"hidden units or gates load operand {load.source} with {len(load.index)} indices"
     return None
 
 

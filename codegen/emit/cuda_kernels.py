@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from dataclasses import replace
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen import tiles
@@ -18,18 +17,19 @@ from cnngen.codegen.emit.cuda_reductions import (
     softmax_kernel,
     softmax_tile_options,
 )
+from cnngen.codegen.emit.cuda_squeeze import squeeze_kernel, squeeze_tile_options
 from cnngen.codegen.emit.cuda_text import (
     ELEMENTS,
     POINTWISE_THREADS,
     cuda_parameters,
-    epilogue_lambda,
     integer_type,
     kernel_call,
+    pixel_epilogue,
 )
 from cnngen.codegen.emit.cuda_transpose import transpose_kernel, turned
 from cnngen.codegen.emit.kernels import Kernel, Launch, aggregate, sources_of, window_shape
 from cnngen.codegen.engines import IMPLICIT_GEMM
-from cnngen.codegen.expr import ACC, Coord, Expr, Load
+from cnngen.codegen.expr import Coord, Expr, Load
 from cnngen.codegen.graph import (
     ITEM_BYTES,
     ArgReduce,
@@ -40,6 +40,7 @@ from cnngen.codegen.graph import (
     Pool,
     Reduce,
     Softmax,
+    SqueezeExcite,
     Value,
 )
 from cnngen.codegen.window_tiles import Windows, grouped_conv_tiles, window_items, window_tiles
@@ -67,6 +68,8 @@ def kernel_of(node: Node, graph: Graph, largest_batch: int, tile_batch: int) -> 
             return arg_reduce_kernel(node, op, graph, largest_batch)
         case (Softmax() as op, _):
             return softmax_kernel(node, op, graph)
+        case (SqueezeExcite() as op, _):
+            return squeeze_kernel(node, op, graph, largest_batch)
     return None
 
 
@@ -90,6 +93,8 @@ def tile_options(node: Node, graph: Graph, tile_batch: int) -> Sequence[object]:
             return arg_reduce_tile_options(node, op, graph)
         case (Softmax() as op, _):
             return softmax_tile_options(node, op, graph)
+        case (SqueezeExcite(), _):
+            return squeeze_tile_options(node, graph)
     return ()
 
 
@@ -203,19 +208,6 @@ def _position_lines(value: Value, items: int, lanes: int, uses: frozenset[int], 
     return lines
 
 
-def _epilogue_lines(node: Node, sources: Sequence[Source], lanes: int) -> list[str]:
-    """A lambda that finishes `lanes` channels of a pixel in registers; none where there is nothing to do."""
-    if node.epilogue == ACC:
-        return []
-    # An output that is declared NCHW lies like one of NHWC here (it is one pixel, or one channel).
-    body = pointwise_body(node.epilogue, replace(node.value, layout="NHWC"), sources, lanes, acc="acc")
-    arguments = [
-        f"float (&acc)[{lanes}]",
-        *(f"int {name}" if axis in body.uses else "int" for axis, name in enumerate(coordinate_names(4))),
-    ]
-    return epilogue_lambda(arguments, body, lanes)
-
-
 def _tile_line(tile: tiles.Tile) -> str:
     fields = {"v": tile.v, "tw": tile.tw, "th": tile.th, "threads": tile.threads}
     return f"constexpr cnngen::Tile tile = {aggregate(fields)};"
@@ -228,7 +220,7 @@ def _depthwise(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
     lines = [
         window_shape(x, node.value, (w.shape[2], w.shape[3]), op),
         _tile_line(tile),
-        *_epilogue_lines(node, sources, tile.v),
+        *pixel_epilogue(node, sources, tile.v),
         kernel_call(
             f"depthwise<{ELEMENTS[x.dtype]}, tile, shape>",
             ["batch", sources[0].parameter, sources[1].parameter, "y"],
@@ -259,7 +251,7 @@ def _pool(node: Node, op: Pool, graph: Graph, batch: int) -> Launch:
     lines = [
         window_shape(x, node.value, op.kernel, op),
         _tile_line(tile),
-        *_epilogue_lines(node, sources, tile.v),
+        *pixel_epilogue(node, sources, tile.v),
         kernel_call(function, ["batch", sources[0].parameter, "y"], node.epilogue),
     ]
     kernel = Kernel(
@@ -296,7 +288,7 @@ def _grouped(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
     lines = [
         f"constexpr cnngen::ConvShape shape = {aggregate(fields)};",
         _tile_line(tile),
-        *_epilogue_lines(node, sources, tile.v),
+        *pixel_epilogue(node, sources, tile.v),
         kernel_call(
             f"grouped_conv<{ELEMENTS[x.dtype]}, tile, shape>",
             ["batch", sources[0].parameter, sources[1].parameter, "y"],

@@ -64,11 +64,18 @@ class _Printer(Printer):
         guards = self._guards()
         before: list[str] = []
         repeated = ex.repeated(self.expr)
-        shared = [node for node in repeated if not self._varies(node) and not ex.loads(node)]
-        before.extend(self.definition(node) for node in shared)
-        for load in self._loads_in_order():
-            before.extend(self._hoisted(load, guards[load]))
-        # A load may stand behind a condition: what is made of it comes after the loads, which know that.
+        uniform = [node for node in repeated if not self._varies(node)]
+        before.extend(self.definition(node) for node in uniform if not ex.loads(node))
+        # Between the loads stands what a later one is found by; what else is made of them comes after them, since a
+        # load may stand behind a condition.
+        finds = _found_by(guards)
+        for node in post_order(self.expr):
+            if isinstance(node, Load):
+                before.extend(self._hoisted(node, guards[node]))
+            elif (
+                node in finds and node in uniform and node not in self.bound and not self._has_lane_load(node)
+            ):
+                before.append(self.definition(node))
         open_ones = self._not_in_names()
         inside = [
             self.definition(node)
@@ -129,9 +136,6 @@ class _Printer(Printer):
         return not self._varies(condition)
 
     # --- loads ---------------------------------------------------------------------------------------------------
-
-    def _loads_in_order(self) -> list[Load]:
-        return [node for node in post_order(self.expr) if isinstance(node, Load)]
 
     def _hoisted(self, load: Load, guard: list[Expr] | None) -> list[str]:
         """The statements that load for all lanes at once; none where each lane has to load for itself."""
@@ -237,3 +241,9 @@ class _Printer(Printer):
 
     def result(self) -> str:
         return f"{self.acc}[lane]" if self.lanes > 1 else f"{self.acc}[0]"
+
+
+def _found_by(guards: Mapping[Load, list[Expr] | None]) -> set[Expr]:
+    """What is asked for where a load lies, and whether it is reached."""
+    asked = [e for load, guard in guards.items() for e in (*load.index, *(guard or ()))]
+    return {node for e in asked for node in ex.walk(e)}

@@ -24,7 +24,7 @@ REDUCE_THREADS, VARIANCE_THREADS = 1024, 512  # of a multiprocessor, with 64 and
 
 
 def _reduction_epilogue(node: Node, graph: Graph, lanes: int, inner: int, integer: str) -> list[str]:
-    """As `_epilogue_lines`, of results that lie in rows of `inner`: the coordinates follow from the place in y."""
+    """As `pixel_epilogue`, of results that lie in rows of `inner`: the coordinates follow from the place in y."""
     if node.epilogue == ACC:
         return []
     value = node.value

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from cnngen.codegen.emit.cpp import Source, coordinate_names
-from cnngen.codegen.emit.cuda_pointwise import Body
+from cnngen.codegen.emit.cuda_pointwise import Body, pointwise_body
 from cnngen.codegen.emit.kernels import Parameter, needs_64_bits, parameters_of
 from cnngen.codegen.expr import ACC, Expr
-from cnngen.codegen.graph import Graph, Value
+from cnngen.codegen.graph import Graph, Node, Value
 from cnngen.codegen.targets import CUDA
 
 POINTWISE_THREADS = 256
@@ -52,6 +53,19 @@ def epilogue_lambda(
             "}",
         ]
     return [*lines, "};"]
+
+
+def pixel_epilogue(node: Node, sources: Sequence[Source], lanes: int) -> list[str]:
+    """A lambda that finishes `lanes` channels of a pixel in registers; none where there is nothing to do."""
+    if node.epilogue == ACC:
+        return []
+    # An output that is declared NCHW lies like one of NHWC here (it is one pixel, or one channel).
+    body = pointwise_body(node.epilogue, replace(node.value, layout="NHWC"), sources, lanes, acc="acc")
+    arguments = [
+        f"float (&acc)[{lanes}]",
+        *(f"int {name}" if axis in body.uses else "int" for axis, name in enumerate(coordinate_names(4))),
+    ]
+    return epilogue_lambda(arguments, body, lanes)
 
 
 def kernel_call(function: str, arguments: Sequence[str], epilogue: Expr) -> str:

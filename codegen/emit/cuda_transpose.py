@@ -49,7 +49,11 @@ def turned(node: Node, graph: Graph) -> Turned | None:
         return None
     for load in ex.loads(node.epilogue):
         source = graph.values[node.inputs[load.source]]
-        by = None if source.name in graph.constants or source.pixel else permutation_of(load, source, node.value)
+        by = (
+            None
+            if source.name in graph.constants or source.pixel
+            else permutation_of(load, source, node.value)
+        )
         if by is None or min(by.rows.extent, by.columns.extent) < LEAST:
             continue
         if by.rows.extent * by.columns.extent >= LEAST_ELEMENTS:

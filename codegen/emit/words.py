@@ -18,6 +18,7 @@ from cnngen.codegen.graph import (
     Pool,
     Reduce,
     Softmax,
+    SqueezeExcite,
     Value,
 )
 
@@ -62,8 +63,10 @@ def _shape_text(value: Value) -> str:
 
 
 def flops(graph: Graph, node: Node) -> int:
-    """Floating-point operations of a convolution or matmul over the whole batch; 0 for anything else."""
+    """Floating-point operations of matrix products over the whole batch; 0 for anything else."""
     match node.op:
+        case SqueezeExcite():
+            return 4 * graph.batch * graph.values[node.inputs[1]].elements
         case Conv() | MatMul():
             return (
                 2
@@ -124,6 +127,10 @@ def _op_words(graph: Graph, node: Node) -> str:
             return f"place of the {which} over {_axes_words((op.axis,), node.value)}"
         case Softmax(_, log):
             return "logarithm of a softmax" if log else "softmax"
+        case SqueezeExcite():
+            m, c = graph.values[node.inputs[1]].shape[:2]
+            scaled = "" if node.op.gate is None else ", times the map"
+            return f"squeeze-excite, {c} -> {m} -> {c} channels{scaled}"
     text = ex.describe(node.epilogue, kernel_names(node.inputs, graph.constants))
     if len(text) <= LONGEST_EXPRESSION:
         return text

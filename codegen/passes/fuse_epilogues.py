@@ -23,6 +23,7 @@ from cnngen.codegen.graph import (
     Reduce,
     Site,
     Softmax,
+    SqueezeExcite,
     add_inputs,
     tidy,
     with_sites,
@@ -32,7 +33,7 @@ from cnngen.codegen.targets import CUDA, Target
 FUSED, APART = "fused", "apart"
 # What a library does along with a convolution at no cost that was ever seen; others have a choice.
 FREE = frozenset({"relu", "clip", "leaky_relu", "silu", "tanh"})
-HAVE_EPILOGUE = Conv | MatMul | BatchMatMul | Pool | Reduce | ArgReduce | Softmax
+HAVE_EPILOGUE = Conv | MatMul | BatchMatMul | Pool | Reduce | ArgReduce | Softmax | SqueezeExcite
 
 
 def fuse_epilogues(graph: Graph, choices: Choices, target: Target = CUDA) -> Graph:

@@ -331,13 +331,19 @@ void multiply(float (&sum)[4], const std::uint32_t (&a)[4], const std::uint32_t 
 
 inline int block_in_cluster() { return static_cast<int>(emulation::cluster.block()); }
 inline void wait_for_cluster() { emulation::cluster.wait(emulation::State::at_cluster); }
+inline void arrive_at_cluster() {}
+inline void wait_for_arrived() { wait_for_cluster(); }
 inline unsigned char* dynamic_shared() { return emulation::cluster.shared[emulation::cluster.block()]->data(); }
 
-inline float4 load_from_block(const float* here, int block) {
+template <typename V>
+V from_block(const float* here, int block) {
     const auto place = reinterpret_cast<const unsigned char*>(here) - dynamic_shared();
-    float4 value;
+    V value;
     std::memcpy(&value, emulation::cluster.shared[static_cast<unsigned>(block)]->data() + place, sizeof value);
     return value;
 }
+
+inline float4 load_from_block(const float* here, int block) { return from_block<float4>(here, block); }
+inline float float_from_block(const float* here, int block) { return from_block<float>(here, block); }
 
 }  // namespace cnngen::ptx

@@ -7,6 +7,7 @@
 #include "cnngen/cuda/kernels/pool.cuh"
 #include "cnngen/cuda/kernels/reduce.cuh"
 #include "cnngen/cuda/kernels/softmax.cuh"
+#include "cnngen/cuda/kernels/squeeze_excite.cuh"
 
 using namespace cnngen;
 using half = __half;
@@ -120,6 +121,22 @@ constexpr ConvShape grouped(int c, int size, int k, int groups) {
     __global__ void __launch_bounds__(256) name(int outer, const T* __restrict__ x, T* __restrict__ y) { \
         softmax_strided<T, V, AxisShape{axis, inner}>(outer, x, y);                                      \
     }
+#define SQUEEZE(name, T, call, channels, units, count, ...)                                     \
+    __global__ void __launch_bounds__(512)                                                      \
+        name(int batch, const T* x, const T* __restrict__ w1, const T* __restrict__ w2,         \
+             const T* __restrict__ hidden_bias, const T* __restrict__ bias, T* y) {             \
+        constexpr SqueezeExciteTile tile = __VA_ARGS__;                                         \
+        constexpr SqueezeExciteShape shape = {.c = channels, .hidden = units, .pixels = count}; \
+        const auto hidden = [&](int, int m) {                                                   \
+            const float v0 = to_float(hidden_bias[m]);                                          \
+            return [=](float (&acc)[1]) { acc[0] = fn::silu(acc[0] + v0); };                    \
+        };                                                                                      \
+        const auto gate = [&](int, int c) {                                                     \
+            const float v0 = to_float(bias[c]);                                                 \
+            return [=](float (&acc)[1]) { acc[0] = fn::sigmoid(acc[0] + v0); };                 \
+        };                                                                                      \
+        call<T, tile, shape>(batch, x, w1, w2, y, hidden, gate);                                \
+    }
 
 DEPTHWISE(dw_32x112, half, same(32, 112, 3), window_tile<half>(dw_32x112_shape, 64))
 DEPTHWISE(dw_32x112_small, half, same(32, 112, 3), window_tile<half>(dw_32x112_small_shape, 1))
@@ -168,3 +185,14 @@ SOFTMAX(softmax_21, half, half, 21)
 SOFTMAX(softmax_2, float, float, 2)
 SOFTMAX(softmax_50000, half, half, 50000)
 SOFTMAX_STRIDED(softmax_middle, half, 8, 21, 4096)
+
+SQUEEZE(gate_32x112, half, squeeze_excite, 32, 8, 12544, {.v = 8, .threads = 512, .cluster = 8})
+SQUEEZE(gate_96x56, bfloat16, squeeze_excite, 96, 4, 3136, {.v = 8, .threads = 512, .cluster = 8})
+SQUEEZE(gate_480x14, half, squeeze_excite, 480, 20, 196, {.v = 8, .threads = 256, .cluster = 8, .slices = 4})
+SQUEEZE(gate_1152x7, half, squeeze_excite, 1152, 48, 49, {.v = 8, .threads = 512, .cluster = 8, .slices = 8})
+SQUEEZE(gate_1152x7_alone, half, squeeze_excite, 1152, 48, 49, {.v = 8, .threads = 512})
+SQUEEZE(gate_float, float, squeeze_excite, 672, 28, 196, {.v = 4, .threads = 512, .cluster = 2})
+SQUEEZE(gate_odd, half, squeeze_excite, 27, 7, 900, {.v = 1, .threads = 256})
+SQUEEZE(scale_480x14, half, squeeze_excite_scale, 480, 20, 196, {.v = 8, .threads = 256, .cluster = 8, .slices = 4})
+SQUEEZE(scale_1152x7, half, squeeze_excite_scale, 1152, 48, 49, {.v = 8, .threads = 512, .cluster = 8, .slices = 8})
+SQUEEZE(scale_1152x7_alone, half, squeeze_excite_scale, 1152, 48, 49, {.v = 8, .threads = 512})

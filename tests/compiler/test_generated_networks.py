@@ -13,15 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
+from cnngen.codegen.choices import Choices
 from cnngen.codegen.emit.project import project_files
 from cnngen.codegen.emit.titles import layer_names
-from cnngen.codegen.graph import ITEM_BYTES, Array, Node, Value
+from cnngen.codegen.graph import ITEM_BYTES, Array, Node, SqueezeExcite, Value
 from cnngen.codegen.interpret import run_node, run_op
 from cnngen.codegen.plan import BatchPlan, Plan, make_plan
 from cnngen.codegen.storage import NUMPY_TYPES, from_memory, to_memory
 from cnngen.spec.types import DType, ElementType
 
-from ..unit.codegen.networks import Network, network, random_network
+from ..unit.codegen.networks import BATCHES, Network, network, random_network
 from ..unit.codegen.tuned import convolutional_network, tuned_plan
 from .test_kernels import HERE, INCLUDE, cuda_root, run
 
@@ -74,7 +75,7 @@ def stored(data: bytes, value: Value) -> Array:
 def scale(node: Node, inputs: Sequence[Array]) -> float:
     """The largest number that a step's sums may pass through."""
     largest = max((float(np.abs(array).max()) for array in inputs), default=0.0)
-    if node.form:
+    if node.form or isinstance(node.op, SqueezeExcite):
         largest = max(largest, float(run_op(node, [np.abs(array) for array in inputs]).max()))
     return max(1.0, largest)
 
@@ -185,6 +186,62 @@ def test_random_engines_and_tiles(tmp_path: Path) -> None:
     kernels = "".join(path.read_text() for path in tmp_path.glob("*/kernels*.cu"))
     assert "const int at = " in kernels  # likewise of a pointwise step
     assert ".interleaves = true" in kernels
+
+
+def squeezed(seed: int, storage: DType) -> Network:
+    """Two blocks of squeeze and excitation, by convolutions and by matrix products."""
+    rng = random.Random(seed)  # noqa: S311
+    c, h, w = rng.choice((8, 24, 32, 64, 96, 160, 20, 7)), rng.randint(1, 14), rng.randint(1, 14)
+    activations = ("relu", "silu", "hard_swish", None)
+    gates = ("sigmoid", "hard_sigmoid", None)
+    convolution = {"op": "conv2d", "kernel": 1, "bias": rng.random() < 0.8}
+    layers: list[dict[str, object]] = [
+        {"name": "mean", "op": "global_avg_pool", "input": "x"},
+        {
+            "name": "a",
+            **convolution,
+            "out_channels": rng.randint(1, 12),
+            "activation": rng.choice(activations),
+        },
+        {"name": "b", **convolution, "out_channels": c, "activation": rng.choice(gates)},
+        {"name": "scaled", "op": "mul", "inputs": ["x", "b"]},
+        {"name": "mean2", "op": "global_avg_pool", "keepdims": False},
+        {
+            "name": "c",
+            "op": "linear",
+            "out_features": rng.randint(1, 40),
+            "activation": rng.choice(activations),
+        },
+        {"name": "d", "op": "linear", "out_features": c, "activation": rng.choice(gates)},
+        {"name": "gate", "op": "reshape", "shape": [0, c, 1, 1]},
+        {"name": "y", "op": "mul", "inputs": ["scaled", "gate"]},
+        {"name": "sum", "op": "add", "inputs": ["y", "x"]},
+    ]
+    batches = rng.choice(BATCHES)
+    return network(
+        *layers, shape=(batches[0], c, h, w), precision=storage, batch_sizes=batches, name=f"squeezed{seed}"
+    )
+
+
+def test_squeeze_and_excitation(tmp_path: Path) -> None:
+    """Gates alone and with the map that they scale, by the first tile and by others that a lock may name."""
+    storages: tuple[DType, ...] = ("float16", "float32", "bfloat16")
+    networks = [squeezed(seed, storages[seed % 3]) for seed in range(20)]
+    plans = []
+    for seed, drawn in enumerate(networks):
+        forms = {"fuse_squeeze_excite": 1 + seed % 2}
+        first = make_plan(drawn.spec, drawn.weights, choices=lambda _profile, _batch: Choices(every=forms))  # noqa: B023
+        plans.append(tuned_plan(drawn, seed, forms) if seed % 5 else first)
+    check_networks(networks, tmp_path, plans)
+    text = "".join(path.read_text() for path in tmp_path.glob("*/kernels.cu"))
+    for part in (
+        "squeeze_excite<",
+        "squeeze_excite_scale<",
+        ".threads = 512};",
+        ".cluster = 8",
+        ".slices = 2",
+    ):
+        assert part in text
 
 
 def test_indices_of_64_bits(tmp_path: Path) -> None:

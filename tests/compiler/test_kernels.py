@@ -285,6 +285,32 @@ def softmax(rng: random.Random) -> Iterator[tuple[str, str]]:
         yield f"softmax_strided<{x}, {y}, {vector(rng, x, inner)}, {shape}, {log}>", f"{rng.randint(1, 5)}"
 
 
+def squeeze_excite(rng: random.Random) -> Iterator[tuple[str, str]]:
+    for i in range(2 * CASES):
+        x, y = rng.choice(tuple(SIZE)), rng.choice(tuple(SIZE))
+        c = rng.choice((1, 3, 4, 8, 12, 24, 40, 72, 96, 144, 480))
+        hidden = rng.choice((1, 2, 3, 4, 6, 8, 10, 20, 33))
+        width, height = rng.choice(
+            ((1, 1), (1, 2), (5, 1), (rng.randint(1, 12), rng.randint(1, 12)), (28, 28))
+        )
+        shape = aggregate("SqueezeExciteShape", c=c, hidden=hidden, pixels=width * height, width=width)
+        cluster = (1, 2, 4, 8)[i % 4]
+        slices = rng.choice([s for s in (1, 2, 4, 8) if s <= cluster])
+        v = rng.choice([v for v in (1, 2, 4, 8) if c % v == 0 and v * SIZE[x] <= 16][-2:])
+        threads = rng.choice((32, 64, 256))
+        tile = aggregate("SqueezeExciteTile", v=v, threads=threads, cluster=cluster, slices=slices)
+        function = rng.choice(("squeeze_excite", "squeeze_excite", "squeeze_excite_scale"))
+        yield f"{function}<{x}, {y}, {tile}, {shape}>", f"{rng.randint(1, 3)}"
+    # More vectors than threads, in turns; matrices that are too large to be copied.
+    for c, hidden, tile in (
+        (600, 5, "{.v = 4, .threads = 64}"),
+        (96, 400, "{.v = 8, .threads = 64, .cluster = 2}"),
+    ):
+        shape = aggregate("SqueezeExciteShape", c=c, hidden=hidden, pixels=9)
+        for function in ("squeeze_excite", "squeeze_excite_scale"):
+            yield f"{function}<half, half, SqueezeExciteTile{tile}, {shape}>", "2"
+
+
 def program(calls: list[tuple[str, str]], header: str) -> str:
     lines = [f'    {check}("{check}", {batch});' for check, batch in calls]
     return "\n".join([f'#include "{header}"', "using namespace checks;", "int main() {", *lines, "}", ""])
@@ -311,6 +337,7 @@ KERNELS: tuple[Callable[[random.Random], Iterator[tuple[str, str]]], ...] = (
     arg_reduce,
     transpose,
     softmax,
+    squeeze_excite,
 )
 
 
@@ -319,7 +346,8 @@ def test_emulated_kernel_computes_its_definition(
     kernel: Callable[[random.Random], Iterator[tuple[str, str]]], tmp_path: Path
 ) -> None:
     calls = list(kernel(random.Random(f"cnngen {kernel.__name__}")))  # noqa: S311
-    assert len(compile_and_run(program(calls, "kernel_checks.hpp"), tmp_path)) == len(calls)
+    header = "squeeze_checks.hpp" if kernel is squeeze_excite else "kernel_checks.hpp"
+    assert len(compile_and_run(program(calls, header), tmp_path)) == len(calls)
 
 
 def test_functions_are_accurate(tmp_path: Path) -> None:

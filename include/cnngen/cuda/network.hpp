@@ -3,7 +3,7 @@
 
 #include <future>
 
-#include "cnngen/cuda/model.hpp"
+#include "cnngen/cuda/installation.hpp"
 #include "cnngen/cuda/modes.hpp"
 #include "cnngen/results.hpp"
 #include "cnngen/weight_path.hpp"
@@ -19,81 +19,6 @@ struct Options {
     std::string plan_cache = default_plan_cache();  // folder for built plans; empty: none
 };
 
-// 13000 is "13.0".
-inline std::string cuda_version_text(int version) { return text(version / 1000, ".", version % 1000 / 10); }
-inline std::string cudnn_version_text(std::size_t v) { return text(v / 10000, ".", v / 100 % 100, ".", v % 100); }
-
-// Throws where driver, libraries or GPU cannot run what was compiled.
-inline void check_installation(const Model& model, int device) {
-    int driver = 0;
-    cudaDriverGetVersion(&driver);
-    const std::string built_with = cuda_version_text(CUDART_VERSION);
-    if (!driver) {
-        throw Error(text("no NVIDIA driver was found: '", model.name, "' runs on an NVIDIA GPU with a driver for CUDA ",
-                         built_with, " or newer"));
-    }
-    if (driver / 1000 < CUDART_VERSION / 1000) {
-        throw Error(text("the NVIDIA driver is for CUDA ", cuda_version_text(driver), ", older than CUDA ", built_with,
-                         " that '", model.name, "' was built with: update the driver"));
-    }
-    int runtime = 0;
-    check(cudaRuntimeGetVersion(&runtime), "asking for the CUDA runtime's version");
-    if (runtime < CUDART_VERSION) {
-        throw Error(text("the CUDA runtime library is ", cuda_version_text(runtime), ", older than ", built_with,
-                         " that '", model.name, "' was built with"));
-    }
-    if (cudnnGetVersion() < CUDNN_VERSION) {
-        throw Error(text("the cuDNN library is ", cudnn_version_text(cudnnGetVersion()), ", older than ",
-                         cudnn_version_text(CUDNN_VERSION), " that '", model.name,
-                         "' was built with: update it or build again"));
-    }
-    // The patch version may differ: packages pin it to each other, and the interface is the same.
-    if (cublasLtGetVersion() / 100 < CUBLAS_VERSION / 100) {
-        throw Error(text("the cuBLASLt library is ", cublasLtGetVersion(), ", older than ", CUBLAS_VERSION, " that '",
-                         model.name, "' was built with: update it or build again"));
-    }
-    int count = 0;
-    const cudaError_t status = cudaGetDeviceCount(&count);
-    if (status == cudaErrorNoDevice || (status == cudaSuccess && !count)) {
-        cudaGetLastError();
-        throw Error(text("no NVIDIA GPU was found: '", model.name, "' needs one"));
-    }
-    check(status, "looking for GPUs");
-    if (device < 0 || device >= count) {
-        throw ArgumentError(text("there is no GPU ", device, ": this machine has ", count, ", numbered from 0"));
-    }
-}
-
-// Throws where the current GPU is of an architecture that the binary has no code for.
-inline void check_architecture(const Model& model, const cudaDeviceProp& gpu) {
-    if (gpu.major * 10 + gpu.minor < model.code.capability) {
-        throw Error(text("'", model.name, "' was tuned for ", model.code.tuned_for,
-                         " and has kernels for compute capability ", model.code.capability / 10, ".",
-                         model.code.capability % 10, ", but ", gpu.name, " is of ", gpu.major, ".", gpu.minor,
-                         ": build it with --lock none, or tune it for this GPU"));
-    }
-    cudaFuncAttributes attributes{};
-    const cudaError_t status = cudaFuncGetAttributes(&attributes, model.code.kernel);
-    if (status == cudaSuccess) return;
-    if (status != cudaErrorNoKernelImageForDevice && status != cudaErrorInvalidDeviceFunction &&
-        status != cudaErrorInvalidKernelImage && status != cudaErrorUnsupportedPtxVersion) {
-        check(status, "loading the kernels");
-    }
-    cudaGetLastError();
-    std::string list;
-    for (int architecture : model.code.architectures) list += text(list.empty() ? "" : ", ", architecture / 10);
-    throw Error(text("'", model.name, "' was built for the architectures ", list, ", but ", gpu.name, " is of ",
-                     gpu.major, gpu.minor, ": build it again with --arch ", gpu.major, gpu.minor));
-}
-
-// Folder of the serialized plans of this cuDNN and GPU.
-inline PlanFolder plan_folder(const std::string& base, const cudaDeviceProp& gpu) {
-    if (base.empty()) return {};
-    std::string name = text(cudnnGetVersion(), "-", gpu.name, "-sm", gpu.major, gpu.minor);
-    std::ranges::replace_if(name, [](unsigned char c) { return !std::isalnum(c) && c != '-'; }, '_');
-    return PlanFolder(std::filesystem::path(base) / name);
-}
-
 // The steps of one plan and the operations among them.
 inline Collect collect(const Model& model, std::size_t plan) {
     Collect steps;
@@ -105,15 +30,33 @@ inline Collect collect(const Model& model, std::size_t plan) {
     return steps;
 }
 
-// The weight slab on the current GPU, from its file.
+// The weight slab on the current GPU, from its file: one part is read while the one before it is copied. To page-lock
+// all of it would take longer than either, and hold up what else the driver is asked for.
 inline DeviceBuffer upload_weights(const Model& model, const std::string& path) {
+    constexpr std::size_t part_bytes = std::size_t{4} << 20;
     WeightFile file(path, {model.weight_bytes, model.weight_layout});
     DeviceBuffer weights = allocate_device(model.weight_bytes, "weights");
-    const PinnedBuffer host = allocate_pinned(model.weight_bytes, "weights");
-    file.read({static_cast<std::byte*>(host.get()), model.weight_bytes});
+    struct Part {
+        PinnedBuffer memory;
+        Event copied;
+    } parts[2];
+    const Stream stream = make_stream();
+    auto* to = static_cast<std::byte*>(weights.get());
+    for (std::size_t at = 0, i = 0; at < model.weight_bytes; at += part_bytes, ++i) {
+        Part& part = parts[i % 2];
+        const std::size_t bytes = std::min(part_bytes, model.weight_bytes - at);
+        if (!part.memory.get()) {
+            part = {allocate_pinned(bytes, "weights on their way to the GPU"), make_event()};
+        } else {
+            check(cudaEventSynchronize(part.copied.get()), "copying the weights to the GPU");
+        }
+        file.read({static_cast<std::byte*>(part.memory.get()), bytes});
+        check(cudaMemcpyAsync(to + at, part.memory.get(), bytes, cudaMemcpyHostToDevice, stream.get()),
+              "copying the weights to the GPU");
+        check(cudaEventRecord(part.copied.get(), stream.get()), "copying the weights to the GPU");
+    }
     file.finish();
-    check(cudaMemcpy(weights.get(), host.get(), model.weight_bytes, cudaMemcpyHostToDevice),
-          "copying the weights to the GPU");
+    check(cudaStreamSynchronize(stream.get()), "copying the weights to the GPU");
     return weights;
 }
 
@@ -149,6 +92,12 @@ class Network {
     struct State {
         State(const Model& m, const Options& options) : model(m), device(options.device) {
             Stopwatch watch;
+            std::vector<Collect> collected;
+            for (std::size_t i = 0; i < model.plan_count(); ++i) collected.push_back(collect(model, i));
+            const bool uses_libraries =
+                std::ranges::any_of(collected, [](const Collect& c) { return !c.operations.empty(); });
+            std::future<void> opened;
+            if (uses_libraries) opened = std::async(std::launch::async, open_cudnn);
             check_installation(model, device);
             const DeviceGuard guard(device);
             check(cudaFree(nullptr), "starting CUDA on GPU ", device);
@@ -156,28 +105,29 @@ class Network {
             check_architecture(model, gpu);
             watch.lap(startup, "context");
             const std::string weight_file = find_weights(model, options.weights);
-            const std::string beside = (std::filesystem::path(weight_file).parent_path() / "plans").string();
-            planner.emplace(device, options.workspace_limit, plan_folder(beside, gpu),
-                            plan_folder(options.plan_cache, gpu));
-            watch.lap(startup, "libraries");
-            // The weights come from disk while plans are made.
+            // The weights come from disk while libraries are opened and plans are made.
             auto uploaded = std::async(std::launch::async, [&] {
                 const DeviceGuard here(device);
                 weights = upload_weights(model, weight_file);
             });
-            plan();
+            planner.emplace(device, options.workspace_limit);
+            if (uses_libraries) {
+                opened.get();
+                check_libraries(model);
+                const auto beside = std::filesystem::path(weight_file).parent_path() / "plans";
+                planner->keep_in(plan_folder(beside.string(), gpu), plan_folder(options.plan_cache, gpu));
+            }
+            watch.lap(startup, "libraries");
+            plan(collected);
             watch.lap(startup, "plans");
             uploaded.get();
             watch.lap(startup, "weights");
         }
 
-        void plan() {
-            std::vector<Collect> collected;
+        void plan(std::vector<Collect>& collected) {
             std::vector<Operation> operations;
-            for (std::size_t i = 0; i < model.plan_count(); ++i) {
-                collected.push_back(collect(model, i));
-                const auto& found = collected.back().operations;
-                operations.insert(operations.end(), found.begin(), found.end());
+            for (const Collect& c : collected) {
+                operations.insert(operations.end(), c.operations.begin(), c.operations.end());
             }
             planner->prepare(operations);
             for (Collect& c : collected) {

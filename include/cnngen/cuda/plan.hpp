@@ -169,13 +169,14 @@ inline std::string plan_key(const Operation& op, std::size_t workspace_limit) {
 // All plans of a network on one GPU.
 class Planner {
    public:
+    Planner(int device, std::size_t workspace_limit)
+        : device_(device), workspace_limit_(workspace_limit), cublaslt_(make_cublaslt()) {}
+
     // Plans are looked for in `shipped` and then in `kept`, into which those that are built go.
-    Planner(int device, std::size_t workspace_limit, PlanFolder shipped, PlanFolder kept)
-        : device_(device),
-          workspace_limit_(workspace_limit),
-          shipped_(std::move(shipped)),
-          folder_(std::move(kept)),
-          cublaslt_(make_cublaslt()) {}
+    void keep_in(PlanFolder shipped, PlanFolder kept) {
+        shipped_ = std::move(shipped);
+        folder_ = std::move(kept);
+    }
 
     cublasLtHandle_t cublaslt() const { return cublaslt_.get(); }
 

@@ -240,6 +240,31 @@ def gate(b: Builder) -> str:
     return b.add("mul", x, b.add("sigmoid", y))
 
 
+def squeeze_excite(b: Builder) -> str:
+    """Squeeze and excitation by two products, of pixels or of matrices, sometimes with more between them."""
+    x = b.pick(4)
+    if len(b.shape(x)) != 4:
+        return x
+    rng, c = b.rng, b.shape(x)[1]
+    pixels = b.chance(60)
+
+    def product(y: str, count: int) -> str:
+        fields = {"bias": not b.chance(25), "activation": rng.choice((None, *FUNCTIONS))}
+        if pixels:
+            return b.add("conv2d", y, out_channels=count, kernel=1, **fields)
+        return b.add("linear", y, out_features=count, **fields)
+
+    hidden = product(b.add("global_avg_pool", x, keepdims=pixels), rng.choice(CHANNELS))
+    y = hidden
+    for more in rng.choice(((), (), (), (_norm,), (_function,), (_norm, _function))):
+        y = more(b, y)
+    y = b.add("prelu", y) if b.chance(20) else y
+    y = b.add("mul", y, hidden) if b.chance(10) else y
+    y = product(y, c)
+    y = y if pixels else b.add("reshape", y, shape=[0, c, 1, 1])
+    return b.add("mul", *rng.sample((x, _function(b, y)), 2))
+
+
 def shuffle(b: Builder) -> str:
     x = b.pick(4)
     groups = b.rng.choice((2, 3, 4))
@@ -313,6 +338,6 @@ def stem(b: Builder) -> str:
 PATTERNS: tuple[Callable[[Builder], str], ...] = (
     conv, conv, conv, conv, block, block, pool, pool, activation, with_layer, linear, global_pool, batch_norm,
     prelu, with_number, with_parameter, quotient, concat, upsample, pad, reshape, transpose, softmax,
-    bias_only, gate, shuffle, beyond_batch, turned, again, enlarged, siblings, stem, *DATA_PATTERNS,
+    bias_only, gate, squeeze_excite, shuffle, beyond_batch, turned, again, enlarged, siblings, stem, *DATA_PATTERNS,
     *SPATIAL_PATTERNS,
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,7 @@ REWRITES = (
     "reorder",
     "merge_siblings",
     "fold_channels",
+    "fuse_squeeze_excite",
     "pad_channels",
     "fuse_epilogues",
     "place_concats",
@@ -29,15 +31,17 @@ REWRITES = (
 ACTIVATIONS = ("relu", "relu6", "silu", "mish", {"op": "leaky_relu", "slope": 0.2}, None)
 
 
-def tuned_plan(drawn: Network, seed: int) -> Plan:
+def tuned_plan(drawn: Network, seed: int, forms: Mapping[str, int] | None = None) -> Plan:
+    """`forms`: the number of the option that a rewrite's sites take; of others it is drawn."""
     rng = random.Random(seed)  # noqa: S311 (a seed that repeats)
-    every = {name: rng.randrange(3) for name in REWRITES}
-    first = make_plan(drawn.spec, drawn.weights, choices=lambda _profile, _batch: Choices(every=every))
+    every = {name: rng.randrange(3) for name in REWRITES} | dict(forms or {})
+    choices = Choices(every=every)
+    first = make_plan(drawn.spec, drawn.weights, choices=lambda _profile, _batch: choices)
     engines = {(batch.profile, batch.batch): random_engines(batch, rng) for batch in first.batches}
     return make_plan(
         drawn.spec,
         drawn.weights,
-        choices=lambda profile, batch: Choices(every=every, engines=engines[profile, batch]),
+        choices=lambda profile, batch: replace(choices, engines=engines[profile, batch]),
     )
 
 

@@ -80,6 +80,19 @@ __device__ __forceinline__ void wait_for_cluster() {
 #endif
 }
 
+// All threads of all blocks of the cluster have come to `arrive_at_cluster` before one leaves `wait_for_arrived`. What
+// they have written is not thereby seen: a block that has read of others tells them that they may end.
+__device__ __forceinline__ void arrive_at_cluster() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void wait_for_arrived() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
+#endif
+}
+
 // Four floats at the same place of the shared memory of another block of the cluster (mapa, ld.shared::cluster).
 __device__ __forceinline__ float4 load_from_block(const float* here, int block) {
     float4 value = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
@@ -90,6 +103,17 @@ __device__ __forceinline__ float4 load_from_block(const float* here, int block) 
                  : "=f"(value.x), "=f"(value.y), "=f"(value.z), "=f"(value.w)
                  : "r"(there)
                  : "memory");
+#endif
+    return value;
+}
+
+// One float of it.
+__device__ __forceinline__ float float_from_block(const float* here, int block) {
+    float value = 0.0f;
+#if __CUDA_ARCH__ >= 900
+    std::uint32_t there;
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared_address(here)), "r"(block));
+    asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(value) : "r"(there) : "memory");
 #endif
     return value;
 }
