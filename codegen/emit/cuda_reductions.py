@@ -21,6 +21,7 @@ from cnngen.codegen.expr import ACC
 from cnngen.codegen.graph import ITEM_BYTES, ArgReduce, Graph, Node, Reduce, Softmax, Value
 
 REDUCE_THREADS, VARIANCE_THREADS = 1024, 512  # of a multiprocessor, with 64 and 128 registers
+MOST_RESIDENT = 16  # blocks of a multiprocessor, whichever it is
 
 
 def _reduction_epilogue(node: Node, graph: Graph, lanes: int, inner: int, integer: str) -> list[str]:
@@ -140,9 +141,8 @@ def reduce_kernel(node: Node, op: Reduce, graph: Graph, largest_batch: int) -> L
     items = form.rows * tiles.reduce_blocks(tile, form.inner)
     # Registers for all loads of a batch: left alone, the compiler would have two or three of them under way.
     together = VARIANCE_THREADS if op.kind == "variance" else REDUCE_THREADS
-    kernel = replace(
-        form.kernel(lines, "reduce.cuh", tile.threads), resident=max(1, together // tile.threads)
-    )
+    resident = min(MOST_RESIDENT, max(1, together // tile.threads))
+    kernel = replace(form.kernel(lines, "reduce.cuh", tile.threads), resident=resident)
     return Launch(kernel, items, whole_blocks=True)
 
 

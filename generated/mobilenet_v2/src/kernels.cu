@@ -597,7 +597,7 @@ __global__ void __launch_bounds__(128)
 }
 
 // mean: mean over height and width. [N, 1280, 7, 7] -> [N, 1280, 1, 1].
-__global__ void __launch_bounds__(32, 32) mean(int batch, const __half* x, __half* y) {
+__global__ void __launch_bounds__(32, 16) mean(int batch, const __half* x, __half* y) {
     cnngen::begin();
     constexpr cnngen::ReduceShape shape = {.c = 1280, .count = 49};
     constexpr cnngen::ReduceTile tile = {.v = 8, .groups = 2, .pixels = 16};

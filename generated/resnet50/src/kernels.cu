@@ -74,7 +74,7 @@ __global__ void __launch_bounds__(128) maxpool_batch8(int batch, const __half* x
 }
 
 // avgpool: mean over height and width. [N, 2048, 7, 7] -> [N, 2048, 1, 1].
-__global__ void __launch_bounds__(32, 32) avgpool(int batch, const __half* x, __half* y) {
+__global__ void __launch_bounds__(32, 16) avgpool(int batch, const __half* x, __half* y) {
     cnngen::begin();
     constexpr cnngen::ReduceShape shape = {.c = 2048, .count = 49};
     constexpr cnngen::ReduceTile tile = {.v = 8, .groups = 2, .pixels = 16};
