@@ -15,8 +15,8 @@ from cnngen.codegen.graph import LIBRARIES, Graph, Node, Pointwise
 from cnngen.codegen.passes.assign_buffers import is_view
 from cnngen.spec import NetworkSpec
 
-BATCH, SMALL_BATCH = 64, 3
-SMALL = {3: (None, 15, 14), 2: (24, None)}  # the largest extents of a small case, by their number; None: any
+BATCH, SMALL_BATCH = 64, 2
+SMALL = {3: (1152, 15, 14), 2: (24, None)}  # the largest extents of a small case, by their number; None: any
 Layer = Mapping[str, Any]
 
 

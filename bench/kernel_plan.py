@@ -18,6 +18,7 @@ from cnngen.codegen.lower import lower
 from cnngen.codegen.passes.assign_buffers import ALIGNMENT, Arena, is_view
 from cnngen.codegen.passes.plan_weights import plan_weights
 from cnngen.codegen.plan import BatchPlan, Plan
+from cnngen.codegen.storage import from_memory, to_memory
 from cnngen.codegen.targets import CUDA
 from cnngen.codegen.tuning.bench import make_bench
 from cnngen.spec import NetworkSpec, resolve
@@ -117,6 +118,8 @@ def places(graph: Graph, *, apart: bool) -> Arena:
 
 
 def inputs_of(graph: Graph) -> dict[str, Array]:
-    """Seeded numbers for the graph's inputs, in logical order."""
+    """Seeded numbers for the graph's inputs, in logical order, as their types hold them."""
     rng = np.random.default_rng(1)
-    return {value.name: np.abs(rng.standard_normal(value.shape)) * 3 for value in graph.inputs}
+    drawn = {value.name: np.abs(rng.standard_normal(value.shape)) * 3 for value in graph.inputs}
+    held = {value.name: from_memory(to_memory(drawn[value.name], value), value) for value in graph.inputs}
+    return {name: array.astype(np.float64) for name, array in held.items()}

@@ -133,13 +133,17 @@ def measure(cases: Sequence[KernelCase], folder: Path, out: Path) -> bool:
     results = {**rates, "compile_s": compile_s, "rows": rows}
     (out / "kernels.json").write_text(json.dumps(results, indent=1))
     text = table(rows, rates["bytes"])
-    (out / "kernels.md").write_text(f"{rates['environment']}\n\n{text}")
+    environment = ", ".join(f"{name} {version}" for name, version in rates["environment"].items())
+    (out / "kernels.md").write_text(f"{environment}\n\n{text}")
     print(f"\n{text}")
     return not any(row["wrong"] for row in rows)
 
 
 def differing(tuner: Tuner, candidates: Sequence[Candidate]) -> list[str]:
-    """The tiles that do not compute what the default one does, which the tests prove."""
+    """The tiles that do not compute what the default one does, which the tests prove.
+
+    Inputs are what memory holds.
+    """
     reference, found = sample(tuner, candidates[0]), []
     for candidate in candidates[1:]:
         error = relative(sample(tuner, candidate), reference)
@@ -162,8 +166,10 @@ def verbose_ptxas() -> Iterator[None]:
     """Each nvcc started inside tells the resources of its kernels."""
     before = os.environ.get("NVCC_APPEND_FLAGS", "")
     os.environ["NVCC_APPEND_FLAGS"] = f"{before} -Xptxas -v".strip()
-    yield
-    os.environ["NVCC_APPEND_FLAGS"] = before
+    try:
+        yield
+    finally:
+        os.environ["NVCC_APPEND_FLAGS"] = before
 
 
 def build_log(folder: Path, bench: KernelBench) -> str:
@@ -178,7 +184,11 @@ def report_resources(cases: Sequence[KernelCase], folder: Path) -> bool:
         compile_candidates(bench.plan, folder, tell, ["90"])
     known = resources(build_log(folder, bench))
     print(f"compiled in {time.perf_counter() - started:.0f} s\n\n{resource_table(bench.steps, known)}")
-    return not any(found.spilled for found in known.values())
+    spilling = [name for name, found in known.items() if found.spilled]
+    print(
+        f"{len(known)} kernels, {len(spilling)} of which spill{': ' if spilling else ''}{', '.join(spilling)}"
+    )
+    return not spilling
 
 
 def tell(stage: str, done: int, total: int) -> None:
@@ -191,7 +201,7 @@ def tell(stage: str, done: int, total: int) -> None:
 
 def sanitize(cases: Sequence[KernelCase], tools: Sequence[str], folder: Path) -> bool:
     """Runs all cases under each tool, and prints a line each; whether all are clean."""
-    program = sanitizer()
+    program = sanitizer()  # first, since building takes minutes
     bench = make_kernel_bench(cases, small=True)
     project = build_network(bench, folder)
     graph = bench.batch.graph
@@ -205,19 +215,25 @@ def sanitize(cases: Sequence[KernelCase], tools: Sequence[str], folder: Path) ->
         (folder / "outputs.npz").unlink(missing_ok=True)
         started = time.perf_counter()
         wrapped = [program, "--tool", tool, "--error-exitcode", str(FOUND), *command]
-        done = subprocess.run(
-            wrapped, capture_output=True, text=True, check=False, timeout=SANITIZE_S, cwd=folder
-        )
-        complaint = first_error(done.stdout + done.stderr)
-        if done.returncode and not complaint:
-            complaint = (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]
-        complaint = complaint or difference(graph, wanted, folder / "outputs.npz")
+        complaint = complaint_of(wrapped, folder) or difference(graph, wanted, folder / "outputs.npz")
         clean &= not complaint
-        print(
-            f"{tool}: {complaint or 'clean'} ({len(bench.batch.steps)} kernels, {time.perf_counter() - started:.0f} s)",
-            flush=True,
-        )
+        took = f"{len(bench.batch.steps)} kernels, {time.perf_counter() - started:.0f} s"
+        print(f"{tool}: {complaint or 'clean'} ({took})", flush=True)
     return clean
+
+
+def complaint_of(command: Sequence[str], folder: Path) -> str:
+    """What a program that runs under the sanitizer ends with; "" where all is well."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=SANITIZE_S, cwd=folder
+        )
+    except subprocess.TimeoutExpired:
+        return f"not waited for: over {SANITIZE_S:.0f} s"
+    complaint = first_error(done.stdout + done.stderr)
+    if done.returncode and not complaint:
+        return (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]
+    return complaint
 
 
 def sanitizer() -> str:

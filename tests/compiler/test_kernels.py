@@ -346,7 +346,9 @@ def test_emulated_kernel_computes_its_definition(
     kernel: Callable[[random.Random], Iterator[tuple[str, str]]], tmp_path: Path
 ) -> None:
     calls = list(kernel(random.Random(f"cnngen {kernel.__name__}")))  # noqa: S311
-    header = "squeeze_checks.hpp" if kernel is squeeze_excite else "kernel_checks.hpp"
+    header = {squeeze_excite: "squeeze_checks.hpp", transpose: "transpose_checks.hpp"}.get(
+        kernel, "kernel_checks.hpp"
+    )
     assert len(compile_and_run(program(calls, header), tmp_path)) == len(calls)
 
 
@@ -399,9 +401,3 @@ def test_accesses_are_16_bytes_wide(tmp_path: Path) -> None:
         assert accesses <= {"ld.global.nc.v4.u32", "st.global.wb.v4.u32"}, (name[1], accesses)
         checked += 1
     assert checked == len(wide)
-
-
-def test_benchmark_compiles(tmp_path: Path) -> None:
-    nvcc = cuda_root() / "bin" / "nvcc"
-    source, target = ROOT / "bench" / "kernels.cu", tmp_path / "kernels.o"
-    run(nvcc, *STRICT, "-arch=sm_90", f"-I{INCLUDE}", "-c", source, "-o", target)
