@@ -156,7 +156,7 @@ def test_every_experiment_asks_for_what_the_page_shows(
         'case "$1" in',
         'device) echo \'{"gpu": "Some GPU"}\' ;;',
         'algorithms) echo \'{"algorithm": "GEMM", "workspace": 0, "us": 2.5}\' ;;',
-        'engines|all_engines) echo \'{"engine": "1", "notes": [], "workspace": 0, "us": 2.5}\' ;;',
+        'engines|all_engines) echo \'{"engine": "cudnn 1", "notes": [], "workspace": 0, "us": 2.5}\' ;;',
         'buffers) echo \'{"bytes_each": 2, "us_each": 2.5, "bytes_two": 1, "us_two": 2.5}\' ;;',
         'weights) echo \'{"bytes": 2, "us_once": 2.5, "us_every_pass": 2.5, "us_copy": 2.5}\' ;;',
         'streams) echo \'{"bytes": 2, "us_pass": 2.5, "us_one_stream": 2.5, "us_overlapped": 2.5}\' ;;',
