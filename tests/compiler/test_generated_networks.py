@@ -7,6 +7,7 @@ arena: a wrong index, bound, offset, layout, argument or epilogue in the generat
 from __future__ import annotations
 
 import random
+import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -186,6 +187,37 @@ def test_random_engines_and_tiles(tmp_path: Path) -> None:
     kernels = "".join(path.read_text() for path in tmp_path.glob("*/kernels*.cu"))
     assert "const int at = " in kernels  # likewise of a pointwise step
     assert ".interleaves = true" in kernels
+
+
+def test_parts_of_a_wider_value_are_not_one_run(tmp_path: Path) -> None:
+    """Steps that would be turned, or take all axes as one, write into a concatenation and read from one."""
+    shuffle = {"op": "channel_shuffle", "groups": 32}
+    layers = [
+        {"name": "p", "op": "max_pool2d", "kernel": 1},
+        {"name": "mixed", **shuffle},
+        {"name": "gentle", "op": "silu", "input": "p"},
+        {"name": "both", "op": "concat", "inputs": ["mixed", "gentle"]},
+        {"name": "wide", "op": "max_pool2d", "kernel": 1},
+        {"name": "again", **shuffle, "input": "gentle"},
+        {"name": "alone", "op": "abs", "input": "p"},
+        {"name": "sum", "op": "add", "inputs": ["again", "alone"]},
+        {"name": "last", "op": "max_pool2d", "kernel": 1},
+    ]
+    parts = network(
+        *layers,
+        shape=(2, 1024, 3, 3),
+        outputs=[{"layer": "wide"}, {"layer": "last"}],
+        precision="float16",
+        name="parts",
+    )
+    plan = tuned_plan(parts, 0, forms={"place_concats": 1, "fuse_epilogues": 1})
+    check_networks([parts], tmp_path, [plan])
+    text = (tmp_path / "parts" / "kernels.cu").read_text()
+    kernels = dict(re.findall(r"^__global__ .*? (\w+)\(int batch.*?{(.*?)^}", text, re.MULTILINE | re.DOTALL))
+    assert all("const int at = i / 128 * 2048" in kernels[name] for name in ("both_part", "gentle"))
+    assert ") * 2048 + " in kernels["sum"]
+    turned = {name for name, kernel in kernels.items() if "cnngen::transpose<" in kernel}
+    assert turned == {"x", "wide_output", "last_output"}
 
 
 def squeezed(seed: int, storage: DType) -> Network:
