@@ -44,20 +44,17 @@ class Turned:
 
 
 def turned(node: Node, graph: Graph) -> Turned | None:
-    """The first load of a pointwise step that is so; None where there is none, or what lies in a wider value."""
-    if node.value.pixel:
+    """The first load of a pointwise step that is so; None where there is none."""
+    if node.value.pixel:  # coordinates do not follow from a place there
         return None
     for load in ex.loads(node.epilogue):
         source = graph.values[node.inputs[load.source]]
-        by = (
-            None
-            if source.name in graph.constants or source.pixel
-            else permutation_of(load, source, node.value)
-        )
+        by = None if source.name in graph.constants else permutation_of(load, source, node.value)
         if by is None or min(by.rows.extent, by.columns.extent) < LEAST:
             continue
-        if by.rows.extent * by.columns.extent >= LEAST_ELEMENTS:
-            return Turned(load, source, by)
+        found = Turned(load, source, by)
+        if by.rows.extent * by.columns.extent >= LEAST_ELEMENTS and found.tiles(node.value):
+            return found
     return None
 
 

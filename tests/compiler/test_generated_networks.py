@@ -191,22 +191,20 @@ def test_random_engines_and_tiles(tmp_path: Path) -> None:
 
 def test_parts_of_a_wider_value_are_not_one_run(tmp_path: Path) -> None:
     """Steps that would be turned, or take all axes as one, write into a concatenation and read from one."""
-    shuffle = {"op": "channel_shuffle", "groups": 32}
     layers = [
         {"name": "p", "op": "max_pool2d", "kernel": 1},
-        {"name": "mixed", **shuffle},
+        {"name": "mixed", "op": "channel_shuffle", "groups": 32},
         {"name": "gentle", "op": "silu", "input": "p"},
         {"name": "both", "op": "concat", "inputs": ["mixed", "gentle"]},
         {"name": "wide", "op": "max_pool2d", "kernel": 1},
-        {"name": "again", **shuffle, "input": "gentle"},
-        {"name": "alone", "op": "abs", "input": "p"},
-        {"name": "sum", "op": "add", "inputs": ["again", "alone"]},
+        {"name": "harder", "op": "abs", "input": "gentle"},
+        {"name": "second", "op": "concat", "inputs": ["harder", "p"]},
         {"name": "last", "op": "max_pool2d", "kernel": 1},
     ]
     parts = network(
         *layers,
         shape=(2, 1024, 3, 3),
-        outputs=[{"layer": "wide"}, {"layer": "last"}],
+        outputs=[{"layer": name} for name in ("wide", "last", "gentle", "harder")],
         precision="float16",
         name="parts",
     )
@@ -214,10 +212,16 @@ def test_parts_of_a_wider_value_are_not_one_run(tmp_path: Path) -> None:
     check_networks([parts], tmp_path, [plan])
     text = (tmp_path / "parts" / "kernels.cu").read_text()
     kernels = dict(re.findall(r"^__global__ .*? (\w+)\(int batch.*?{(.*?)^}", text, re.MULTILINE | re.DOTALL))
-    assert all("const int at = i / 128 * 2048" in kernels[name] for name in ("both_part", "gentle"))
-    assert ") * 2048 + " in kernels["sum"]
+    assert {name for name, kernel in kernels.items() if "const int at = i / 128 * 2048" in kernel} == {
+        "gentle",
+        "both_part",
+        "harder",
+        "second",
+    }
+    assert ") * 2048 + c" in kernels["harder"]
     turned = {name for name, kernel in kernels.items() if "cnngen::transpose<" in kernel}
-    assert turned == {"x", "wide_output", "last_output"}
+    assert turned == {"x", *(f"{name}_output" for name in ("wide", "last", "gentle", "harder"))}
+    assert ".row_pitch = 2048, .column_pitch = 9, .readable = 9" in kernels["gentle_output"]
 
 
 def squeezed(seed: int, storage: DType) -> Network:

@@ -137,6 +137,12 @@ def test_channels_that_the_input_lacks_are_not_read() -> None:
     assert "acc[lane] = lane < 3 ? acc[lane] : 0.0f;" in text
 
 
+def test_a_matrix_that_does_not_fill_a_warp_is_read_element_by_element() -> None:
+    bytes_of_8_channels = {"x": {"shape": (1, 8, 16, 8), "layout": "NCHW", "dtype": "uint8"}}
+    layers = ({"name": "y", "op": "mul", "value": 0.5}, {"name": "z", **POOL})
+    assert "cnngen::transpose" not in kernels(*layers, inputs=bytes_of_8_channels, precision="float16")["y_2"]
+
+
 def test_parts_of_a_coordinate_are_turned_too() -> None:
     shuffle = {"name": "y", "op": "channel_shuffle", "groups": 16}
     text = between(shuffle, shape=(1, 1024, 2, 2))
