@@ -13,7 +13,8 @@ from cnngen.codegen.emit.cuda_kernels import kernel_of
 from cnngen.codegen.emit.plan_names import NumberedPlans
 from cnngen.codegen.emit.steps import network_view
 from cnngen.codegen.engines import split_engine
-from cnngen.codegen.graph import Array, Graph, Node, step_text
+from cnngen.codegen.graph import Array, Graph, Node
+from cnngen.codegen.graph_text import step_text
 from cnngen.codegen.lower import lower
 from cnngen.codegen.passes.assign_buffers import ALIGNMENT, Arena, is_view
 from cnngen.codegen.passes.plan_weights import plan_weights

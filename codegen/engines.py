@@ -9,10 +9,14 @@ from __future__ import annotations
 import re
 
 from cnngen.codegen.graph import Conv, Graph, MatMul, Node
+from cnngen.codegen.tiles import window_gemm_tiles
 
 OF_LIBRARIES = ("cudnn", "cudnn_matmul", "cublaslt")
-IMPLICIT_GEMM, TILE = "implicit_gemm", "tile"
-WORDS = re.compile(r"(cudnn|cudnn_matmul|cublaslt) \d+( \w+=\d+)*|(implicit_gemm|tile)( \w+=\d+)+")
+IMPLICIT_GEMM, WINDOW_GEMM, TILE = "implicit_gemm", "window_gemm", "tile"
+ON_TENSOR_CORES = (IMPLICIT_GEMM, WINDOW_GEMM)  # the forms of our own of what libraries run otherwise
+WORDS = re.compile(
+    r"(cudnn|cudnn_matmul|cublaslt) \d+( \w+=\d+)*|(implicit_gemm|window_gemm|tile)( \w+=\d+)+"
+)
 
 
 def is_engine(text: str) -> bool:
@@ -35,3 +39,18 @@ def runs_as_gemm(node: Node, graph: Graph) -> bool:
             sixteen = x.dtype in ("float16", "bfloat16") and w.dtype == x.dtype
             return sixteen and channels % 8 == 0 and x.elements < 2**31 and node.value.elements < 2**31
     return False
+
+
+def runs_by_windows(node: Node, graph: Graph) -> bool:
+    """Whether `window_gemm.cuh` can run a node, and has what it is for: windows that overlap, and few filters."""
+    if not isinstance(node.op, Conv) or node.op.stride != (1, 1) or not runs_as_gemm(node, graph):
+        return False
+    filters, channels, *kernel = graph.values[node.inputs[1]].shape
+    tiles = window_gemm_tiles(filters, channels, (kernel[0], kernel[1]), node.op.dilation)
+    return kernel != [1, 1] and bool(tiles)
+
+
+def own_forms(node: Node, graph: Graph) -> tuple[str, ...]:
+    """The forms of our own that could run a library's step, or one of the other form."""
+    can = {IMPLICIT_GEMM: runs_as_gemm, WINDOW_GEMM: runs_by_windows}
+    return tuple(form for form, runs in can.items() if runs(node, graph))

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from cnngen.codegen.architectures import gpu_names
 from cnngen.codegen.generate import plan_spec
-from cnngen.codegen.graph import step_text
+from cnngen.codegen.graph_text import step_text
 from cnngen.codegen.lock import PlanEntry
 from cnngen.codegen.locking import choose_lock, lock_problems
 from cnngen.codegen.plan import BatchPlan, plan_name

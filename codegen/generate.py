@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnngen.codegen.emit.project import project_files
-from cnngen.codegen.graph import Array, Graph, dump
+from cnngen.codegen.graph import Array, Graph
+from cnngen.codegen.graph_text import dump
 from cnngen.codegen.lock import Lock
 from cnngen.codegen.plan import Plan, make_plan, plan_name
 from cnngen.codegen.targets import CUDA, Target

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cnngen.codegen.engines import IMPLICIT_GEMM, runs_as_gemm
-from cnngen.codegen.graph import LIBRARIES, Conv, Node, step_digest
+from cnngen.codegen.engines import ON_TENSOR_CORES, own_forms
+from cnngen.codegen.graph import LIBRARIES, Conv, Node
+from cnngen.codegen.graph_text import step_digest
 from cnngen.codegen.lock import PLANS_SUFFIX, SUFFIX, Lock, LockError, load_lock, lock_path, locks_beside
 from cnngen.codegen.plan import Plan, plan_name
 from cnngen.codegen.titles import titles_of
@@ -88,7 +89,7 @@ def _differences(lock: Lock, plan: Plan) -> list[str]:
             known = entry.steps.get(title)
             # Of what the lock turned into a kernel of our own the digest is that of the library's step.
             digests[title] = {step_digest(form, graph) for form in (node, _of_library(node))}
-            if known is None and (node.form in LIBRARIES or runs_as_gemm(node, graph)):
+            if known is None and (node.form in LIBRARIES or own_forms(node, graph)):
                 open_steps.append(title)
         stale = [title for title, step in entry.steps.items() if step.of not in digests.get(title, set())]
         if stale:
@@ -102,7 +103,7 @@ def _differences(lock: Lock, plan: Plan) -> list[str]:
 
 def _of_library(node: Node) -> Node:
     """The node as it was before a lock gave it to a kernel of our own."""
-    if node.form != IMPLICIT_GEMM:
+    if node.form not in ON_TENSOR_CORES:
         return node
     return replace(node, form="cudnn" if isinstance(node.op, Conv) else "cublaslt")
 

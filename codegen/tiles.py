@@ -99,6 +99,35 @@ class GemmTile:
 
 
 @dataclass(frozen=True)
+class WindowGemmTile:
+    """A block computes h x w pixels x n filters, k channels of all windows at once; see `window_gemm.cuh`."""
+
+    h: int
+    w: int
+    n: int
+    k: int
+    warps: int
+    stages: int = 1
+    v: int = 8
+
+    @property
+    def threads(self) -> int:
+        return 32 * self.warps
+
+    def shared(self, kernel: tuple[int, int], dilation: tuple[int, int]) -> int:
+        """Bytes of dynamic shared memory."""
+        rows = self.h + (kernel[0] - 1) * dilation[0]
+        columns = self.w + (kernel[1] - 1) * dilation[1]
+        copies = self.stages * (rows * columns + kernel[0] * kernel[1] * self.n) * self.k * 2
+        return max(copies, self.h * self.w * (self.n + 8) * 4)
+
+    def blocks(self, images: int, out: tuple[int, int], filters: int) -> int:
+        """The grid."""
+        pixels = ceil_div(out[0], self.h) * ceil_div(out[1], self.w)
+        return images * pixels * ceil_div(filters, self.n)
+
+
+@dataclass(frozen=True)
 class SqueezeExciteTile:
     """A cluster of blocks shares an image: its channels in `slices`, and the pixels of each; `squeeze_excite.cuh`."""
 
@@ -108,7 +137,9 @@ class SqueezeExciteTile:
     slices: int = 1
 
 
-AnyTile = TypeVar("AnyTile", Tile, ReduceTile, RowTile, TransposeTile, GemmTile, SqueezeExciteTile)
+AnyTile = TypeVar(
+    "AnyTile", Tile, ReduceTile, RowTile, TransposeTile, GemmTile, WindowGemmTile, SqueezeExciteTile
+)
 
 
 def tile_text(tile: Any) -> str:  # noqa: ANN401 - any of the tiles
@@ -170,6 +201,33 @@ def gemm_tiles(pixels: int, filters: int, depth: int, together: int | None = Non
 
 def _distance(tile: GemmTile, pixels: int, filters: int) -> float:
     return abs(math.log(tile.blocks(pixels, filters) / ENOUGH_GEMM_BLOCKS)) + 0.1 * math.log2(tile.split)
+
+
+# h, w, warps
+WINDOW_GEMM_BLOCKS = ((8, 16, 4), (16, 16, 4), (16, 16, 8), (8, 32, 8), (4, 32, 4), (16, 32, 8))
+WINDOW_GEMM_SHARED = 96 << 10  # bytes, which every GPU of compute capability 8.0 gives a block that asks
+MOST_WINDOW_FILTERS = 32
+
+
+def window_gemm_tiles(
+    filters: int,
+    channels: int,
+    kernel: tuple[int, int],
+    dilation: tuple[int, int],
+    together: int | None = None,
+) -> list[WindowGemmTile]:
+    """For convolutions of few filters on tensor cores; none where there are many, or windows are too large.
+
+    `together`: as for `gemm_tiles`.
+    """
+    if filters > MOST_WINDOW_FILTERS:
+        return []
+    n = next(n for n in (8, 16, MOST_WINDOW_FILTERS) if filters <= n)
+    k = 64 if channels > 32 else 32
+    v = vector_width(together or filters, 2)
+    stages = (1, 2) if channels > k else (1,)
+    every = [WindowGemmTile(h, w, n, k, warps, s, v) for h, w, warps in WINDOW_GEMM_BLOCKS for s in stages]
+    return [tile for tile in every if tile.shared(kernel, dilation) <= WINDOW_GEMM_SHARED]
 
 
 def reduce_blocks(tile: ReduceTile, channels: int) -> int:

@@ -1,10 +1,11 @@
-"""The text of convolutions and matrix products on tensor cores: `implicit_gemm.cuh` with a tile and an epilogue.
+"""The text of convolutions and products on tensor cores: `implicit_gemm.cuh` or `window_gemm.cuh`, tile and epilogue.
 
 Shapes are arguments, so that layers of one tile and one epilogue share a kernel.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import replace
 
@@ -22,26 +23,77 @@ SHAPE = Parameter("cnngen::GemmShape", "shape")
 
 def gemm_tile_options(node: Node, graph: Graph) -> list[tiles.GemmTile]:
     """The tiles that a convolution or product may have."""
-    w, (rows, columns) = graph.values[node.inputs[1]], _phases(node)
-    together = w.shape[0] // (rows * columns)  # filters of which one phase has neighbours
-    return tiles.gemm_tiles(_pixels(node), w.shape[0], math.prod(w.shape[1:]), together)
+    w = graph.values[node.inputs[1]]
+    return tiles.gemm_tiles(_pixels(node), w.shape[0], math.prod(w.shape[1:]), _together(node, w))
+
+
+def window_gemm_tile_options(node: Node, op: Conv, graph: Graph) -> list[tiles.WindowGemmTile]:
+    """The tiles that a convolution by windows may have."""
+    w = graph.values[node.inputs[1]]
+    filters, channels, r, s = w.shape
+    return tiles.window_gemm_tiles(filters, channels, (r, s), op.dilation, _together(node, w))
 
 
 def gemm_kernel(node: Node, graph: Graph) -> Launch:
     """The kernel of a node that `runs_as_gemm`."""
-    x, w = (graph.values[name] for name in node.inputs[:2])
+    w = graph.values[node.inputs[1]]
     tile = tiles.picked(node.engine, gemm_tile_options(node, graph))
+    blocks = tile.blocks(_pixels(node), w.shape[0])
+    return _launch(
+        "implicit_gemm",
+        "GemmTile",
+        tile,
+        node,
+        graph,
+        grid=Grid(blocks, tile.split, tile.shared),
+        capability=90 if tile.split > 1 else 80,
+        name=f"gemm_{tile.m}x{tile.n}" + (f"_split{tile.split}" if tile.split > 1 else ""),
+        comment=f"Convolutions and products on tensor cores, {tile.m} pixels x {tile.n} filters a block.",
+    )
+
+
+def window_gemm_kernel(node: Node, op: Conv, graph: Graph) -> Launch:
+    """The kernel of a node that `runs_by_windows`."""
+    filters, _, r, s = graph.values[node.inputs[1]].shape
+    tile = tiles.picked(node.engine, window_gemm_tile_options(node, op, graph))
+    return _launch(
+        "window_gemm",
+        "WindowGemmTile",
+        tile,
+        node,
+        graph,
+        grid=Grid(
+            tile.blocks(node.value.shape[0], _places(node), filters), 1, tile.shared((r, s), op.dilation)
+        ),
+        capability=80,
+        name=f"window_gemm_{tile.h}x{tile.w}x{tile.n}",
+        comment=f"Convolutions of few filters on tensor cores, {tile.h} x {tile.w} pixels a block.",
+    )
+
+
+def _launch(
+    function: str,
+    tile_type: str,
+    tile: tiles.GemmTile | tiles.WindowGemmTile,
+    node: Node,
+    graph: Graph,
+    *,
+    grid: Grid,
+    capability: int,
+    name: str,
+    comment: str,
+) -> Launch:
+    x, w = (graph.values[name] for name in node.inputs[:2])
     sources = sources_of(node, graph)
-    fields = {
-        field: value for field, value in vars(tile).items() if (field, value) not in (("split", 1), ("v", 8))
-    }
+    defaults = {field.name: field.default for field in dataclasses.fields(tile)}
+    fields = {field: value for field, value in vars(tile).items() if value != defaults[field]}
     if _phases(node) != (1, 1):
         fields["interleaves"] = "true"
     lines = [
-        f"constexpr cnngen::GemmTile tile = {aggregate(fields)};",
+        f"constexpr cnngen::{tile_type} tile = {aggregate(fields)};",
         *_epilogue_lines(node, sources, tile.v),
         kernel_call(
-            f"implicit_gemm<{ELEMENTS[x.dtype]}, tile>",
+            f"{function}<{ELEMENTS[x.dtype]}, tile>",
             ["batch", SHAPE.name, sources[0].parameter, sources[1].parameter, "y"],
             node.epilogue,
         ),
@@ -50,20 +102,19 @@ def gemm_kernel(node: Node, graph: Graph) -> Launch:
     kernel = Kernel(
         (batch, SHAPE, *pointers),
         tuple(lines),
-        ("functions.cuh", "implicit_gemm.cuh"),
+        ("functions.cuh", f"{function}.cuh"),
         tile.threads,
         declares=("gemm_shape.hpp",),
-        capability=90 if tile.split > 1 else 80,
+        capability=capability,
         waits=False,
     )
-    name = f"gemm_{tile.m}x{tile.n}" + (f"_split{tile.split}" if tile.split > 1 else "")
-    return Launch(
-        kernel,
-        grid=Grid(tile.blocks(_pixels(node), w.shape[0]), tile.split, tile.shared),
-        arguments=(_shape_text(node, x, w),),
-        name=name,
-        comment=f"Convolutions and products on tensor cores, {tile.m} pixels x {tile.n} filters a block.",
-    )
+    return Launch(kernel, grid=grid, arguments=(_shape_text(node, x, w),), name=name, comment=comment)
+
+
+def _together(node: Node, w: Value) -> int:
+    """How many filters lie together in y: of phases those of one."""
+    rows, columns = _phases(node)
+    return w.shape[0] // (rows * columns)
 
 
 def _pixels(node: Node) -> int:

@@ -7,7 +7,12 @@ from collections.abc import Container, Sequence
 from cnngen.codegen import expr as ex
 from cnngen.codegen import tiles
 from cnngen.codegen.emit.cpp import Source, coordinate_names, without_unit_axes
-from cnngen.codegen.emit.cuda_gemm import gemm_kernel, gemm_tile_options
+from cnngen.codegen.emit.cuda_gemm import (
+    gemm_kernel,
+    gemm_tile_options,
+    window_gemm_kernel,
+    window_gemm_tile_options,
+)
 from cnngen.codegen.emit.cuda_pointwise import pointwise_body
 from cnngen.codegen.emit.cuda_reductions import (
     arg_reduce_kernel,
@@ -28,7 +33,7 @@ from cnngen.codegen.emit.cuda_text import (
 )
 from cnngen.codegen.emit.cuda_transpose import transpose_kernel, turned
 from cnngen.codegen.emit.kernels import Kernel, Launch, aggregate, sources_of, window_shape
-from cnngen.codegen.engines import IMPLICIT_GEMM
+from cnngen.codegen.engines import IMPLICIT_GEMM, WINDOW_GEMM
 from cnngen.codegen.expr import Coord, Expr, Load
 from cnngen.codegen.graph import (
     ITEM_BYTES,
@@ -56,6 +61,8 @@ def kernel_of(node: Node, graph: Graph, largest_batch: int, tile_batch: int) -> 
             return _pointwise(node, graph, largest_batch)
         case (_, form) if form == IMPLICIT_GEMM:
             return gemm_kernel(node, graph)
+        case (Conv() as op, form) if form == WINDOW_GEMM:
+            return window_gemm_kernel(node, op, graph)
         case (Conv() as op, "depthwise"):
             return _depthwise(node, op, graph, tile_batch)
         case (Conv() as op, "grouped"):
@@ -81,6 +88,8 @@ def tile_options(node: Node, graph: Graph, tile_batch: int) -> Sequence[object]:
             return found.tiles(node.value) if found is not None else ()
         case (_, form) if form == IMPLICIT_GEMM:
             return gemm_tile_options(node, graph)
+        case (Conv() as op, form) if form == WINDOW_GEMM:
+            return window_gemm_tile_options(node, op, graph)
         case (Conv() as op, "depthwise"):
             return _window_tile_options(node, op, graph, tile_batch)
         case (Pool() as op, _):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cnngen.codegen.choices import Choices
-from cnngen.codegen.engines import IMPLICIT_GEMM, OF_LIBRARIES, runs_as_gemm, split_engine
-from cnngen.codegen.graph import LIBRARIES, Graph, Node, step_digest
+from cnngen.codegen.engines import OF_LIBRARIES, ON_TENSOR_CORES, own_forms, split_engine
+from cnngen.codegen.graph import LIBRARIES, Graph, Node
+from cnngen.codegen.graph_text import step_digest
 from cnngen.codegen.titles import titles_of
 
 
@@ -29,8 +30,8 @@ def with_engine(node: Node, graph: Graph, engine: str) -> Node:
     of_library = node.form in LIBRARIES
     if kind in OF_LIBRARIES and of_library:
         return replace(node, engine=engine)
-    if kind == IMPLICIT_GEMM and (of_library or node.form == IMPLICIT_GEMM) and runs_as_gemm(node, graph):
-        return replace(node, form=IMPLICIT_GEMM, engine=rest)
+    if kind in own_forms(node, graph) and (of_library or node.form in ON_TENSOR_CORES):
+        return replace(node, form=kind, engine=rest)
     if kind == "tile" and not of_library:
         return replace(node, engine=rest)
     return node

@@ -15,8 +15,9 @@ import numpy as np
 from cnngen.codegen import expr as ex
 from cnngen.codegen import tiles
 from cnngen.codegen.emit.cuda_kernels import tile_options
-from cnngen.codegen.engines import IMPLICIT_GEMM, TILE, runs_as_gemm
-from cnngen.codegen.graph import LIBRARIES, Constant, Graph, Join, Node, Pointwise, step_text, unused
+from cnngen.codegen.engines import ON_TENSOR_CORES, TILE, own_forms
+from cnngen.codegen.graph import LIBRARIES, Constant, Graph, Join, Node, Pointwise, unused
+from cnngen.codegen.graph_text import step_text
 from cnngen.codegen.passes.assign_buffers import is_view
 
 
@@ -108,23 +109,24 @@ class _Union:
         """What is timed of a step: its library's engines, and each tile of each kernel of our own that could run it."""
         node, graph = self.nodes[name], self.graph()
         found = [] if node.form not in LIBRARIES else [Case(text, name, "")]
-        kernel, kind = node, TILE
-        if node.form in LIBRARIES and runs_as_gemm(node, graph):
-            kernel, kind = replace(node, form=IMPLICIT_GEMM), IMPLICIT_GEMM
-        elif node.form == IMPLICIT_GEMM:
-            kind = IMPLICIT_GEMM
-        elif node.form in LIBRARIES:
-            return found
-        options = tile_options(kernel, graph, batch)
+        own = own_forms(node, graph) if node.form in (*LIBRARIES, *ON_TENSOR_CORES) else ()
+        for form in own:
+            found += self._tile_cases(text, replace(node, form=form), batch, form)
+        return found if own or node.form in LIBRARIES else self._tile_cases(text, node, batch, TILE)
+
+    def _tile_cases(self, text: str, kernel: Node, batch: int, kind: str) -> list[Case]:
+        """A case for each tile of a step by a kernel of our own; the first is the step itself where it is that."""
+        name, found = kernel.name, []
+        options = tile_options(kernel, self.graph(), batch)
         if not options:
-            return [*found, Case(text, name, TILE)]
+            return [Case(text, name, TILE)]
         for number, option in enumerate(options):
             tile = tiles.tile_text(option)
-            if number == 0 and kernel is node:
+            if number == 0 and kernel == self.nodes[name]:
                 found.append(Case(text, name, f"{kind} {tile}"))
                 continue
             fresh = self._fresh(name)
-            alone = replace(node.value, name=fresh, host="", first=0)
+            alone = replace(kernel.value, name=fresh, host="", first=0)
             self.nodes[fresh] = replace(kernel, value=alone, engine=tile)
             found.append(Case(text, fresh, f"{kind} {tile}"))
         return found

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnngen.codegen.engines import IMPLICIT_GEMM, split_engine
+from cnngen.codegen.engines import ON_TENSOR_CORES, split_engine
 from cnngen.codegen.graph import LIBRARIES, Array, Node
 from cnngen.codegen.storage import NUMPY_TYPES
 from cnngen.codegen.tuning.bench import Case
@@ -155,4 +155,4 @@ def relative(got: Array, reference: Array) -> float:
 def kind_of(engine: str) -> str:
     """Of which kind an engine is: what a lock compares it with."""
     kind, _ = split_engine(engine)
-    return kind if kind in (*LIBRARIES, "cudnn_matmul", IMPLICIT_GEMM) else "kernel"
+    return kind if kind in (*LIBRARIES, "cudnn_matmul", *ON_TENSOR_CORES) else "kernel"

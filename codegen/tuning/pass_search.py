@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from cnngen.codegen.engines import split_engine
-from cnngen.codegen.graph import Array, Graph, Value, step_digest, step_text
+from cnngen.codegen.graph import Array, Graph, Value
+from cnngen.codegen.graph_text import step_digest, step_text
 from cnngen.codegen.lock import LockError, PlanEntry, StepEntry
 from cnngen.codegen.passes.assign_buffers import assign_buffers
 from cnngen.codegen.passes.plan_weights import plan_weights

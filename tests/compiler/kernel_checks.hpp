@@ -15,6 +15,7 @@
 #include "cnngen/cuda/kernels/pool.cuh"
 #include "cnngen/cuda/kernels/reduce.cuh"
 #include "cnngen/cuda/kernels/softmax.cuh"
+#include "cnngen/cuda/kernels/window_gemm.cuh"
 
 namespace checks {
 
@@ -29,6 +30,7 @@ using cnngen::Reduction;
 using cnngen::RowShape;
 using cnngen::RowTile;
 using cnngen::Tile;
+using cnngen::WindowGemmTile;
 using cnngen::WindowShape;
 using emulation::Buffer;
 using emulation::running;
@@ -184,8 +186,8 @@ void grouped_conv(const char* name, int batch) {
 }
 
 // x and y are slices of wider pixels where the shape says so; what lies beside y must stay as it is.
-template <typename T, typename Y, GemmTile tile>
-void implicit_gemm(const char* name, int batch, const GemmShape& shape) {
+template <typename T, typename Y, typename Kernel>
+void dense_conv(const char* name, int batch, const GemmShape& shape, const Kernel& kernel) {
     const std::size_t in = static_cast<std::size_t>(batch) * shape.h * shape.w;
     const std::size_t out = static_cast<std::size_t>(batch) * shape.y_h * shape.y_w;
     const int filters = shape.k / (shape.phases_h * shape.phases_w);
@@ -195,10 +197,7 @@ void implicit_gemm(const char* name, int batch, const GemmShape& shape) {
     fill(x);
     fill(weight);
     const auto launch = [&](Y* y, const Epilogue& epilogue) {
-        emulation::launch(
-            cnngen::blocks(shape, tile, batch), tile.threads(),
-            [&] { cnngen::implicit_gemm<T, tile>(batch, shape, x.data(), weight.data(), wide.data(), epilogue); },
-            tile.split, tile.shared());
+        kernel(x.data(), weight.data(), wide.data(), epilogue);
         wide.check();
         for (std::size_t pixel = 0; pixel < out; ++pixel) {
             for (int k = 0; k < shape.y_pixel && (k < filters || pixel + 1 < out); ++k) {
@@ -230,6 +229,25 @@ void implicit_gemm(const char* name, int batch, const GemmShape& shape) {
             }
         }
         return sum;
+    });
+}
+
+template <typename T, typename Y, GemmTile tile>
+void implicit_gemm(const char* name, int batch, const GemmShape& shape) {
+    dense_conv<T, Y>(name, batch, shape, [&](const T* x, const T* weight, Y* y, const Epilogue& epilogue) {
+        emulation::launch(
+            cnngen::blocks(shape, tile, batch), tile.threads(),
+            [&] { cnngen::implicit_gemm<T, tile>(batch, shape, x, weight, y, epilogue); }, tile.split, tile.shared());
+    });
+}
+
+template <typename T, typename Y, WindowGemmTile tile>
+void window_gemm(const char* name, int batch, const GemmShape& shape) {
+    dense_conv<T, Y>(name, batch, shape, [&](const T* x, const T* weight, Y* y, const Epilogue& epilogue) {
+        emulation::launch(
+            cnngen::blocks(shape, tile, batch), tile.threads(),
+            [&] { cnngen::window_gemm<T, tile>(batch, shape, x, weight, y, epilogue); }, 1,
+            cnngen::shared_bytes(shape, tile));
     });
 }
 

@@ -12,7 +12,7 @@ import random
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -85,12 +85,12 @@ def extent(rng: random.Random, size: int, taps: int, stride: int, dilation: int)
     return output, before, after
 
 
-def window(rng: random.Random) -> dict[str, int]:
+def window(rng: random.Random, strides: Sequence[int] = (1, 1, 2, 3)) -> dict[str, int]:
     fields = {
         "r": rng.choice((1, 2, 3, 3, 5)),
         "s": rng.choice((1, 2, 3, 3, 5)),
-        "stride_h": rng.choice((1, 1, 2, 3)),
-        "stride_w": rng.choice((1, 1, 2, 3)),
+        "stride_h": rng.choice(strides),
+        "stride_w": rng.choice(strides),
         "dilation_h": rng.choice((1, 1, 1, 2, 3)),
         "dilation_w": rng.choice((1, 1, 1, 2, 3)),
     }
@@ -181,23 +181,40 @@ def implicit_gemm(rng: random.Random) -> Iterator[tuple[str, str]]:
             v=v,
             **({"interleaves": "true"} if (phased := rng.random() < 0.3) else {}),
         )
-        c, filters = 8 * rng.randint(1, 9), v * rng.randint(1, 80 // v)
-        fields = window(rng)
-        phases: dict[str, int] = {}
-        if phased:
-            across, along = rng.choice(((2, 2), (1, 2), (3, 2)))
-            phases = {"phases_h": across, "phases_w": along}
-            phases |= {"y_h": fields["oh"] * across - rng.randint(0, across - 1)}
-            phases |= {"y_w": fields["ow"] * along - rng.randint(0, along - 1)}
-            filters = v * rng.randint(1, max(1, 20 // v))
-        size = {name: fields[name] for name in ("h", "w")}
-        out = {name: fields[name] for name in ("oh", "ow")}
-        pixel = {"x_pixel": c + 8 * rng.randint(0, 2), "y_pixel": filters + v * rng.randint(0, 2)}
-        geometry = {name: fields[name] for name in GEMM_FIELDS}
-        k = filters * phases.get("phases_h", 1) * phases.get("phases_w", 1)
-        shape = aggregate("GemmShape", c=c, **size, k=k, **out, **geometry, **phases, **pixel)
+        shape = gemm_shape(rng, window(rng), v, phased=phased)
         x, y = rng.choice(("half", "bfloat16")), rng.choice(tuple(SIZE))
         yield f"implicit_gemm<{x}, {y}, {tile}>", f"{rng.randint(1, 3)}, {shape}"
+
+
+def gemm_shape(rng: random.Random, fields: dict[str, int], v: int, *, phased: bool) -> str:
+    c, filters = 8 * rng.randint(1, 9), v * rng.randint(1, 80 // v)
+    phases: dict[str, int] = {}
+    if phased:
+        across, along = rng.choice(((2, 2), (1, 2), (3, 2)))
+        phases = {"phases_h": across, "phases_w": along}
+        phases |= {"y_h": fields["oh"] * across - rng.randint(0, across - 1)}
+        phases |= {"y_w": fields["ow"] * along - rng.randint(0, along - 1)}
+        filters = v * rng.randint(1, max(1, 20 // v))
+    size = {name: fields[name] for name in ("h", "w")}
+    out = {name: fields[name] for name in ("oh", "ow")}
+    pixel = {"x_pixel": c + 8 * rng.randint(0, 2), "y_pixel": filters + v * rng.randint(0, 2)}
+    geometry = {name: fields[name] for name in GEMM_FIELDS}
+    k = filters * phases.get("phases_h", 1) * phases.get("phases_w", 1)
+    return aggregate("GemmShape", c=c, **size, k=k, **out, **geometry, **phases, **pixel)
+
+
+def window_gemm(rng: random.Random) -> Iterator[tuple[str, str]]:
+    for _ in range(CASES // 2):
+        n, k = rng.choice((8, 8, 16, 32)), rng.choice((32, 64))
+        h, w, warps = rng.choice(((2, 16, 1), (2, 16, 2), (4, 16, 2), (3, 32, 3), (4, 32, 4)))
+        v = rng.choice((8, 8, 4, 2, 1))
+        phased = {"interleaves": "true"} if rng.random() < 0.3 else {}
+        tile = aggregate(
+            "WindowGemmTile", h=h, w=w, n=n, k=k, warps=warps, stages=rng.choice((1, 2)), v=v, **phased
+        )
+        shape = gemm_shape(rng, window(rng, strides=(1,)), v, phased=bool(phased))
+        x, y = rng.choice(("half", "bfloat16")), rng.choice(tuple(SIZE))
+        yield f"window_gemm<{x}, {y}, {tile}>", f"{rng.randint(1, 3)}, {shape}"
 
 
 def pooling(rng: random.Random) -> Iterator[tuple[str, str]]:
@@ -332,6 +349,7 @@ KERNELS: tuple[Callable[[random.Random], Iterator[tuple[str, str]]], ...] = (
     depthwise,
     grouped_conv,
     implicit_gemm,
+    window_gemm,
     pooling,
     reduce,
     arg_reduce,

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from cnngen.codegen import passes
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.emit.titles import layer_names
-from cnngen.codegen.graph import Array, Graph, Value, dump
+from cnngen.codegen.graph import Array, Graph, Value
+from cnngen.codegen.graph_text import dump
 from cnngen.codegen.interpret import interpret, outputs, run_node
 from cnngen.codegen.interpret_plan import interpret_plan
 from cnngen.codegen.lower import lower

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnngen.codegen.graph import dump
+from cnngen.codegen.graph_text import dump
 
 from .networks import network
 from .texts import after, assert_rewrite, before, constants, steps, text

@@ -18,7 +18,8 @@ from cnngen.codegen.choices import Choices
 from cnngen.codegen.emit.cuda_kernels import tile_options
 from cnngen.codegen.engines import IMPLICIT_GEMM, is_engine
 from cnngen.codegen.generate import generate
-from cnngen.codegen.graph import LIBRARIES, Array, Node, step_text
+from cnngen.codegen.graph import LIBRARIES, Array, Node
+from cnngen.codegen.graph_text import step_text
 from cnngen.codegen.lock import Lock, LockError, load_lock
 from cnngen.codegen.locking import choose_lock, lock_problems
 from cnngen.codegen.passes.assign_buffers import is_view

@@ -6,7 +6,8 @@ import textwrap
 
 from cnngen.codegen import passes
 from cnngen.codegen.choices import Choices
-from cnngen.codegen.graph import Graph, dump
+from cnngen.codegen.graph import Graph
+from cnngen.codegen.graph_text import dump
 from cnngen.codegen.lower import lower
 
 from .networks import Network

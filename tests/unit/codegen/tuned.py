@@ -10,8 +10,9 @@ from typing import Any
 from cnngen.codegen import tiles
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.emit.cuda_kernels import tile_options
-from cnngen.codegen.engines import IMPLICIT_GEMM, runs_as_gemm
-from cnngen.codegen.graph import LIBRARIES, step_digest
+from cnngen.codegen.engines import own_forms
+from cnngen.codegen.graph import LIBRARIES
+from cnngen.codegen.graph_text import step_digest
 from cnngen.codegen.plan import BatchPlan, Plan, make_plan
 from cnngen.codegen.titles import titles_of
 from cnngen.spec.types import DType
@@ -49,8 +50,9 @@ def random_engines(batch: BatchPlan, rng: random.Random) -> dict[str, tuple[str,
     titles, engines = titles_of(batch.graph), {}
     for node in batch.steps:
         kind, digest = "tile", step_digest(node, batch.graph)
-        if node.form in LIBRARIES and runs_as_gemm(node, batch.graph):
-            node, kind = replace(node, form=IMPLICIT_GEMM), IMPLICIT_GEMM
+        if node.form in LIBRARIES and own_forms(node, batch.graph):
+            kind = rng.choice(own_forms(node, batch.graph))
+            node = replace(node, form=kind)
         options = tile_options(node, batch.graph, batch.batch)
         if options:
             engines[titles[node.name]] = (f"{kind} {tiles.tile_text(rng.choice(options))}", digest)

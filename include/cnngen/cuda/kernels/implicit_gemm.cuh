@@ -83,7 +83,7 @@ __device__ __forceinline__ void multiply_step(const T* a, const T* b, int warp_m
 }
 
 // The epilogue of tile.v filters from k on at a pixel, and their place in y.
-template <GemmTile tile, typename Y, typename Epilogue>
+template <auto tile, typename Y, typename Epilogue>
 __device__ __forceinline__ void store_filters(const GemmShape& shape, int pixel, int k, float (&acc)[tile.v], Y* y,
                                               const Epilogue& epilogue) {
     int filters = shape.k;
