@@ -37,10 +37,10 @@ from worker import Failure, Worker
 from cnngen.codegen.architectures import gpus
 from cnngen.codegen.build import build_project
 from cnngen.codegen.emit.project import project_files
-from cnngen.codegen.graph import Array, Graph, Value
+from cnngen.codegen.graph import Array, Graph
 from cnngen.codegen.interpret_plan import interpret_plan
 from cnngen.codegen.project import Content, runtime_files, write_project
-from cnngen.codegen.storage import NUMPY_TYPES
+from cnngen.codegen.storage import NUMPY_TYPES, to_memory
 from cnngen.codegen.targets import CUDA
 from cnngen.codegen.tuning.measure import relative, tolerance
 from cnngen.codegen.tuning.module import Tuner, build_candidates, compile_candidates
@@ -207,7 +207,7 @@ def sanitize(cases: Sequence[KernelCase], tools: Sequence[str], folder: Path) ->
     graph = bench.batch.graph
     inputs = inputs_of(graph)
     wanted = interpret_plan(bench.plan, 0, inputs)
-    given = [memory_order(inputs[value.name], value) for value in graph.inputs]
+    given = [to_memory(inputs[value.name], value) for value in graph.inputs]
     np.savez(folder / "inputs.npz", *given)
     command = [sys.executable, "-c", RUN, *map(str, (project, folder / "inputs.npz", folder / "outputs.npz"))]
     clean = True
@@ -261,10 +261,6 @@ def build_network(bench: KernelBench, folder: Path) -> Path:
     weights = f"{plan.spec.name}.weights.safetensors"
     write_project({**files, weights: lambda path: write_weight_file(plan.weights, path)}, project)
     return build_project(project, progress=tell).project
-
-
-def memory_order(array: Array, value: Value) -> Array:
-    return np.ascontiguousarray(np.transpose(array, value.axes)).astype(NUMPY_TYPES[value.dtype])
 
 
 def difference(graph: Graph, wanted: Mapping[str, Array], path: Path) -> str:
