@@ -218,7 +218,8 @@ def _run(command: Sequence[str], stage: str, log: TextIO, progress: Progress | N
     log.write(f"$ {shlex.join(command)}\n")
     if progress is not None:
         progress(stage, 0, 1)
-    lines = []
+    lines: list[str] = []
+    total = 1
     environment = {**os.environ, "NINJA_STATUS": "[%f/%t] ", "LC_ALL": "C"}
     with subprocess.Popen(
         command,
@@ -234,13 +235,16 @@ def _run(command: Sequence[str], stage: str, log: TextIO, progress: Progress | N
                 log.write(line)
                 step = re.match(r"\[(\d+)/(\d+)\] ", line)
                 if step and progress is not None:
-                    progress(stage, int(step[1]), int(step[2]))
+                    total = int(step[2])
+                    progress(stage, int(step[1]), total)
         except BaseException:
             process.terminate()
             raise
     log.flush()
     if process.returncode != 0:
         raise BuildError(_failure(command, stage, process.returncode, lines, Path(log.name)))
+    if progress is not None:
+        progress(stage, total, total)  # what turned out to be as it was is not counted above
 
 
 def _failure(command: Sequence[str], stage: str, code: int, lines: Sequence[str], log: Path) -> str:

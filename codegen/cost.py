@@ -35,6 +35,9 @@ class Cost(Protocol):
     def move(self, count: int) -> float:
         """Microseconds of a step that reads and writes `count` bytes in all."""
 
+    def cached(self, count: int) -> float:
+        """Microseconds in which a kernel's threads read `count` bytes that others of them have read, too."""
+
     def squeeze_excite(self, x: Value, hidden: int, *, scales: bool) -> float:
         """Microseconds of one step that makes the gates of x by so many hidden units, and may multiply x by them."""
 
@@ -51,6 +54,7 @@ class Roofline:
     tera_flops: float = 600.0
     bytes_per_us: float = 3.0e6
     launch_us: float = 2.0
+    cache_bytes_per_us: float = 1.0e7  # of the first caches together, with the arithmetic on it
     block_bytes_per_us: float = 1.0e5  # what one multiprocessor reads; each has one block of a kernel of ours
     multiprocessors: int = 132
 
@@ -78,6 +82,9 @@ class Roofline:
 
     def move(self, count: int) -> float:
         return self.launch_us + count / self.bytes_per_us
+
+    def cached(self, count: int) -> float:
+        return count / self.cache_bytes_per_us
 
     def squeeze_excite(self, x: Value, hidden: int, *, scales: bool) -> float:
         # A block an image: clusters of blocks are for a lock to choose.

@@ -204,6 +204,17 @@ class Pool:
 
 
 @dataclass(frozen=True)
+class MaxPools:
+    """A chain of max pools: x (N, C, H, W), its maxima over kernel x kernel pixels, theirs, and so on, `count` of them.
+
+    One behind the other in the channels: (N, (count + 1) C, H, W). The kernel is odd, and its windows are centred.
+    """
+
+    kernel: int
+    count: int
+
+
+@dataclass(frozen=True)
 class Reduce:
     """x reduced along logical axes that are neighbours in memory; they stay with size 1, the others lie as they did.
 
@@ -280,6 +291,7 @@ Op: TypeAlias = (
     | MatMul
     | BatchMatMul
     | Pool
+    | MaxPools
     | Reduce
     | ArgReduce
     | Softmax
@@ -296,6 +308,7 @@ OPERANDS: dict[type[Op], int] = {
     MatMul: 2,
     BatchMatMul: 2,
     Pool: 1,
+    MaxPools: 1,
     Reduce: 1,
     ArgReduce: 1,
     Softmax: 1,

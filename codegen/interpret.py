@@ -22,6 +22,7 @@ from cnngen.codegen.graph import (
     Graph,
     Join,
     MatMul,
+    MaxPools,
     Node,
     Pointwise,
     Pool,
@@ -76,8 +77,8 @@ def run_op(node: Node, inputs: list[Array]) -> Array:
             return np.asarray(inputs[0] @ inputs[1].T)
         case BatchMatMul():
             return np.asarray(inputs[0] @ inputs[1])
-        case Pool() as op:
-            return pool(inputs[0], op, shape)
+        case Pool() | MaxPools() as op:
+            return pool(inputs[0], op, shape) if isinstance(op, Pool) else max_pools(inputs[0], op)
         case Reduce(kind, axes):
             return REDUCTIONS[kind](inputs[0], axis=axes, keepdims=True)
         case ArgReduce() as op:
@@ -125,6 +126,15 @@ def convolve(x: Array, w: Array, op: Conv, shape: tuple[int, ...]) -> Array:
                 taps = channels[:, :, rows, columns].reshape(n, per_group, oh * ow)
                 y[:, filters] += (w[filters, :, r, s] @ taps).reshape(n, -1, oh, ow)
     return y
+
+
+def max_pools(x: Array, op: MaxPools) -> Array:
+    """(N, C, H, W) -> (N, (count + 1) C, H, W)."""
+    one = Pool("max", (op.kernel, op.kernel), (1, 1), (op.kernel // 2,) * 4)
+    levels = [x]
+    for _ in range(op.count):
+        levels.append(pool(levels[-1], one, x.shape))
+    return np.concatenate(levels, axis=1)
 
 
 def softmax(x: Array, op: Softmax) -> Array:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.cost import ConvProblem
-from cnngen.codegen.expr import Coord, Expr, Int, Load
+from cnngen.codegen.expr import Call, Coord, Expr, Int, Load
 from cnngen.codegen.graph import (
     Array,
     Constant,
@@ -127,3 +127,36 @@ def problem_of(x: Value, y: Value, weight: Constant, op: Conv) -> ConvProblem:
 def all_layers(nodes: Sequence[Node]) -> tuple[str, ...]:
     """The layers of several steps, each once."""
     return tuple(dict.fromkeys(layer for node in nodes for layer in node.layers))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Channels [first, last) of a concatenation."""
+
+    first: int
+    last: int
+    value: Expr  # at the concatenation's coordinates
+    load: Load | None  # where it is another value, whole
+
+
+def concat_parts(node: Node) -> list[Part]:
+    """The parts of a step that is a concatenation of channels; else none."""
+    if not isinstance(node.op, Pointwise) or len(node.value.shape) != 4 or node.value.layout != "NHWC":
+        return []
+    if node.value.host or node.value.padding:
+        return []
+    found, first, rest = [], 0, node.epilogue
+    while True:
+        match rest:
+            case Call("select", (Call("lt", (Coord(1), Int(last))), part, otherwise)) if first < last:
+                found.append(_part(first, last, part))
+                first, rest = last, otherwise
+            case _:
+                break
+    return [*found, _part(first, node.value.shape[1], rest)] if found else []
+
+
+def _part(first: int, last: int, value: Expr) -> Part:
+    index = (Coord(0), ex.call("iadd", Coord(1), Int(-first)), Coord(2), Coord(3))
+    whole = isinstance(value, Load) and value.index == index
+    return Part(first, last, value, value if whole and isinstance(value, Load) else None)

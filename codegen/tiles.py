@@ -203,6 +203,12 @@ def _distance(tile: GemmTile, pixels: int, filters: int) -> float:
     return abs(math.log(tile.blocks(pixels, filters) / ENOUGH_GEMM_BLOCKS)) + 0.1 * math.log2(tile.split)
 
 
+def max_pools_tiles(channels: int, item_bytes: int) -> list[Tile]:
+    """For a chain of max pools: a pixel a thread, which small maps have few of."""
+    widest = vector_width(channels, item_bytes)
+    return [Tile(v, 1, 1, threads) for v in (widest, widest // 2) if v > 0 for threads in (128, 64)]
+
+
 # h, w, warps
 WINDOW_GEMM_BLOCKS = ((8, 16, 4), (16, 16, 4), (16, 16, 8), (8, 32, 8), (4, 32, 4), (16, 32, 8))
 WINDOW_GEMM_SHARED = 96 << 10  # bytes, which every GPU of compute capability 8.0 gives a block that asks

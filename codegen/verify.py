@@ -15,6 +15,7 @@ from cnngen.codegen.graph import (
     Graph,
     Join,
     MatMul,
+    MaxPools,
     Node,
     Pointwise,
     Pool,
@@ -61,7 +62,9 @@ def _form_problem(node: Node, graph: Graph) -> str | None:
 
 def _layout_problem(node: Node, operands: Sequence[Value]) -> str | None:
     match node.op:
-        case Conv() | Pool():
+        case MaxPools(_, count) if node.value.shape[1] != (count + 1) * operands[0].shape[1]:
+            return "a chain of max pools writes its input and each of them"
+        case Conv() | Pool() | MaxPools():
             images = (operands[0], node.value)
             if not all(image.lies_like(replace(image, layout="NHWC")) for image in images):
                 return "convolutions and pools read and write channels-last"

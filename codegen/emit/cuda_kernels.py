@@ -40,6 +40,7 @@ from cnngen.codegen.graph import (
     ArgReduce,
     Conv,
     Graph,
+    MaxPools,
     Node,
     Pointwise,
     Pool,
@@ -55,9 +56,6 @@ def kernel_of(node: Node, graph: Graph, largest_batch: int, tile_batch: int) -> 
     """The kernel that runs a node; None where a library does."""
     match node.op, node.form:
         case (Pointwise(), _):
-            found = turned(node, graph)
-            if found is not None:
-                return transpose_kernel(node, found, graph, largest_batch)
             return _pointwise(node, graph, largest_batch)
         case (_, form) if form == IMPLICIT_GEMM:
             return gemm_kernel(node, graph)
@@ -69,6 +67,8 @@ def kernel_of(node: Node, graph: Graph, largest_batch: int, tile_batch: int) -> 
             return _grouped(node, op, graph, tile_batch)
         case (Pool() as op, _):
             return _pool(node, op, graph, tile_batch)
+        case (MaxPools() as op, _):
+            return _max_pools(node, op, graph)
         case (Reduce() as op, _):
             return reduce_kernel(node, op, graph, largest_batch)
         case (ArgReduce() as op, _):
@@ -96,6 +96,8 @@ def tile_options(node: Node, graph: Graph, tile_batch: int) -> Sequence[object]:
             return _window_tile_options(node, op, graph, tile_batch)
         case (Conv() as op, "grouped"):
             return _grouped_tile_options(node, op, graph, tile_batch)
+        case (MaxPools(), _):
+            return _max_pools_tile_options(node, graph)
         case (Reduce() as op, _):
             return reduce_tile_options(node, op, graph)
         case (ArgReduce() as op, _):
@@ -129,7 +131,13 @@ def _grouped_tile_options(node: Node, op: Conv, graph: Graph, batch: int) -> lis
 
 
 def _pointwise(node: Node, graph: Graph, largest_batch: int) -> Launch:
-    """A thread computes neighbours along the innermost axis; 16 bytes of output where the extent allows it."""
+    """A thread computes neighbours along the innermost axis; 16 bytes of output where the extent allows it.
+
+    What runs along other coordinates in the input is a matrix that is turned.
+    """
+    found = turned(node, graph)
+    if found is not None:
+        return transpose_kernel(node, found, graph, largest_batch)
     value, sources = node.value, sources_of(node, graph)
     expr = without_unit_axes(node.epilogue, value)
     here = () if value.pixel else _loads_at_own_place(expr, value, sources)
@@ -271,6 +279,28 @@ def _pool(node: Node, op: Pool, graph: Graph, batch: int) -> Launch:
         resident=tile.resident,
     )
     return Launch(kernel, window_items(tile, x.shape[1], out))
+
+
+def _max_pools_tile_options(node: Node, graph: Graph) -> list[tiles.Tile]:
+    x = graph.values[node.inputs[0]]
+    return tiles.max_pools_tiles(x.shape[1], ITEM_BYTES[x.dtype])
+
+
+def _max_pools(node: Node, op: MaxPools, graph: Graph) -> Launch:
+    x, sources = graph.values[node.inputs[0]], sources_of(node, graph)
+    tile = tiles.picked(node.engine, _max_pools_tile_options(node, graph))
+    _, c, h, w = x.shape
+    shape = {"c": c, "h": h, "w": w, "kernel": op.kernel, "count": op.count}
+    lines = [
+        f"constexpr cnngen::MaxPoolsShape shape = {aggregate(shape)};",
+        kernel_call(
+            f"max_pools<{ELEMENTS[x.dtype]}, {tile.v}, shape>",
+            ["batch", sources[0].parameter, "y"],
+            node.epilogue,
+        ),
+    ]
+    kernel = Kernel(cuda_parameters(sources, node.value), tuple(lines), ("max_pools.cuh",), tile.threads)
+    return Launch(kernel, h * w * c // tile.v)
 
 
 def _grouped(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:

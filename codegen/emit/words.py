@@ -13,6 +13,7 @@ from cnngen.codegen.graph import (
     Conv,
     Graph,
     MatMul,
+    MaxPools,
     Node,
     Pointwise,
     Pool,
@@ -101,6 +102,12 @@ def _axes_words(axes: Sequence[int], value: Value) -> str:
     return " and ".join(images[axis] if len(value.shape) == 4 else f"axis {axis}" for axis in axes)
 
 
+def _pool_words(op: Pool | MaxPools) -> str:
+    if isinstance(op, MaxPools):
+        return f"{op.count} maxima over {op.kernel}x{op.kernel} one after the other, behind what they are of"
+    return f"{POOLS[op.kind]} over {op.kernel[0]}x{op.kernel[1]}, stride {op.stride[0]}"
+
+
 def _op_words(graph: Graph, node: Node) -> str:
     match node.op:
         case Conv() as op:
@@ -116,8 +123,8 @@ def _op_words(graph: Graph, node: Node) -> str:
             return ", ".join(parts)
         case MatMul():
             return "linear"
-        case Pool() as op:
-            return f"{POOLS[op.kind]} over {op.kernel[0]}x{op.kernel[1]}, stride {op.stride[0]}"
+        case Pool() | MaxPools() as op:
+            return _pool_words(op)
         case BatchMatMul():
             return "product of matrices"
         case Reduce(kind, axes):

@@ -12,6 +12,7 @@ from cnngen.codegen.passes.fold_channels import fold_channels
 from cnngen.codegen.passes.fold_constants import fold_constants
 from cnngen.codegen.passes.fuse_bias_only import fuse_bias_only
 from cnngen.codegen.passes.fuse_epilogues import fuse_epilogues
+from cnngen.codegen.passes.fuse_max_pools import fuse_max_pools
 from cnngen.codegen.passes.fuse_squeeze_excite import fuse_squeeze_excite
 from cnngen.codegen.passes.images_of_sequences import images_of_sequences
 from cnngen.codegen.passes.merge_siblings import merge_siblings
@@ -50,6 +51,8 @@ def pipeline(choices: Choices, target: Target = CUDA) -> tuple[tuple[str, Pass],
         # After the folds, which put a norm into the weights; before anything picks forms for its two products, and
         # pads them: their channels are few.
         ("fuse_squeeze_excite", partial(fuse_squeeze_excite, choices=choices, target=target)),
+        # Before fusion, which would merge concatenations with what reads or writes them.
+        ("fuse_max_pools", partial(fuse_max_pools, choices=choices, target=target)),
         # Padding and fusion depend on what runs a step.
         ("select_forms", partial(select_forms, target=target)),
         # Before fusion, so that the padded copy merges with what writes it.

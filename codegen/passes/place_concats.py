@@ -7,13 +7,13 @@ a choice. What cannot be written in place is copied by a step that writes its ch
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.choices import Choices
-from cnngen.codegen.expr import Call, Coord, Expr, Int, Load
+from cnngen.codegen.expr import Coord, Int
 from cnngen.codegen.graph import ITEM_BYTES, Conv, Graph, Join, Node, Pointwise, Value, tidy
-from cnngen.codegen.rewriting import Draft
+from cnngen.codegen.rewriting import Draft, Part, concat_parts
 from cnngen.codegen.targets import CUDA, Target
 
 COPIED, IN_PLACE = "copied", "in_place"
@@ -28,7 +28,7 @@ def place_concats(graph: Graph, choices: Choices, target: Target = CUDA) -> Grap
     placed: dict[str, Value] = {}  # what is written into a host
     joined: dict[str, list[Node]] = {}  # by concatenation: what takes its place
     for node in graph.nodes:
-        parts = _parts(node)
+        parts = concat_parts(node)
         there = [part for part in parts if _may_be_placed(graph, node, part, {*placed, *joined})]
         if not there or node.name in graph.outputs:
             continue
@@ -44,39 +44,6 @@ def place_concats(graph: Graph, choices: Choices, target: Target = CUDA) -> Grap
         node = replace(node, value=placed.get(node.name, node.value))
         draft.add(*joined.get(node.name, [node]))
     return draft.result()
-
-
-@dataclass(frozen=True)
-class Part:
-    """Channels [first, last) of a concatenation."""
-
-    first: int
-    last: int
-    value: Expr  # at the concatenation's coordinates
-    load: Load | None  # where it is another value, whole
-
-
-def _parts(node: Node) -> list[Part]:
-    """The parts of a step that is a concatenation of channels; else none."""
-    if not isinstance(node.op, Pointwise) or len(node.value.shape) != 4 or node.value.layout != "NHWC":
-        return []
-    if node.value.host or node.value.padding:
-        return []
-    found, first, rest = [], 0, node.epilogue
-    while True:
-        match rest:
-            case Call("select", (Call("lt", (Coord(1), Int(last))), part, otherwise)) if first < last:
-                found.append(_part(first, last, part))
-                first, rest = last, otherwise
-            case _:
-                break
-    return [*found, _part(first, node.value.shape[1], rest)] if found else []
-
-
-def _part(first: int, last: int, value: Expr) -> Part:
-    index = (Coord(0), ex.call("iadd", Coord(1), Int(-first)), Coord(2), Coord(3))
-    whole = isinstance(value, Load) and value.index == index
-    return Part(first, last, value, value if whole and isinstance(value, Load) else None)
 
 
 def _may_be_placed(graph: Graph, node: Node, part: Part, taken: Container[str]) -> bool:

@@ -156,7 +156,7 @@ def test_a_change_compiles_only_what_it_touches_and_tells_its_progress(built: Bu
     assert "kernels.cu.o" not in log
     assert "bindings.cpp.o" not in log
     assert {stage for stage, _, _ in seen} == {"compile"}
-    assert seen[-1][1] == seen[-1][2] == 3
+    assert seen[-1][1] == seen[-1][2] == 4  # an object, two links, and whether there are new files
 
 
 def test_a_failing_compiler_is_told_with_command_output_and_log(tmp_path: Path, built: BuildResult) -> None:

@@ -6,6 +6,7 @@ arena: a wrong index, bound, offset, layout, argument or epilogue in the generat
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 import struct
@@ -278,6 +279,34 @@ def test_squeeze_and_excitation(tmp_path: Path) -> None:
         ".slices = 2",
     ):
         assert part in text
+
+
+def pyramid(seed: int, storage: DType) -> Network:
+    """Pools of pools behind what they are of, in every width of vectors."""
+    rng = random.Random(seed)  # noqa: S311
+    c, h, w = rng.choice((1, 3, 6, 12, 24, 64)), rng.randint(1, 14), rng.randint(1, 14)
+    kernel, count = rng.choice((3, 5)), rng.randint(2, 3)
+    pool = {"op": "max_pool2d", "kernel": kernel, "stride": 1, "padding": kernel // 2}
+    names = ["x", *(f"p{level}" for level in range(1, count + 1))]
+    layers = [{"name": name, **pool, "input": x} for x, name in itertools.pairwise(names)]
+    return network(
+        *layers,
+        {"name": "all", "op": "concat", "inputs": names},
+        {"name": "y", "op": "relu"},
+        shape=(2, c, h, w),
+        precision=storage,
+        batch_sizes=(1, 2),
+        name=f"pyramid{seed}",
+    )
+
+
+def test_pyramids_of_pools(tmp_path: Path) -> None:
+    storages: tuple[DType, ...] = ("float16", "float32", "bfloat16")
+    networks = [pyramid(seed, storages[seed % 3]) for seed in range(9)]
+    plans = [tuned_plan(drawn, seed, {"fuse_max_pools": 1}) for seed, drawn in enumerate(networks)]
+    check_networks(networks, tmp_path, plans)
+    text = "".join(path.read_text() for path in tmp_path.glob("*/kernels.cu"))
+    assert text.count("cnngen::max_pools<") >= len(networks)
 
 
 def test_indices_of_64_bits(tmp_path: Path) -> None:

@@ -64,6 +64,13 @@ def test_a_pass_neither_allocates_nor_waits(net: Any, fakenet: ModuleType) -> No
     assert count(fakenet, "cudaGraphLaunch") == launched + 100
 
 
+def test_a_network_of_kernels_alone_starts_no_library(fakenet: ModuleType) -> None:
+    """cuDNN opens its parts when it is first asked for anything, which takes longer than all else."""
+    network = fakenet.Network(plan_cache="")
+    check(network.run(*batch(2)), *batch(2))
+    assert count(fakenet, "cudnnGetVersion", "cudnnCreate", "cublasLtCreate") == 0
+
+
 def test_a_second_pass_delivers_the_first(net: Any) -> None:
     context, first, second = net.context(), batch(3), batch(2, seed=1)
     one = context.run_async(*first)

@@ -28,7 +28,7 @@ class Context {
         stream_ = make_stream();
         idle_ = make_event();
         last_stream_ = stream_.get();
-        cudnn_ = make_cudnn(stream_.get());
+        if (network_.planner().size()) cudnn_ = make_cudnn(stream_.get());  // opens libraries for nothing, else
         staging_.emplace(model(), copiers);
         input_places_.resize(model().inputs.size());
         output_places_.resize(model().outputs.size());

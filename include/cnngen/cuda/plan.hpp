@@ -169,8 +169,7 @@ inline std::string plan_key(const Operation& op, std::size_t workspace_limit) {
 // All plans of a network on one GPU.
 class Planner {
    public:
-    Planner(int device, std::size_t workspace_limit)
-        : device_(device), workspace_limit_(workspace_limit), cublaslt_(make_cublaslt()) {}
+    Planner(int device, std::size_t workspace_limit) : device_(device), workspace_limit_(workspace_limit) {}
 
     // Plans are looked for in `shipped` and then in `kept`, into which those that are built go.
     void keep_in(PlanFolder shipped, PlanFolder kept) {
@@ -178,6 +177,7 @@ class Planner {
         folder_ = std::move(kept);
     }
 
+    // None where no operation was to be planned.
     cublasLtHandle_t cublaslt() const { return cublaslt_.get(); }
 
     // Makes the plans of all operations, those that are kept from their text. Throws with every layer that has none.
@@ -186,6 +186,7 @@ class Planner {
         for (const Operation& op : distinct(operations)) {
             if (!plans_.contains(signature(op))) missing.push_back(op);
         }
+        if (!missing.empty() && !cublaslt_) cublaslt_ = make_cublaslt();
         const auto setup = [this] {
             check(cudaSetDevice(device_), "selecting the GPU");
             CudnnHandle handle = make_cudnn();

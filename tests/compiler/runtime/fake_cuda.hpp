@@ -6,7 +6,8 @@
 #include <tuple>
 #include <utility>
 #include <vector>
-bool fake_is_running();  // whether this thread is inside the fake, where allocations are its own
+void fake_counts(const char* what);  // one more call of a function of another fake
+bool fake_is_running();              // whether this thread is inside the fake, where allocations are its own
 void fake_register(const void* function, std::vector<std::size_t> sizes, void (*run)(void**));
 template <auto F>
 struct Registered;

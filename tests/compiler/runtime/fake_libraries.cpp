@@ -2,8 +2,11 @@
 #include <cublasLt.h>
 #include <cudnn.h>
 
+#include "fake_cuda.hpp"
+
 extern "C" {
 cudnnStatus_t cudnnCreate(cudnnHandle_t* h) {
+    fake_counts("cudnnCreate");
     *h = reinterpret_cast<cudnnHandle_t>(new int);
     return CUDNN_STATUS_SUCCESS;
 }
@@ -12,7 +15,10 @@ cudnnStatus_t cudnnDestroy(cudnnHandle_t h) {
     return CUDNN_STATUS_SUCCESS;
 }
 cudnnStatus_t cudnnSetStream(cudnnHandle_t, cudaStream_t) { return CUDNN_STATUS_SUCCESS; }
-size_t cudnnGetVersion() { return CUDNN_VERSION; }
+size_t cudnnGetVersion() {
+    fake_counts("cudnnGetVersion");
+    return CUDNN_VERSION;
+}
 void cudnnGetLastErrorString(char* m, size_t) { *m = 0; }
 const char* cudnnGetErrorString(cudnnStatus_t) { return "fake"; }
 cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t, cudnnBackendDescriptor_t*) {
@@ -32,6 +38,7 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t, cudnnBackendDescriptor_t, cudnn
     return CUDNN_STATUS_NOT_SUPPORTED;
 }
 cublasStatus_t cublasLtCreate(cublasLtHandle_t* h) {
+    fake_counts("cublasLtCreate");
     *h = reinterpret_cast<cublasLtHandle_t>(new int);
     return CUBLAS_STATUS_SUCCESS;
 }

@@ -265,6 +265,24 @@ def squeeze_excite(b: Builder) -> str:
     return b.add("mul", *rng.sample((x, _function(b, y)), 2))
 
 
+def pyramid(b: Builder) -> str:
+    """Max pools of max pools, or of growing windows, behind what they are of; sometimes not quite."""
+    x = b.pick(4)
+    if len(b.shape(x)) != 4:
+        return x
+    kernel, y, levels = b.rng.choice((3, 3, 5)), x, [x]
+    for level in range(1, b.rng.randint(2, 3) + 1):
+        if b.chance(60):
+            y = b.add("max_pool2d", y, kernel=kernel, stride=1, padding=kernel // 2)
+        else:
+            reach = level * (kernel // 2)
+            y = b.add("max_pool2d", x, kernel=2 * reach + 1, stride=1, padding=reach)
+        levels.append(y)
+    if b.chance(15):
+        levels.reverse()
+    return b.add("concat", *levels)
+
+
 def shuffle(b: Builder) -> str:
     x = b.pick(4)
     groups = b.rng.choice((2, 3, 4))
@@ -338,6 +356,6 @@ def stem(b: Builder) -> str:
 PATTERNS: tuple[Callable[[Builder], str], ...] = (
     conv, conv, conv, conv, block, block, pool, pool, activation, with_layer, linear, global_pool, batch_norm,
     prelu, with_number, with_parameter, quotient, concat, upsample, pad, reshape, transpose, softmax,
-    bias_only, gate, squeeze_excite, shuffle, beyond_batch, turned, again, enlarged, siblings, stem, *DATA_PATTERNS,
-    *SPATIAL_PATTERNS,
+    bias_only, gate, squeeze_excite, pyramid, shuffle, beyond_batch, turned, again, enlarged, siblings, stem,
+    *DATA_PATTERNS, *SPATIAL_PATTERNS,
 )  # fmt: skip

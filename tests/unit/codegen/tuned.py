@@ -24,6 +24,7 @@ REWRITES = (
     "merge_siblings",
     "fold_channels",
     "fuse_squeeze_excite",
+    "fuse_max_pools",
     "pad_channels",
     "fuse_epilogues",
     "place_concats",
