@@ -14,16 +14,23 @@ from typing import Any, TypeVar
 
 ENOUGH_THREADS = 16 * 1024  # about 4 warps on each multiprocessor of a large GPU
 ENOUGH_BLOCKS = 128
+MOST_TILES = 16  # of a kernel: each is compiled and timed
+MOST_PARTIALS = 3072  # of a block's warps, in shared memory: three floats each
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A thread computes `v` channels of `th` x `tw` outputs."""
+    """A thread computes `v` channels of `th` x `tw` outputs.
+
+    resident: blocks that a multiprocessor has registers for at least; 0: as the compiler likes. It likes many, each of
+    which has few loads under way.
+    """
 
     v: int
     tw: int
     th: int
     threads: int
+    resident: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,22 @@ class RowTile:
     v: int
     lanes: int
     threads: int
+
+
+@dataclass(frozen=True)
+class TransposeTile:
+    """A thread turns v rows x w columns; `across` threads of a block stand side by side along the columns."""
+
+    v: int
+    w: int
+    across: int
+    threads: int
+
+    def blocks(self, rows: int, columns: int) -> int:
+        """Of a matrix."""
+        return ceil_div(columns, self.w * self.across) * ceil_div(
+            rows, self.v * (self.threads // self.across)
+        )
 
 
 @dataclass(frozen=True)
@@ -114,7 +137,9 @@ class SqueezeExciteTile:
     slices: int = 1
 
 
-AnyTile = TypeVar("AnyTile", Tile, ReduceTile, RowTile, GemmTile, WindowGemmTile, SqueezeExciteTile)
+AnyTile = TypeVar(
+    "AnyTile", Tile, ReduceTile, RowTile, TransposeTile, GemmTile, WindowGemmTile, SqueezeExciteTile
+)
 
 
 def tile_text(tile: Any) -> str:  # noqa: ANN401 - any of the tiles
@@ -138,57 +163,6 @@ def vector_width(channels: int, item_bytes: int) -> int:
     while channels % v:
         v //= 2
     return v
-
-
-def window_items(tile: Tile, channels: int, out: tuple[int, int]) -> int:
-    """Threads an image takes."""
-    return channels // tile.v * ceil_div(out[0], tile.th) * ceil_div(out[1], tile.tw)
-
-
-def window_tiles(
-    batch: int, channels: int, kernel: tuple[int, int], out: tuple[int, int], item_bytes: int
-) -> list[Tile]:
-    """For pools and depthwise convolutions."""
-    widest = vector_width(channels, item_bytes)
-    # Large windows keep to one output a thread: the unrolled code would not fit the instruction cache.
-    fitting = [
-        (tw, th)
-        for tw, th in ((4, 2), (4, 1), (2, 2), (2, 1))
-        if kernel[1] <= 7 and kernel[0] * kernel[1] * tw * th <= 100 and out[1] >= tw and out[0] >= th
-    ]
-    narrow = [v for v in (widest, widest // 2, widest // 4) if v > 0 and v * item_bytes >= 4] or [widest]
-    every = [Tile(widest, tw, th, 128) for tw, th in fitting]
-    every += [Tile(v, tw, th, 128) for v in narrow[1:] for tw, th in fitting if th == 1 or v == narrow[1]]
-    every += [Tile(v, 1, 1, 128) for v in narrow]
-    first = _first_window_tile(batch, channels, out, item_bytes, [tile for tile in fitting if tile != (2, 2)])
-    return [first, *(tile for tile in dict.fromkeys(every) if tile != first)]
-
-
-def _first_window_tile(
-    batch: int, channels: int, out: tuple[int, int], item_bytes: int, fitting: Sequence[tuple[int, int]]
-) -> Tile:
-    v = vector_width(channels, item_bytes)
-    for tw, th in fitting:
-        tile = Tile(v, tw, th, 128)
-        if batch * window_items(tile, channels, out) >= ENOUGH_THREADS:
-            return tile
-    tile = Tile(v, 1, 1, 128)
-    while tile.v * item_bytes > 8 and batch * window_items(tile, channels, out) < ENOUGH_THREADS:
-        tile = Tile(tile.v // 2, 1, 1, 128)
-    return tile
-
-
-def grouped_conv_tiles(
-    batch: int, filters: int, groups: int, out: tuple[int, int], item_bytes: int
-) -> list[Tile]:
-    """For direct convolutions: one row high, `v` output channels of one group."""
-    tile = Tile(vector_width(filters // groups, item_bytes), 4, 1, 128)
-    every = [Tile(v, tw, 1, 128) for v in (tile.v, tile.v // 2) if v > 0 for tw in (4, 2, 1) if tw <= out[1]]
-    while tile.tw > 1 and (tile.tw > out[1] or batch * window_items(tile, filters, out) < ENOUGH_THREADS):
-        tile = Tile(tile.v, tile.tw // 2, 1, 128)
-    while tile.v > 2 and batch * window_items(tile, filters, out) < ENOUGH_THREADS:
-        tile = Tile(tile.v // 2, tile.tw, 1, 128)
-    return [tile, *(other for other in every if other != tile)]
 
 
 # m, n, k, warps, stages
@@ -273,10 +247,17 @@ def reduce_tiles(batch: int, channels: int, pixels: int, v: int, item_bytes: int
     every = [
         ReduceTile(v, groups, threads)
         for groups in (1, 2, 4, 8, 16)
-        for threads in (16, 32, 64, 128, 256)
-        if groups <= max(channels // v, 1) and 64 <= groups * threads <= 512 and v <= threads <= 2 * pixels
+        for threads in (16, 32, 64, 128, 256, 512, 1024)
+        if groups <= max(channels // v, 1)
+        and 64 <= groups * threads <= 1024
+        and v <= threads <= 2 * pixels
+        and groups * threads // 32 * groups * v <= MOST_PARTIALS
     ]
-    return [first, *(tile for tile in every if tile != first)]
+
+    def distance(tile: ReduceTile) -> float:
+        return abs(math.log2(tile.threads / first.threads)) + abs(math.log2(tile.groups / first.groups))
+
+    return [first, *sorted((tile for tile in every if tile != first), key=distance)[: MOST_TILES - 1]]
 
 
 def _first_reduce_tile(batch: int, channels: int, pixels: int, v: int, item_bytes: int) -> ReduceTile:
@@ -291,7 +272,8 @@ def _first_reduce_tile(batch: int, channels: int, pixels: int, v: int, item_byte
         groups //= 2
     if blocks(groups) < ENOUGH_BLOCKS // 8:
         groups = 1
-    most = 1024 if blocks(groups) < ENOUGH_BLOCKS else 256
+    # As many threads as keep memory busy, however few the blocks.
+    most = next((1024 // few for few in (1, 2) if blocks(groups) < 2 * few * ENOUGH_BLOCKS), 256)
     wanted = ceil_div(pixels, 4)  # four loads in flight a thread; fewer threads would wait, more would idle
     threads = max(32 // groups, v)
     while threads < wanted and 2 * groups * threads <= most:
@@ -309,8 +291,39 @@ def row_tiles(columns: int, item_bytes: int) -> list[RowTile]:
             threads *= 2
         lanes = threads
     first = RowTile(v, lanes, threads)
-    every = [RowTile(v, threads, threads) for threads in (64, 128, 256, 512) if threads * v <= 2 * columns]
-    return [first, *(tile for tile in every if tile != first)]
+    vectors = columns // v
+    in_warps = [
+        RowTile(v, lanes, threads)
+        for threads in (128, 256, 512)
+        for lanes in (32, 16, 8, 4, 2, 1)
+        if lanes < 2 * vectors and ceil_div(vectors, lanes) * v <= 32  # which a thread keeps in registers
+    ]
+    in_blocks = [
+        RowTile(v, threads, threads) for threads in (64, 128, 256, 512) if threads * v <= 2 * columns
+    ]
+    return list(dict.fromkeys([first, *in_warps, *in_blocks]))[:MOST_TILES]
+
+
+def transpose_tiles(rows: int, columns: int, v: int, w: int) -> list[TransposeTile]:
+    """For a matrix of `rows` x `columns` of which v elements may be stored, and w loaded, at once.
+
+    The first are the squarest that the matrix fills: then both sides are read and written in long runs. None for one
+    that does not fill a warp.
+    """
+
+    def shapes(v: int, w: int, threads: int, most: int) -> list[TransposeTile]:
+        found = [
+            TransposeTile(v, w, across, threads)
+            for across in (16, 8, 32, 4, 64, 2, 128, 1, 256)
+            if across <= threads
+            and across < 2 * ceil_div(columns, w)
+            and threads < 2 * across * ceil_div(rows, v)
+        ]
+        return found[:most]
+
+    every = [*shapes(v, w, 128, 4), *shapes(v, w, 256, 3)] or [*shapes(v, w, 64, 3), *shapes(v, w, 32, 3)]
+    smaller = [(a, b) for a, b in ((v // 2, w), (v, w // 2), (v // 2, w // 2)) if a and b]
+    return every + [tile for a, b in smaller for tile in shapes(a, b, 128, 3)]
 
 
 SHARED_EVERYWHERE = 48 << 10  # bytes that every GPU gives a block without being asked

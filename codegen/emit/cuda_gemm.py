@@ -95,7 +95,7 @@ def _launch(
         kernel_call(
             f"{function}<{ELEMENTS[x.dtype]}, tile>",
             ["batch", SHAPE.name, sources[0].parameter, sources[1].parameter, "y"],
-            node,
+            node.epilogue,
         ),
     ]
     batch, *pointers = cuda_parameters(sources, node.value)

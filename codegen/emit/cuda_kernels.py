@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
+from cnngen.codegen import expr as ex
 from cnngen.codegen import tiles
-from cnngen.codegen.emit.cpp import coordinate_names
+from cnngen.codegen.emit.cpp import Source, coordinate_names, without_unit_axes
 from cnngen.codegen.emit.cuda_gemm import (
     gemm_kernel,
     gemm_tile_options,
@@ -15,6 +16,7 @@ from cnngen.codegen.emit.cuda_gemm import (
 from cnngen.codegen.emit.cuda_pointwise import pointwise_body
 from cnngen.codegen.emit.cuda_reductions import (
     arg_reduce_kernel,
+    arg_reduce_tile_options,
     reduce_kernel,
     reduce_tile_options,
     softmax_kernel,
@@ -29,8 +31,10 @@ from cnngen.codegen.emit.cuda_text import (
     kernel_call,
     pixel_epilogue,
 )
+from cnngen.codegen.emit.cuda_transpose import transpose_kernel, turned
 from cnngen.codegen.emit.kernels import Kernel, Launch, aggregate, sources_of, window_shape
 from cnngen.codegen.engines import IMPLICIT_GEMM, WINDOW_GEMM
+from cnngen.codegen.expr import Coord, Expr, Load
 from cnngen.codegen.graph import (
     ITEM_BYTES,
     ArgReduce,
@@ -45,6 +49,7 @@ from cnngen.codegen.graph import (
     SqueezeExcite,
     Value,
 )
+from cnngen.codegen.window_tiles import Windows, grouped_conv_tiles, window_items, window_tiles
 
 
 def kernel_of(node: Node, graph: Graph, largest_batch: int, tile_batch: int) -> Launch | None:
@@ -78,18 +83,25 @@ def kernel_of(node: Node, graph: Graph, largest_batch: int, tile_batch: int) -> 
 def tile_options(node: Node, graph: Graph, tile_batch: int) -> Sequence[object]:
     """The tiles that a node's kernel may have, first the one that it has where nothing else is said."""
     match node.op, node.form:
+        case (Pointwise(), _):
+            found = turned(node, graph)
+            return found.tiles(node.value) if found is not None else ()
         case (_, form) if form == IMPLICIT_GEMM:
             return gemm_tile_options(node, graph)
         case (Conv() as op, form) if form == WINDOW_GEMM:
             return window_gemm_tile_options(node, op, graph)
-        case (Conv(), "depthwise") | (Pool(), _):
-            return _window_tile_options(node, graph, tile_batch)
+        case (Conv() as op, "depthwise"):
+            return _window_tile_options(node, op, graph, tile_batch)
+        case (Pool() as op, _):
+            return _window_tile_options(node, op, graph, tile_batch)
         case (Conv() as op, "grouped"):
             return _grouped_tile_options(node, op, graph, tile_batch)
         case (MaxPools(), _):
             return _max_pools_tile_options(node, graph)
         case (Reduce() as op, _):
             return reduce_tile_options(node, op, graph)
+        case (ArgReduce() as op, _):
+            return arg_reduce_tile_options(node, op, graph)
         case (Softmax() as op, _):
             return softmax_tile_options(node, op, graph)
         case (SqueezeExcite(), _):
@@ -97,29 +109,47 @@ def tile_options(node: Node, graph: Graph, tile_batch: int) -> Sequence[object]:
     return ()
 
 
-def _window_tile_options(node: Node, graph: Graph, batch: int) -> list[tiles.Tile]:
+def _window_tile_options(node: Node, op: Conv | Pool, graph: Graph, batch: int) -> list[tiles.Tile]:
     x = graph.values[node.inputs[0]]
-    kernel = node.op.kernel if isinstance(node.op, Pool) else graph.values[node.inputs[1]].shape[2:]
-    out = (node.value.shape[2], node.value.shape[3])
-    return tiles.window_tiles(batch, x.shape[1], (kernel[0], kernel[1]), out, ITEM_BYTES[x.dtype])
+    kernel = op.kernel if isinstance(op, Pool) else graph.values[node.inputs[1]].shape[2:]
+    windows = Windows(
+        channels=x.shape[1],
+        out=(node.value.shape[2], node.value.shape[3]),
+        kernel=(kernel[0], kernel[1]),
+        stride=op.stride,
+        dilation=op.dilation,
+        item_bytes=ITEM_BYTES[x.dtype],
+        filters=isinstance(op, Conv),
+    )
+    return window_tiles(batch, windows)
 
 
 def _grouped_tile_options(node: Node, op: Conv, graph: Graph, batch: int) -> list[tiles.Tile]:
     x, w = graph.values[node.inputs[0]], graph.values[node.inputs[1]]
     out = (node.value.shape[2], node.value.shape[3])
-    return tiles.grouped_conv_tiles(batch, w.shape[0], op.groups, out, ITEM_BYTES[x.dtype])
+    return grouped_conv_tiles(batch, w.shape[0], op.groups, out, ITEM_BYTES[x.dtype])
 
 
 def _pointwise(node: Node, graph: Graph, largest_batch: int) -> Launch:
-    """A thread computes neighbours along the innermost axis; 16 bytes of output where the extent allows it."""
+    """A thread computes neighbours along the innermost axis; 16 bytes of output where the extent allows it.
+
+    What runs along other coordinates in the input is a matrix that is turned.
+    """
+    found = turned(node, graph)
+    if found is not None:
+        return transpose_kernel(node, found, graph, largest_batch)
     value, sources = node.value, sources_of(node, graph)
+    expr = without_unit_axes(node.epilogue, value)
+    here = () if value.pixel else _loads_at_own_place(expr, value, sources)
     extent = value.shape[value.inner_axis] if value.inner_axis else 1
+    if _reads_nothing_else(expr, here):  # then all axes are as one
+        extent = value.elements // value.shape[0]
     lanes = tiles.vector_width(extent, ITEM_BYTES[value.dtype])
-    body = pointwise_body(node.epilogue, value, sources, lanes)
+    at = "i" if lanes == 1 else f"i * {lanes}"
+    body = pointwise_body(expr, value, sources, lanes, places=dict.fromkeys(here, at))
     items = value.elements // value.shape[0] // lanes
     integer = integer_type(value, sources, graph, largest_batch)
     lines = _position_lines(value, items, lanes, body.uses, integer)
-    at = "i" if lanes == 1 else f"i * {lanes}"
     if value.pixel:
         threads, at = value.shape[1] // lanes, "at"
         lines.append(f"const {integer} at = {_in_pixels('i', threads, lanes, value.pixel)};")
@@ -144,6 +174,23 @@ def _pointwise(node: Node, graph: Graph, largest_batch: int) -> Launch:
         POINTWISE_THREADS,
     )
     return Launch(kernel, items)
+
+
+def _loads_at_own_place(expr: Expr, value: Value, sources: Sequence[Source]) -> tuple[Load, ...]:
+    """The loads of elements that lie where the result's do: no coordinate is needed to find them."""
+    index = ex.broadcast_load(0, value.shape, len(value.shape)).index
+    return tuple(
+        load for load in ex.loads(expr) if load.index == index and sources[load.source].value.lies_like(value)
+    )
+
+
+def _reads_nothing_else(expr: Expr, here: Container[Expr]) -> bool:
+    """Whether an expression depends on what these loads give alone."""
+    if expr in here:
+        return True
+    if isinstance(expr, Coord | Load):
+        return False
+    return all(_reads_nothing_else(child, here) for child in ex.children(expr))
 
 
 def _in_pixels(i: str, threads: int, lanes: int, pixel: int) -> str:
@@ -186,7 +233,7 @@ def _tile_line(tile: tiles.Tile) -> str:
 def _depthwise(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
     x, w, sources = graph.values[node.inputs[0]], graph.values[node.inputs[1]], sources_of(node, graph)
     out = (node.value.shape[2], node.value.shape[3])
-    tile = tiles.picked(node.engine, _window_tile_options(node, graph, batch))
+    tile = tiles.picked(node.engine, _window_tile_options(node, op, graph, batch))
     lines = [
         window_shape(x, node.value, (w.shape[2], w.shape[3]), op),
         _tile_line(tile),
@@ -194,19 +241,24 @@ def _depthwise(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
         kernel_call(
             f"depthwise<{ELEMENTS[x.dtype]}, tile, shape>",
             ["batch", sources[0].parameter, sources[1].parameter, "y"],
-            node,
+            node.epilogue,
         ),
     ]
     kernel = Kernel(
-        cuda_parameters(sources, node.value), tuple(lines), ("depthwise.cuh", "functions.cuh"), tile.threads
+        cuda_parameters(sources, node.value),
+        tuple(lines),
+        ("depthwise.cuh", "functions.cuh"),
+        tile.threads,
+        waits=False,
+        resident=tile.resident,
     )
-    return Launch(kernel, tiles.window_items(tile, x.shape[1], out))
+    return Launch(kernel, window_items(tile, x.shape[1], out))
 
 
 def _pool(node: Node, op: Pool, graph: Graph, batch: int) -> Launch:
     x, sources = graph.values[node.inputs[0]], sources_of(node, graph)
     out = (node.value.shape[2], node.value.shape[3])
-    tile = tiles.picked(node.engine, _window_tile_options(node, graph, batch))
+    tile = tiles.picked(node.engine, _window_tile_options(node, op, graph, batch))
     template = f"{ELEMENTS[x.dtype]}, tile, shape"
     functions = {"max": "max_pool", "sum": "sum_pool", "argmax": "arg_max_pool"}
     if op.kind != "avg":
@@ -217,10 +269,16 @@ def _pool(node: Node, op: Pool, graph: Graph, batch: int) -> Launch:
         window_shape(x, node.value, op.kernel, op),
         _tile_line(tile),
         *pixel_epilogue(node, sources, tile.v),
-        kernel_call(function, ["batch", sources[0].parameter, "y"], node),
+        kernel_call(function, ["batch", sources[0].parameter, "y"], node.epilogue),
     ]
-    kernel = Kernel(cuda_parameters(sources, node.value), tuple(lines), ("pool.cuh",), tile.threads)
-    return Launch(kernel, tiles.window_items(tile, x.shape[1], out))
+    kernel = Kernel(
+        cuda_parameters(sources, node.value),
+        tuple(lines),
+        ("pool.cuh",),
+        tile.threads,
+        resident=tile.resident,
+    )
+    return Launch(kernel, window_items(tile, x.shape[1], out))
 
 
 def _max_pools_tile_options(node: Node, graph: Graph) -> list[tiles.Tile]:
@@ -236,7 +294,9 @@ def _max_pools(node: Node, op: MaxPools, graph: Graph) -> Launch:
     lines = [
         f"constexpr cnngen::MaxPoolsShape shape = {aggregate(shape)};",
         kernel_call(
-            f"max_pools<{ELEMENTS[x.dtype]}, {tile.v}, shape>", ["batch", sources[0].parameter, "y"], node
+            f"max_pools<{ELEMENTS[x.dtype]}, {tile.v}, shape>",
+            ["batch", sources[0].parameter, "y"],
+            node.epilogue,
         ),
     ]
     kernel = Kernel(cuda_parameters(sources, node.value), tuple(lines), ("max_pools.cuh",), tile.threads)
@@ -271,7 +331,7 @@ def _grouped(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
         kernel_call(
             f"grouped_conv<{ELEMENTS[x.dtype]}, tile, shape>",
             ["batch", sources[0].parameter, sources[1].parameter, "y"],
-            node,
+            node.epilogue,
         ),
     ]
     kernel = Kernel(
@@ -279,5 +339,6 @@ def _grouped(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
         tuple(lines),
         ("functions.cuh", "grouped_conv.cuh"),
         tile.threads,
+        resident=tile.resident,
     )
-    return Launch(kernel, tiles.window_items(tile, w.shape[0], out))
+    return Launch(kernel, window_items(tile, w.shape[0], out))

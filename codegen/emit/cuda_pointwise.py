@@ -76,10 +76,11 @@ class _Printer(Printer):
                 node in finds and node in uniform and node not in self.bound and not self._has_lane_load(node)
             ):
                 before.append(self.definition(node))
+        open_ones = self._not_in_names()
         inside = [
             self.definition(node)
             for node in repeated
-            if node not in self.bound and not self._has_lane_load(node)
+            if node in open_ones and node not in self.bound and not self._has_lane_load(node)
         ]
         result = self.text(self.expr)
         return Body(tuple(before), tuple(inside), result, frozenset(self.used))
@@ -92,6 +93,17 @@ class _Printer(Printer):
 
     def _has_lane_load(self, expr: Expr) -> bool:
         return any(isinstance(e, Load) and e not in self.bound for e in ex.walk(expr))
+
+    def _not_in_names(self) -> set[Expr]:
+        """What the result is made of beside what has a name, such as a load with all that its place depends on."""
+        found: set[Expr] = set()
+        stack = [self.expr]
+        while stack:
+            node = stack.pop()
+            if node not in found and node not in self.bound:
+                found.add(node)
+                stack.extend(ex.children(node))
+        return found
 
     def _guards(self) -> dict[Load, list[Expr] | None]:
         """For each load the conditions under which it is reached; None where there are several ways to it."""

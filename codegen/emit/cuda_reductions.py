@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cnngen.codegen import tiles
-from cnngen.codegen.emit.cpp import coordinate_names
 from cnngen.codegen.emit.cuda_pointwise import pointwise_body
 from cnngen.codegen.emit.cuda_text import (
     ELEMENTS,
     POINTWISE_THREADS,
+    coordinate_lines,
     cuda_parameters,
     epilogue_lambda,
     integer_type,
@@ -20,9 +20,12 @@ from cnngen.codegen.emit.kernels import Kernel, Launch, aggregate, product, sour
 from cnngen.codegen.expr import ACC
 from cnngen.codegen.graph import ITEM_BYTES, ArgReduce, Graph, Node, Reduce, Softmax, Value
 
+REDUCE_THREADS, VARIANCE_THREADS = 1024, 512  # of a multiprocessor, with 64 and 128 registers
+MOST_RESIDENT = 16  # blocks of a multiprocessor, whichever it is
+
 
 def _reduction_epilogue(node: Node, graph: Graph, lanes: int, inner: int, integer: str) -> list[str]:
-    """As `_epilogue_lines`, of results that lie in rows of `inner`: the coordinates follow from the place in y."""
+    """As `pixel_epilogue`, of results that lie in rows of `inner`: the coordinates follow from the place in y."""
     if node.epilogue == ACC:
         return []
     value = node.value
@@ -31,11 +34,7 @@ def _reduction_epilogue(node: Node, graph: Graph, lanes: int, inner: int, intege
     if integer != "int":
         place = place.replace("row", f"{integer}{{row}}")
     places = [f"const {integer} i = {place};"] if body.uses else []
-    names = coordinate_names(len(value.shape))
-    for axis in sorted(body.uses):
-        text = "i" if value.strides[axis] == 1 else f"i / {value.strides[axis]}"
-        extent = f" % {value.shape[axis]}" if axis else ""
-        places.append(f"const {integer} {names[axis]} = {text}{extent};")
+    places += coordinate_lines(value, body.uses, integer, "i")
     used = [name if name in place and body.uses else "" for name in ("row", "column")]
     arguments = [f"float (&acc)[{lanes}]", *(f"int {name}".strip() for name in (*used, "", ""))]
     return epilogue_lambda(arguments, body, lanes, places)
@@ -82,7 +81,7 @@ class _Reduced:
         integer = integer_type(self.node.value, sources, self.graph, self.largest_batch)
         return [
             *_reduction_epilogue(self.node, self.graph, lanes, self.inner, integer),
-            kernel_call(function, [self.rows_text, sources[0].parameter, "y"], self.node),
+            kernel_call(function, [self.rows_text, sources[0].parameter, "y"], self.node.epilogue),
         ]
 
     def kernel(self, lines: Sequence[str], header: str, threads: int) -> Kernel:
@@ -105,6 +104,13 @@ def reduce_tile_options(node: Node, op: Reduce, graph: Graph) -> list[tiles.RowT
     if form.inner == 1:
         return tiles.row_tiles(form.count, item)
     return tiles.reduce_tiles(form.rows * node.value.shape[0], form.inner, form.count, form.lanes, item)
+
+
+def arg_reduce_tile_options(node: Node, op: ArgReduce, graph: Graph) -> list[tiles.RowTile]:
+    """The tiles that the place of an extreme along the innermost axis may have; along another one it has none."""
+    x = graph.values[node.inputs[0]]
+    form = _Reduced(node, graph, x, (op.axis,), 0)
+    return tiles.row_tiles(form.count, ITEM_BYTES[x.dtype]) if form.inner == 1 else []
 
 
 def softmax_tile_options(node: Node, op: Softmax, graph: Graph) -> list[tiles.RowTile]:
@@ -133,7 +139,11 @@ def reduce_kernel(node: Node, op: Reduce, graph: Graph, largest_batch: int) -> L
         *form.lines(tile.v, f"reduce<{element}, tile, shape, {kind}>"),
     ]
     items = form.rows * tiles.reduce_blocks(tile, form.inner)
-    return Launch(form.kernel(lines, "reduce.cuh", tile.threads), items, whole_blocks=True)
+    # Registers for all loads of a batch: left alone, the compiler would have two or three of them under way.
+    together = VARIANCE_THREADS if op.kind == "variance" else REDUCE_THREADS
+    resident = min(MOST_RESIDENT, max(1, together // tile.threads))
+    kernel = replace(form.kernel(lines, "reduce.cuh", tile.threads), resident=resident)
+    return Launch(kernel, items, whole_blocks=True)
 
 
 def arg_reduce_kernel(node: Node, op: ArgReduce, graph: Graph, largest_batch: int) -> Launch:
@@ -143,7 +153,7 @@ def arg_reduce_kernel(node: Node, op: ArgReduce, graph: Graph, largest_batch: in
     element, header = ELEMENTS[x.dtype], "arg_reduce.cuh"
     which = f"cnngen::Extreme::{op.kind}, /*last=*/{str(op.last).lower()}"
     if form.inner == 1:
-        tile = tiles.row_tiles(form.count, ITEM_BYTES[x.dtype])[0]
+        tile = tiles.picked(node.engine, arg_reduce_tile_options(node, op, graph))
         function = f"arg_rows<{element}, tile, shape, {which}>"
         lines = [*_row_lines(form.count, tile), *form.lines(1, function)]
         return Launch(form.kernel(lines, header, tile.threads), form.rows * tile.lanes)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from cnngen.codegen.emit.cpp import Source, coordinate_names
 from cnngen.codegen.emit.cuda_pointwise import Body, pointwise_body
 from cnngen.codegen.emit.kernels import Parameter, needs_64_bits, parameters_of
-from cnngen.codegen.expr import ACC
+from cnngen.codegen.expr import ACC, Expr
 from cnngen.codegen.graph import Graph, Node, Value
 from cnngen.codegen.targets import CUDA
 
@@ -24,6 +24,17 @@ def cuda_parameters(sources: Sequence[Source], value: Value) -> tuple[Parameter,
 def integer_type(value: Value, sources: Sequence[Source], graph: Graph, largest_batch: int) -> str:
     """A type for the places of all of a step's elements."""
     return "std::int64_t" if needs_64_bits(value, sources, graph, largest_batch) else "int"
+
+
+def coordinate_lines(value: Value, uses: Iterable[int], integer: str, place: str) -> list[str]:
+    """From an element's place in a value to the coordinates in use."""
+    names = coordinate_names(len(value.shape))
+    lines = []
+    for axis in sorted(uses):
+        text = place if value.strides[axis] == 1 else f"{place} / {value.strides[axis]}"
+        extent = f" % {value.shape[axis]}" if axis else ""
+        lines.append(f"const {integer} {names[axis]} = {text}{extent};")
+    return lines
 
 
 def epilogue_lambda(
@@ -57,7 +68,7 @@ def pixel_epilogue(node: Node, sources: Sequence[Source], lanes: int) -> list[st
     return epilogue_lambda(arguments, body, lanes)
 
 
-def kernel_call(function: str, arguments: Sequence[str], node: Node) -> str:
+def kernel_call(function: str, arguments: Sequence[str], epilogue: Expr) -> str:
     """The call of the runtime's kernel, with the epilogue where there is one."""
-    more = [] if node.epilogue == ACC else ["epilogue"]
+    more = [] if epilogue == ACC else ["epilogue"]
     return f"cnngen::{function}({', '.join([*arguments, *more])});"

@@ -31,6 +31,7 @@ class Kernel:
     declares: tuple[str, ...] = ()  # headers of the target's kernels that its declaration needs
     capability: int = 0  # the least that it needs, 90 being compute capability 9.0
     waits: bool = True  # first of all for its inputs; else the runtime's kernel does, when it has to
+    resident: int = 0  # blocks that a multiprocessor has registers for at least; 0: as the compiler likes
 
 
 @dataclass(frozen=True)

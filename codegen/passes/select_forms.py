@@ -17,11 +17,13 @@ def select_forms(graph: Graph, target: Target = CUDA) -> Graph:
     form = _cpu_form if target.name == "cpu" else _cuda_form
     nodes = [replace(node, form=form(node, graph)) for node in graph.nodes]
     for i, node in enumerate(nodes):
-        filters = constants[node.inputs[1]] if node.form == "depthwise" else None
+        filters = constants[node.inputs[1]] if node.form in ("depthwise", "grouped") else None
         if filters is not None and filters.value.layout != "RSCK":
-            # They are few, and each is a product of its own: rounding them would cost more than reading them does.
             name = unused(f"{filters.value.name}.rsc", graph.values)
-            value = replace(filters.value, name=name, layout="RSCK", dtype="float32")
+            value = replace(filters.value, name=name, layout="RSCK")
+            if node.form == "depthwise":
+                # They are few, and each is a product of its own: rounding them would cost more than reading them does.
+                value = replace(value, dtype="float32")
             constants[value.name] = Constant(value, filters.data, filters.recipe)
             nodes[i] = replace(node, inputs=(node.inputs[0], value.name, *node.inputs[2:]))
     return graph.with_nodes(nodes, constants)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from cnngen.codegen.build import Progress, build_project, module_path
+from cnngen.codegen.build import BuildResult, Progress, build_project, module_path
 from cnngen.codegen.emit.project import tuning_files
 from cnngen.codegen.graph import Array
 from cnngen.codegen.plan import BatchPlan, Plan
@@ -65,22 +65,32 @@ def build_candidates(
 
     `footprints`: the bytes that a pass of the network touches, by plan. Raises CnngenError as a build does.
     """
-    name = plan.spec.name
-    weight_file = f"{name}.weights.safetensors"
-    project = folder / name
-    files: dict[str, Content] = {**tuning_files(plan, os.cpu_count() or 1), **runtime_files(project, CUDA)}
-    write_project({**files, weight_file: lambda path: write_weight_file(plan.weights, path)}, project)
-    build_project(project, progress=progress)
+    project = compile_candidates(plan, folder, progress).project
     module = _imported(project)
     tensors = [(tensor.offset, tensor.bytes) for tensor in plan.weights.tensors]
     tuner = module.Tuner(
-        weights=str(project / weight_file),
+        weights=str(project / _weight_file(plan)),
         device=device,
         tensors=tensors,
         footprints=list(footprints),
         workspace_limit=WORKSPACE_LIMIT,
     )
     return Candidates(plan, tuner)
+
+
+def compile_candidates(
+    plan: Plan, folder: Path, progress: Progress | None = None, archs: Sequence[str] | None = None
+) -> BuildResult:
+    """The module alone, which needs no GPU to be compiled."""
+    project = folder / plan.spec.name
+    files: dict[str, Content] = {**tuning_files(plan, os.cpu_count() or 1), **runtime_files(project, CUDA)}
+    weights = {_weight_file(plan): lambda path: write_weight_file(plan.weights, path)}
+    write_project({**files, **weights}, project)
+    return build_project(project, archs=archs, progress=progress)
+
+
+def _weight_file(plan: Plan) -> str:
+    return f"{plan.spec.name}.weights.safetensors"
 
 
 def footprint(batch: BatchPlan) -> int:

@@ -273,6 +273,7 @@ namespace cnngen::ptx {
 
 inline void wait_for_inputs() {}
 inline void start_next() {}
+inline void prefetch(const void*) {}
 
 inline emulation::Fiber& this_thread() { return emulation::cluster.fibers[emulation::cluster.current]; }
 

@@ -175,7 +175,7 @@ void grouped_conv(const char* name, int batch) {
                 for (int c = 0; c < group_c; ++c) {
                     const int group = k / (shape.k / shape.groups);
                     const double term = element(x, shape, n, ih, iw, group * group_c + c) *
-                                        cnngen::to_float(weight[((k * shape.r + r) * shape.s + s) * group_c + c]);
+                                        cnngen::to_float(weight[((r * shape.s + s) * group_c + c) * shape.k + k]);
                     sum += term;
                     scale += std::fabs(term);
                 }

@@ -89,7 +89,7 @@ constexpr ConvShape grouped(int c, int size, int k, int groups) {
 #define CONV(name, T, ...)                                                                                     \
     constexpr ConvShape name##_shape = __VA_ARGS__;                                                            \
     constexpr Tile name##_tile = conv_tile<T>(name##_shape, 1);                                                \
-    __global__ void __launch_bounds__(name##_tile.threads)                                                     \
+    __global__ void __launch_bounds__(name##_tile.threads, 3)                                                  \
         name(int batch, const T* __restrict__ x, const T* __restrict__ weight, const float* __restrict__ bias, \
              const T* __restrict__ residual, T* __restrict__ y) {                                              \
         constexpr ConvShape s = name##_shape;                                                                  \
@@ -98,7 +98,8 @@ constexpr ConvShape grouped(int c, int size, int k, int groups) {
 #define REDUCE(name, T, op, batch_size, ...)                                                          \
     constexpr ReduceShape name##_shape = __VA_ARGS__;                                                 \
     constexpr ReduceTile name##_tile = reduce_tile<T>(name##_shape, batch_size);                      \
-    __global__ void __launch_bounds__(name##_tile.threads())                                          \
+    __global__ void __launch_bounds__(name##_tile.threads(),                                          \
+                                      name##_tile.threads() < 512 ? 512 / name##_tile.threads() : 1)  \
         name(int batch, const T* __restrict__ x, const float* __restrict__ bias, T* __restrict__ y) { \
         reduce<T, name##_tile, name##_shape, op>(batch, x, y, Epilogue<T>{bias, nullptr, 1, 1, 1});   \
     }

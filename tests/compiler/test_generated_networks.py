@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -189,6 +190,41 @@ def test_random_engines_and_tiles(tmp_path: Path) -> None:
     assert ".interleaves = true" in kernels
 
 
+def test_parts_of_a_wider_value_are_not_one_run(tmp_path: Path) -> None:
+    """Steps that would be turned, or take all axes as one, write into a concatenation and read from one."""
+    layers = [
+        {"name": "p", "op": "max_pool2d", "kernel": 1},
+        {"name": "mixed", "op": "channel_shuffle", "groups": 32},
+        {"name": "gentle", "op": "silu", "input": "p"},
+        {"name": "both", "op": "concat", "inputs": ["mixed", "gentle"]},
+        {"name": "wide", "op": "max_pool2d", "kernel": 1},
+        {"name": "harder", "op": "abs", "input": "gentle"},
+        {"name": "second", "op": "concat", "inputs": ["harder", "p"]},
+        {"name": "last", "op": "max_pool2d", "kernel": 1},
+    ]
+    parts = network(
+        *layers,
+        shape=(2, 1024, 3, 3),
+        outputs=[{"layer": name} for name in ("wide", "last", "gentle", "harder")],
+        precision="float16",
+        name="parts",
+    )
+    plan = tuned_plan(parts, 0, forms={"place_concats": 1, "fuse_epilogues": 1})
+    check_networks([parts], tmp_path, [plan])
+    text = (tmp_path / "parts" / "kernels.cu").read_text()
+    kernels = dict(re.findall(r"^__global__ .*? (\w+)\(int batch.*?{(.*?)^}", text, re.MULTILINE | re.DOTALL))
+    assert {name for name, kernel in kernels.items() if "const int at = i / 128 * 2048" in kernel} == {
+        "gentle",
+        "both_part",
+        "harder",
+        "second",
+    }
+    assert ") * 2048 + c" in kernels["harder"]
+    turned = {name for name, kernel in kernels.items() if "cnngen::transpose<" in kernel}
+    assert turned == {"x", *(f"{name}_output" for name in ("wide", "last", "gentle", "harder"))}
+    assert ".row_pitch = 2048, .column_pitch = 9, .readable = 9" in kernels["gentle_output"]
+
+
 def squeezed(seed: int, storage: DType) -> Network:
     """Two blocks of squeeze and excitation, by convolutions and by matrix products."""
     rng = random.Random(seed)  # noqa: S311
@@ -366,6 +402,11 @@ def test_many_threads(tmp_path: Path) -> None:
         ("adaptive_avg_pool2d", (2, 16, 20, 33), {"output_size": [5, 7]}),
         ("upsample", (1, 16, 20, 24), {"scale": 2, "mode": "bilinear"}),
         ("transpose", (1, 24, 40, 36), {"axes": [0, 2, 3, 1]}),
+        ("transpose", (2, 24, 13, 30), {"axes": [0, 3, 2, 1]}),
+        ("flatten", (2, 24, 9, 10), {}),
+        ("channel_shuffle", (2, 1024, 3, 3), {"groups": 16}),
+        ("space_to_depth", (2, 40, 12, 16), {"block": 4, "mode": "crd"}),
+        ("pad", (2, 3, 20, 24), {"pads": [[0, 0], [0, 1], [0, 0], [0, 0]]}),
     ]
     storages: tuple[DType, ...] = ("float16", "float32", "bfloat16")
     check_networks(
@@ -373,6 +414,7 @@ def test_many_threads(tmp_path: Path) -> None:
         tmp_path,
     )
     text = "".join(path.read_text() for path in tmp_path.glob("*/kernels.cu"))
+    assert text.count("cnngen::transpose<") > 20
     for tile in (".tw = 4, .th = 2", ".tw = 4, .th = 1", ".groups = 8", ".lanes = 256"):
         assert tile in text
 

@@ -110,8 +110,8 @@ def window_tile(rng: random.Random, dtype: str, channels: int) -> str:
     return aggregate(
         "Tile",
         v=v,
-        tw=rng.choice((1, 2, 3, 4)),
-        th=rng.choice((1, 1, 2, 3)),
+        tw=rng.choice((1, 2, 3, 4, 8)),
+        th=rng.choice((1, 1, 2, 3, 4)),
         threads=rng.choice((32, 96, 128)),
         groups=rng.choice([0, *(g for g in (1, 2, 3, 4) if channels // v % g == 0)]),
     )
@@ -146,7 +146,7 @@ def grouped_conv(rng: random.Random) -> Iterator[tuple[str, str]]:
         fields = {"c": groups * group_c, "k": groups * group_k, "groups": groups, **window(rng)}
         shape = aggregate("ConvShape", **{name: fields[name] for name in CONV_FIELDS})
         v = min(vector(rng, x, group_k), vector(rng, y, group_k))
-        tile = aggregate("Tile", v=v, tw=rng.choice((1, 2, 3, 4)), th=1, threads=rng.choice((32, 96, 128)))
+        tile = aggregate("Tile", v=v, tw=rng.choice((1, 2, 3, 4, 8)), th=1, threads=rng.choice((32, 96, 128)))
         if rng.random() < 0.2:
             tile = f"cnngen::conv_tile<{x}>({shape}, 2)"
         yield f"grouped_conv<{x}, {w}, {y}, {tile}, {shape}>", f"{rng.randint(1, 3)}"
@@ -272,6 +272,25 @@ def arg_reduce(rng: random.Random) -> Iterator[tuple[str, str]]:
         yield f"arg_columns<{x}, {y}, {vector(rng, x, inner)}, {shape}, {which}>", f"{rng.randint(1, 5)}"
 
 
+def transpose(rng: random.Random) -> Iterator[tuple[str, str]]:
+    for i in range(2 * CASES):
+        x, y = rng.choice(tuple(SIZE)), rng.choice(tuple(SIZE))
+        v, w = rng.choice((1, 2, 4, 16 // SIZE[y])), rng.choice((1, 2, 4, 16 // SIZE[x]))
+        rows, columns = v * rng.randint(1, 20), w * rng.randint(1, 20)
+        shape = aggregate(
+            "TransposeShape",
+            rows=rows,
+            columns=columns,
+            row_pitch=columns + w * rng.randint(0, 2),
+            column_pitch=rows + v * rng.randint(0, 2),
+            readable=rows if i % 3 else rng.randint(1, rows),
+        )
+        threads = rng.choice((32, 64, 128))
+        across = rng.choice((1, 2, 4, 8, 16, 32))
+        tile = aggregate("TransposeTile", v=v, w=w, across=across, threads=threads)
+        yield f"transpose<{x}, {y}, {tile}, {shape}>", f"{rng.randint(1, 3)}"
+
+
 def softmax(rng: random.Random) -> Iterator[tuple[str, str]]:
     for i in range(CASES):
         yield f"softmax<{rows(rng)}, {('true', 'false')[i % 2]}>", f"{rng.randint(1, 9)}"
@@ -334,6 +353,7 @@ KERNELS: tuple[Callable[[random.Random], Iterator[tuple[str, str]]], ...] = (
     pooling,
     reduce,
     arg_reduce,
+    transpose,
     softmax,
     squeeze_excite,
 )
@@ -344,7 +364,9 @@ def test_emulated_kernel_computes_its_definition(
     kernel: Callable[[random.Random], Iterator[tuple[str, str]]], tmp_path: Path
 ) -> None:
     calls = list(kernel(random.Random(f"cnngen {kernel.__name__}")))  # noqa: S311
-    header = "squeeze_checks.hpp" if kernel is squeeze_excite else "kernel_checks.hpp"
+    header = {squeeze_excite: "squeeze_checks.hpp", transpose: "transpose_checks.hpp"}.get(
+        kernel, "kernel_checks.hpp"
+    )
     assert len(compile_and_run(program(calls, header), tmp_path)) == len(calls)
 
 
@@ -397,9 +419,3 @@ def test_accesses_are_16_bytes_wide(tmp_path: Path) -> None:
         assert accesses <= {"ld.global.nc.v4.u32", "st.global.wb.v4.u32"}, (name[1], accesses)
         checked += 1
     assert checked == len(wide)
-
-
-def test_benchmark_compiles(tmp_path: Path) -> None:
-    nvcc = cuda_root() / "bin" / "nvcc"
-    source, target = ROOT / "bench" / "kernels.cu", tmp_path / "kernels.o"
-    run(nvcc, *STRICT, "-arch=sm_90", f"-I{INCLUDE}", "-c", source, "-o", target)

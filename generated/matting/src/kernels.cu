@@ -6,6 +6,7 @@
 #include "cnngen/cuda/kernels/early_start.cuh"
 #include "cnngen/cuda/kernels/functions.cuh"
 #include "cnngen/cuda/kernels/pool.cuh"
+#include "cnngen/cuda/kernels/transpose.cuh"
 #include "cnngen/cuda/kernels/vector.cuh"
 
 namespace matting::kernels {
@@ -13,19 +14,16 @@ namespace matting::kernels {
 std::vector<int> architectures() { return {__CUDA_ARCH_LIST__}; }
 
 // image: x[n, c, h, w]. [N, 4, 320, 320] NCHW -> [N, 4, 320, 320].
-__global__ void __launch_bounds__(256) image(int batch, const float* x, __half* y) {
+__global__ void __launch_bounds__(128) image(int batch, const float* x, __half* y) {
     cnngen::begin();
-    const int i = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
-    if (i >= batch * 102400) return;
-    const int w = i % 320;
-    const int h = i / 320 % 320;
-    const int n = i / 102400;
-    float out[4];
-#pragma unroll
-    for (int lane = 0; lane < 4; ++lane) {
-        out[lane] = cnngen::to_float(x[((n * 4 + lane) * 320 + h) * 320 + w]);
-    }
-    cnngen::store(y + i * 4, cnngen::from_float<__half>(out));
+    constexpr cnngen::TransposeShape shape = {
+        .rows = 4, .columns = 102400, .row_pitch = 102400, .column_pitch = 4, .readable = 4};
+    constexpr cnngen::TransposeTile tile = {.v = 4, .w = 4, .across = 128, .threads = 128};
+    const int image = static_cast<int>(blockIdx.x / cnngen::blocks(shape, tile));
+    if (image >= batch) return;
+    const int from = image * 409600;
+    const int to = image * 409600;
+    cnngen::transpose<float, tile, shape>(blockIdx.x % cnngen::blocks(shape, tile), x + from, y + to);
 }
 
 // pool1: maximum over 2x2, stride 2. [N, 64, 320, 320] -> [N, 64, 160, 160].
@@ -212,11 +210,8 @@ __global__ void __launch_bounds__(256) alpha_output(int batch, const __half* x, 
     cnngen::begin();
     const int i = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
     if (i >= batch * 25600) return;
-    const int w = i % 80 * 4;
-    const int h = i / 80 % 320;
-    const int n = i / 25600;
     float v0[4];
-    cnngen::to_float(cnngen::load<4>(x + (n * 320 + h) * 320 + w), v0);
+    cnngen::to_float(cnngen::load<4>(x + i * 4), v0);
     float out[4];
 #pragma unroll
     for (int lane = 0; lane < 4; ++lane) {

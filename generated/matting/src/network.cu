@@ -110,8 +110,7 @@ constexpr Weight alpha_bias = after(alpha_weight, 2);                          /
 // image: x[n, c, h, w]. [N, 4, 320, 320] NCHW -> [N, 4, 320, 320].
 void image(Pass& pass) {
     pass.launch({"image"}, nhwc(pass.at(at::image), DType::float16, pass.batch(), 4, 320, 320), kernels::image,
-                cnngen::blocks(pass.batch() * 102400, 256), 256, pass.batch(), pass.input<float>(0),
-                pass.at<__half>(at::image));
+                pass.batch() * 200, 128, pass.batch(), pass.input<float>(0), pass.at<__half>(at::image));
 }
 
 // conv1_1: 3x3 convolution, 4 -> 64 channels, bias, relu. [N, 4, 320, 320] -> [N, 64, 320, 320], 0.472 GFLOP an image.

@@ -34,7 +34,6 @@ __global__ void __launch_bounds__(256) image(int batch, const float* x, __half* 
 // clip. [N, 32, 112, 112] -> [N, 32, 112, 112], 7.23 MFLOP an image.
 __global__ void __launch_bounds__(128) block1_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
                                                         const __half* __restrict__ weight1, __half* y) {
-    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 32,
                                            .h = 112,
                                            .w = 112,
@@ -63,7 +62,6 @@ __global__ void __launch_bounds__(128) block1_depthwise(int batch, const __half*
 __global__ void __launch_bounds__(128)
     block1_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
                             const __half* __restrict__ weight1, __half* y) {
-    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 32,
                                            .h = 112,
                                            .w = 112,
@@ -91,7 +89,6 @@ __global__ void __launch_bounds__(128)
 // 2, bias, clip. [N, 96, 112, 112] -> [N, 96, 56, 56], 5.42 MFLOP an image.
 __global__ void __launch_bounds__(128) block2_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
                                                         const __half* __restrict__ weight1, __half* y) {
-    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 96,
                                            .h = 112,
                                            .w = 112,
@@ -122,7 +119,6 @@ __global__ void __launch_bounds__(128) block2_depthwise(int batch, const __half*
 __global__ void __launch_bounds__(128)
     block2_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
                             const __half* __restrict__ weight1, __half* y) {
-    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 96,
                                            .h = 112,
                                            .w = 112,
@@ -152,7 +148,6 @@ __global__ void __launch_bounds__(128)
 // bias, clip. [N, 144, 56, 56] -> [N, 144, 56, 56], 8.13 MFLOP an image.
 __global__ void __launch_bounds__(128) block3_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
                                                         const __half* __restrict__ weight1, __half* y) {
-    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 144,
                                            .h = 56,
                                            .w = 56,
@@ -181,7 +176,6 @@ __global__ void __launch_bounds__(128) block3_depthwise(int batch, const __half*
 __global__ void __launch_bounds__(128)
     block3_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
                             const __half* __restrict__ weight1, __half* y) {
-    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 144,
                                            .h = 56,
                                            .w = 56,
@@ -209,7 +203,6 @@ __global__ void __launch_bounds__(128)
 // stride 2, bias, clip. [N, 144, 56, 56] -> [N, 144, 28, 28], 2.03 MFLOP an image.
 __global__ void __launch_bounds__(128) block4_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
                                                         const __half* __restrict__ weight1, __half* y) {
-    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 144,
                                            .h = 56,
                                            .w = 56,
@@ -240,7 +233,6 @@ __global__ void __launch_bounds__(128) block4_depthwise(int batch, const __half*
 __global__ void __launch_bounds__(128)
     block4_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
                             const __half* __restrict__ weight1, __half* y) {
-    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 144,
                                            .h = 56,
                                            .w = 56,
@@ -270,7 +262,6 @@ __global__ void __launch_bounds__(128)
 // bias, clip. [N, 192, 28, 28] -> [N, 192, 28, 28], 2.71 MFLOP an image.
 __global__ void __launch_bounds__(128) block5_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
                                                         const __half* __restrict__ weight1, __half* y) {
-    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 192,
                                            .h = 28,
                                            .w = 28,
@@ -299,7 +290,6 @@ __global__ void __launch_bounds__(128) block5_depthwise(int batch, const __half*
 __global__ void __launch_bounds__(128)
     block5_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
                             const __half* __restrict__ weight1, __half* y) {
-    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 192,
                                            .h = 28,
                                            .w = 28,
@@ -327,7 +317,6 @@ __global__ void __launch_bounds__(128)
 // stride 2, bias, clip. [N, 192, 28, 28] -> [N, 192, 14, 14], 0.677 MFLOP an image.
 __global__ void __launch_bounds__(128) block7_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
                                                         const __half* __restrict__ weight1, __half* y) {
-    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 192,
                                            .h = 28,
                                            .w = 28,
@@ -358,7 +347,6 @@ __global__ void __launch_bounds__(128) block7_depthwise(int batch, const __half*
 __global__ void __launch_bounds__(128)
     block7_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
                             const __half* __restrict__ weight1, __half* y) {
-    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 192,
                                            .h = 28,
                                            .w = 28,
@@ -388,7 +376,6 @@ __global__ void __launch_bounds__(128)
 // bias, clip. [N, 384, 14, 14] -> [N, 384, 14, 14], 1.35 MFLOP an image.
 __global__ void __launch_bounds__(128) block8_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
                                                         const __half* __restrict__ weight1, __half* y) {
-    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 384,
                                            .h = 14,
                                            .w = 14,
@@ -417,7 +404,6 @@ __global__ void __launch_bounds__(128) block8_depthwise(int batch, const __half*
 __global__ void __launch_bounds__(128)
     block8_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
                             const __half* __restrict__ weight1, __half* y) {
-    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 384,
                                            .h = 14,
                                            .w = 14,
@@ -445,7 +431,6 @@ __global__ void __launch_bounds__(128)
 // bias, clip. [N, 576, 14, 14] -> [N, 576, 14, 14], 2.03 MFLOP an image.
 __global__ void __launch_bounds__(128) block12_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
                                                          const __half* __restrict__ weight1, __half* y) {
-    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 576,
                                            .h = 14,
                                            .w = 14,
@@ -474,7 +459,6 @@ __global__ void __launch_bounds__(128) block12_depthwise(int batch, const __half
 __global__ void __launch_bounds__(128)
     block12_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
                              const __half* __restrict__ weight1, __half* y) {
-    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 576,
                                            .h = 14,
                                            .w = 14,
@@ -502,7 +486,6 @@ __global__ void __launch_bounds__(128)
 // stride 2, bias, clip. [N, 576, 14, 14] -> [N, 576, 7, 7], 0.508 MFLOP an image.
 __global__ void __launch_bounds__(128) block14_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
                                                          const __half* __restrict__ weight1, __half* y) {
-    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 576,
                                            .h = 14,
                                            .w = 14,
@@ -533,7 +516,6 @@ __global__ void __launch_bounds__(128) block14_depthwise(int batch, const __half
 __global__ void __launch_bounds__(128)
     block14_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
                              const __half* __restrict__ weight1, __half* y) {
-    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 576,
                                            .h = 14,
                                            .w = 14,
@@ -563,7 +545,6 @@ __global__ void __launch_bounds__(128)
 // bias, clip. [N, 960, 7, 7] -> [N, 960, 7, 7], 0.847 MFLOP an image.
 __global__ void __launch_bounds__(128) block15_depthwise(int batch, const __half* x, const float* __restrict__ weight0,
                                                          const __half* __restrict__ weight1, __half* y) {
-    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 960,
                                            .h = 7,
                                            .w = 7,
@@ -592,7 +573,6 @@ __global__ void __launch_bounds__(128) block15_depthwise(int batch, const __half
 __global__ void __launch_bounds__(128)
     block15_depthwise_batch8(int batch, const __half* x, const float* __restrict__ weight0,
                              const __half* __restrict__ weight1, __half* y) {
-    cnngen::begin();
     constexpr cnngen::WindowShape shape = {.c = 960,
                                            .h = 7,
                                            .w = 7,
@@ -617,7 +597,7 @@ __global__ void __launch_bounds__(128)
 }
 
 // mean: mean over height and width. [N, 1280, 7, 7] -> [N, 1280, 1, 1].
-__global__ void __launch_bounds__(32) mean(int batch, const __half* x, __half* y) {
+__global__ void __launch_bounds__(32, 16) mean(int batch, const __half* x, __half* y) {
     cnngen::begin();
     constexpr cnngen::ReduceShape shape = {.c = 1280, .count = 49};
     constexpr cnngen::ReduceTile tile = {.v = 8, .groups = 2, .pixels = 16};
@@ -625,7 +605,7 @@ __global__ void __launch_bounds__(32) mean(int batch, const __half* x, __half* y
 }
 
 // mean: mean over height and width. [N, 1280, 7, 7] -> [N, 1280, 1, 1].
-__global__ void __launch_bounds__(128) mean_batch8(int batch, const __half* x, __half* y) {
+__global__ void __launch_bounds__(128, 8) mean_batch8(int batch, const __half* x, __half* y) {
     cnngen::begin();
     constexpr cnngen::ReduceShape shape = {.c = 1280, .count = 49};
     constexpr cnngen::ReduceTile tile = {.v = 8, .groups = 8, .pixels = 16};

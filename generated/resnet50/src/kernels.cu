@@ -7,6 +7,7 @@
 #include "cnngen/cuda/kernels/functions.cuh"
 #include "cnngen/cuda/kernels/pool.cuh"
 #include "cnngen/cuda/kernels/reduce.cuh"
+#include "cnngen/cuda/kernels/transpose.cuh"
 #include "cnngen/cuda/kernels/vector.cuh"
 
 namespace resnet50::kernels {
@@ -14,19 +15,22 @@ namespace resnet50::kernels {
 std::vector<int> architectures() { return {__CUDA_ARCH_LIST__}; }
 
 // image: select((c < 3), x[n, c, h, w], 0). [N, 3, 224, 224] NCHW -> [N, 4, 224, 224].
-__global__ void __launch_bounds__(256) image(int batch, const float* x, __half* y) {
+__global__ void __launch_bounds__(128) image(int batch, const float* x, __half* y) {
     cnngen::begin();
-    const int i = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
-    if (i >= batch * 50176) return;
-    const int w = i % 224;
-    const int h = i / 224 % 224;
-    const int n = i / 50176;
-    float out[4];
+    constexpr cnngen::TransposeShape shape = {
+        .rows = 4, .columns = 50176, .row_pitch = 50176, .column_pitch = 4, .readable = 3};
+    constexpr cnngen::TransposeTile tile = {.v = 4, .w = 4, .across = 128, .threads = 128};
+    const int image = static_cast<int>(blockIdx.x / cnngen::blocks(shape, tile));
+    if (image >= batch) return;
+    const int from = image * 150528;
+    const int to = image * 200704;
+    const auto epilogue = [&](float (&acc)[4], int) {
 #pragma unroll
-    for (int lane = 0; lane < 4; ++lane) {
-        out[lane] = lane < 3 ? cnngen::to_float(x[((n * 3 + lane) * 224 + h) * 224 + w]) : 0.0f;
-    }
-    cnngen::store(y + i * 4, cnngen::from_float<__half>(out));
+        for (int lane = 0; lane < 4; ++lane) {
+            acc[lane] = lane < 3 ? acc[lane] : 0.0f;
+        }
+    };
+    cnngen::transpose<float, tile, shape>(blockIdx.x % cnngen::blocks(shape, tile), x + from, y + to, epilogue);
 }
 
 // maxpool: maximum over 3x3, stride 2. [N, 64, 112, 112] -> [N, 64, 56, 56].
@@ -70,7 +74,7 @@ __global__ void __launch_bounds__(128) maxpool_batch8(int batch, const __half* x
 }
 
 // avgpool: mean over height and width. [N, 2048, 7, 7] -> [N, 2048, 1, 1].
-__global__ void __launch_bounds__(32) avgpool(int batch, const __half* x, __half* y) {
+__global__ void __launch_bounds__(32, 16) avgpool(int batch, const __half* x, __half* y) {
     cnngen::begin();
     constexpr cnngen::ReduceShape shape = {.c = 2048, .count = 49};
     constexpr cnngen::ReduceTile tile = {.v = 8, .groups = 2, .pixels = 16};
@@ -78,7 +82,7 @@ __global__ void __launch_bounds__(32) avgpool(int batch, const __half* x, __half
 }
 
 // avgpool: mean over height and width. [N, 2048, 7, 7] -> [N, 2048, 1, 1].
-__global__ void __launch_bounds__(128) avgpool_batch8(int batch, const __half* x, __half* y) {
+__global__ void __launch_bounds__(128, 8) avgpool_batch8(int batch, const __half* x, __half* y) {
     cnngen::begin();
     constexpr cnngen::ReduceShape shape = {.c = 2048, .count = 49};
     constexpr cnngen::ReduceTile tile = {.v = 8, .groups = 8, .pixels = 16};
@@ -90,10 +94,8 @@ __global__ void __launch_bounds__(256) fc_output(int batch, const __half* x, flo
     cnngen::begin();
     const int i = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
     if (i >= batch * 250) return;
-    const int i1 = i % 250 * 4;
-    const int n = i / 250;
     float v0[4];
-    cnngen::to_float(cnngen::load<4>(x + n * 1000 + i1), v0);
+    cnngen::to_float(cnngen::load<4>(x + i * 4), v0);
     float out[4];
 #pragma unroll
     for (int lane = 0; lane < 4; ++lane) {

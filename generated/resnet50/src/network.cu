@@ -204,8 +204,7 @@ constexpr Weight fc_bias = after(fc_weight, 2000);                              
 // image: select((c < 3), x[n, c, h, w], 0). [N, 3, 224, 224] NCHW -> [N, 4, 224, 224].
 void image(Pass& pass) {
     pass.launch({"image"}, nhwc(pass.at(at::image), DType::float16, pass.batch(), 3, 224, 224, 4), kernels::image,
-                cnngen::blocks(pass.batch() * 50176, 256), 256, pass.batch(), pass.input<float>(0),
-                pass.at<__half>(at::image));
+                pass.batch() * 98, 128, pass.batch(), pass.input<float>(0), pass.at<__half>(at::image));
 }
 
 // conv1 + bn1 + relu: 7x7 convolution, 4 -> 64 channels, stride 2, bias, relu. [N, 4, 224, 224] -> [N, 64, 112, 112],

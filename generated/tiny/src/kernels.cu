@@ -8,6 +8,7 @@
 #include "cnngen/cuda/kernels/pool.cuh"
 #include "cnngen/cuda/kernels/reduce.cuh"
 #include "cnngen/cuda/kernels/softmax.cuh"
+#include "cnngen/cuda/kernels/transpose.cuh"
 #include "cnngen/cuda/kernels/vector.cuh"
 
 namespace tiny::kernels {
@@ -15,19 +16,22 @@ namespace tiny::kernels {
 std::vector<int> architectures() { return {__CUDA_ARCH_LIST__}; }
 
 // image: select((c < 3), x[n, c, h, w], 0). [N, 3, 32, 32] NCHW -> [N, 4, 32, 32].
-__global__ void __launch_bounds__(256) image(int batch, const float* x, __half* y) {
+__global__ void __launch_bounds__(128) image(int batch, const float* x, __half* y) {
     cnngen::begin();
-    const int i = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
-    if (i >= batch * 1024) return;
-    const int w = i % 32;
-    const int h = i / 32 % 32;
-    const int n = i / 1024;
-    float out[4];
+    constexpr cnngen::TransposeShape shape = {
+        .rows = 4, .columns = 1024, .row_pitch = 1024, .column_pitch = 4, .readable = 3};
+    constexpr cnngen::TransposeTile tile = {.v = 4, .w = 4, .across = 128, .threads = 128};
+    const int image = static_cast<int>(blockIdx.x / cnngen::blocks(shape, tile));
+    if (image >= batch) return;
+    const int from = image * 3072;
+    const int to = image * 4096;
+    const auto epilogue = [&](float (&acc)[4], int) {
 #pragma unroll
-    for (int lane = 0; lane < 4; ++lane) {
-        out[lane] = lane < 3 ? cnngen::to_float(x[((n * 3 + lane) * 32 + h) * 32 + w]) : 0.0f;
-    }
-    cnngen::store(y + i * 4, cnngen::from_float<__half>(out));
+        for (int lane = 0; lane < 4; ++lane) {
+            acc[lane] = lane < 3 ? acc[lane] : 0.0f;
+        }
+    };
+    cnngen::transpose<float, tile, shape>(blockIdx.x % cnngen::blocks(shape, tile), x + from, y + to, epilogue);
 }
 
 // pool: maximum over 2x2, stride 2. [N, 16, 32, 32] -> [N, 16, 16, 16].
@@ -49,7 +53,7 @@ __global__ void __launch_bounds__(256) both(int batch, const __half* x0, const _
     const int h = i / 64 % 32;
     const int n = i / 2048;
     float v0[8];
-    cnngen::to_float(cnngen::load<8>(x0 + ((n * 32 + h) * 32 + w) * 16 + c), v0);
+    cnngen::to_float(cnngen::load<8>(x0 + i * 8), v0);
     float v1[8];
     cnngen::to_float(cnngen::load<8>(x1 + ((n * 16 + h / 2) * 16 + w / 2) * 16 + c), v1);
     float out[8];
@@ -61,7 +65,7 @@ __global__ void __launch_bounds__(256) both(int batch, const __half* x0, const _
 }
 
 // mean: mean over height and width. [N, 16, 32, 32] -> [N, 16, 1, 1].
-__global__ void __launch_bounds__(256) mean(int batch, const __half* x, __half* y) {
+__global__ void __launch_bounds__(256, 4) mean(int batch, const __half* x, __half* y) {
     cnngen::begin();
     constexpr cnngen::ReduceShape shape = {.c = 16, .count = 1024};
     constexpr cnngen::ReduceTile tile = {.v = 8, .groups = 1, .pixels = 256};

@@ -43,8 +43,7 @@ constexpr Weight fc_bias = after(fc_weight, 20);                // [10] float16
 // image: select((c < 3), x[n, c, h, w], 0). [N, 3, 32, 32] NCHW -> [N, 4, 32, 32].
 void image(Pass& pass) {
     pass.launch({"image"}, nhwc(pass.at(at::image), DType::float16, pass.batch(), 3, 32, 32, 4), kernels::image,
-                cnngen::blocks(pass.batch() * 1024, 256), 256, pass.batch(), pass.input<float>(0),
-                pass.at<__half>(at::image));
+                pass.batch() * 2, 128, pass.batch(), pass.input<float>(0), pass.at<__half>(at::image));
 }
 
 // conv1: 3x3 convolution, 4 -> 16 channels, bias, relu. [N, 4, 32, 32] -> [N, 16, 32, 32], 1.18 MFLOP an image.

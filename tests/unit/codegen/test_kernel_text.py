@@ -63,11 +63,8 @@ def test_a_channels_last_step_reads_and_writes_16_bytes_at_once() -> None:
         const int i = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
         if (i >= batch * 32) return;
         const int c = i % 2 * 8;
-        const int w = i / 2 % 4;
-        const int h = i / 8 % 4;
-        const int n = i / 32;
         float v0[8];
-        cnngen::to_float(cnngen::load<8>(x + ((n * 4 + h) * 4 + w) * 16 + c), v0);
+        cnngen::to_float(cnngen::load<8>(x + i * 8), v0);
         float v1[8];
         cnngen::to_float(cnngen::load_readonly<8>(weight + c), v1);
         float out[8];
@@ -80,11 +77,79 @@ def test_a_channels_last_step_reads_and_writes_16_bytes_at_once() -> None:
 
 
 def test_an_odd_channel_count_is_done_one_by_one() -> None:
-    layers = ({"name": "s", "op": "softmax", "axis": 1}, {"name": "y", "op": "silu"})
-    assert between(*layers, shape=(1, 5, 4, 4)).splitlines()[-2:] == [
-        "const float v0 = cnngen::to_float(x[((n * 4 + h) * 4 + w) * 5 + c]);",
-        "y[i] = cnngen::from_float<float>(cnngen::fn::silu(v0));",
+    layers = ({"name": "s", "op": "softmax", "axis": 1}, {"name": "y", "op": "add", "parameter": "k"})
+    assert between(*layers, shape=(1, 5, 4, 4)).splitlines()[2:] == [
+        "const int c = i % 5;",
+        "const float v0 = cnngen::to_float(x[i]);",
+        "const float v1 = cnngen::to_float(weight[c]);",
+        "y[i] = cnngen::from_float<float>(v0 + v1);",
     ]
+
+
+def test_axes_are_as_one_where_no_coordinate_is_needed() -> None:
+    layers = ({"name": "s", "op": "softmax", "axis": 1}, {"name": "y", "op": "silu"})
+    assert between(*layers, shape=(1, 5, 4, 4)) == lines("""
+        const int i = static_cast<int>(blockIdx.x * 256 + threadIdx.x);
+        if (i >= batch * 20) return;
+        float v0[4];
+        cnngen::to_float(cnngen::load<4>(x + i * 4), v0);
+        float out[4];
+        #pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+        out[lane] = cnngen::fn::silu(v0[lane]);
+        }
+        cnngen::store(y + i * 4, cnngen::from_float<float>(out));
+        """)
+
+
+def test_a_matrix_is_turned_in_registers() -> None:
+    """Channels first to channels last, with what else the step does behind it."""
+    image = {"x": {"shape": (1, 32, 16, 8), "layout": "NCHW", "dtype": "float16"}}
+    found = kernels(
+        {"name": "y", "op": "mul", "parameter": "k"}, {"name": "z", **POOL}, inputs=image, precision="float16"
+    )
+    assert found["y_2"] == lines("""
+        constexpr cnngen::TransposeShape shape = {.rows = 32, .columns = 128, .row_pitch = 128, .column_pitch = 32, .readable = 32};
+        constexpr cnngen::TransposeTile tile = {.v = 8, .w = 8, .across = 16, .threads = 64};
+        const int image = static_cast<int>(blockIdx.x / cnngen::blocks(shape, tile));
+        if (image >= batch) return;
+        const int from = image * 4096;
+        const int to = image * 4096;
+        const auto epilogue = [&](float (&acc)[8], int place) {
+        const int i = to + place;
+        const int c = i % 32;
+        float v0[8];
+        cnngen::to_float(cnngen::load_readonly<8>(weight + c), v0);
+        #pragma unroll
+        for (int lane = 0; lane < 8; ++lane) {
+        acc[lane] = acc[lane] * v0[lane];
+        }
+        };
+        cnngen::transpose<__half, tile, shape>(blockIdx.x % cnngen::blocks(shape, tile), x + from, y + to, epilogue);
+        """)
+
+
+def test_channels_that_the_input_lacks_are_not_read() -> None:
+    image = {"x": {"shape": (1, 3, 16, 16), "layout": "NCHW"}}
+    pad = {"name": "y", "op": "pad", "pads": [[0, 0], [0, 1], [0, 0], [0, 0]]}
+    text = kernels(pad, {"name": "z", **POOL}, inputs=image)["y_2"]
+    assert ".rows = 4, .columns = 256, .row_pitch = 256, .column_pitch = 4, .readable = 3" in text
+    assert "acc[lane] = lane < 3 ? acc[lane] : 0.0f;" in text
+
+
+def test_a_matrix_that_does_not_fill_a_warp_is_read_element_by_element() -> None:
+    bytes_of_8_channels = {"x": {"shape": (1, 8, 16, 8), "layout": "NCHW", "dtype": "uint8"}}
+    layers = ({"name": "y", "op": "mul", "value": 0.5}, {"name": "z", **POOL})
+    assert "cnngen::transpose" not in kernels(*layers, inputs=bytes_of_8_channels, precision="float16")["y_2"]
+
+
+def test_parts_of_a_coordinate_are_turned_too() -> None:
+    shuffle = {"name": "y", "op": "channel_shuffle", "groups": 16}
+    text = between(shuffle, shape=(1, 1024, 2, 2))
+    assert ".rows = 16, .columns = 64, .row_pitch = 64, .column_pitch = 16, .readable = 16" in text
+    assert "const int matrix = static_cast<int>(blockIdx.x / cnngen::blocks(shape, tile));" in text
+    assert "const int from = matrix / 4 * 4096 + matrix % 4 * 1024;" in text
+    assert "cnngen::transpose" not in between(shuffle, shape=(1, 512, 2, 2))  # too few
 
 
 def test_a_concat_along_whole_vectors_decides_once_for_all_lanes() -> None:

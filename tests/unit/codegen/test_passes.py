@@ -316,16 +316,21 @@ def test_what_runs_a_convolution(storage: str, channels: int, fields: Layer, for
     drawn = network({"name": "y", **PLAIN, **fields}, shape=(1, channels, 8, 8), precision=storage)
     node = after("select_forms", drawn).producers["y"]
     assert node.form == form
-    assert node.inputs[1] == ("y.weight.rsc" if form == "depthwise" else "y.weight")
+    assert node.inputs[1] == ("y.weight" if form == "cudnn" else "y.weight.rsc")
 
 
-def test_a_depthwise_filter_is_stored_with_its_channels_innermost() -> None:
+def test_filters_of_our_own_kernels_are_stored_with_their_channels_innermost() -> None:
     drawn = network(
         {"name": "y", **PLAIN, "groups": 3, "out_channels": 3},
+        {"name": "z", **PLAIN, "groups": 3, "out_channels": 6},
         {"name": "fc", "op": "linear", "out_features": 2},
+        precision="float16",
     )
     graph = after("select_forms", drawn)
-    assert constants(graph)[-1] == "y.weight.rsc [3, 1, 3, 3] float32 RSCK"
+    assert constants(graph)[-2:] == [
+        "y.weight.rsc [3, 1, 3, 3] float32 RSCK",  # each a product of its own
+        "z.weight.rsc [6, 1, 3, 3] float16 RSCK",
+    ]
     assert graph.producers["fc"].form == "cublaslt"
 
 

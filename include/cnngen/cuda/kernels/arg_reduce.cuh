@@ -23,6 +23,17 @@ __device__ __forceinline__ Found exchanged(const Found& found, int offset) {
     return {exchanged(found.value, offset), __shfl_xor_sync(0xffffffffu, found.place, offset)};
 }
 
+// Looks at one more value, whose place is behind those of all before it.
+template <Extreme extreme, bool last>
+__device__ __forceinline__ void look_at(Found& best, float value, int place) {
+    const bool more = extreme == Extreme::max ? (last ? value >= best.value : value > best.value)
+                                              : (last ? value <= best.value : value < best.value);
+    const bool is_nan = value != value && (last || best.value == best.value);
+    const bool take = best.place < 0 || more || is_nan;
+    best.value = take ? value : best.value;
+    best.place = take ? place : best.place;
+}
+
 // The one of two that is to be found.
 template <Extreme extreme, bool last>
 struct Better {
@@ -50,16 +61,28 @@ __device__ __forceinline__ void arg_rows(int rows, const T* x, Y* y, const Epilo
     const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * (tile.threads / tile.lanes) +
                              static_cast<int>(threadIdx.x) / tile.lanes;
     const bool active = row < rows;  // idle lanes stay for the shuffles
-    const T* from = x + row * shape.c;
+    const T* from = x + (active ? row : rows - 1) * shape.c;
+    constexpr int vectors = shape.c / tile.v;
     detail::Found best = {0.0f, -1};
-#pragma unroll 4
-    for (int vector = lane * tile.v; vector < shape.c; vector += tile.lanes * tile.v) {
-        if (!active) continue;
-        float value[tile.v];
-        to_float(load_readonly<tile.v>(from + vector), value);
+    detail::in_batches<detail::ceil_div(vectors, tile.lanes), vectors / tile.lanes>([&]<int N, bool checked>(int step) {
+        Vec<T, tile.v> input[N];
 #pragma unroll
-        for (int v = 0; v < tile.v; ++v) best = better(best, detail::Found{value[v], vector + v});
-    }
+        for (int n = 0; n < N; ++n) {
+            const int vector = (step + n) * tile.lanes + lane;
+            input[n] = load_if<tile.v>(!checked || vector < vectors, from + vector * tile.v, 0.0f);
+        }
+#pragma unroll
+        for (int n = 0; n < N; ++n) {
+            const int vector = (step + n) * tile.lanes + lane;
+            if (checked && vector >= vectors) break;
+            float value[tile.v];
+            to_float(input[n], value);
+#pragma unroll
+            for (int v = 0; v < tile.v; ++v) {
+                detail::look_at<extreme, last>(best, value[v], vector * tile.v + v);
+            }
+        }
+    });
     best = detail::over_row<tile>(best, better);
     if (active && lane == 0) {
         float acc[1] = {static_cast<float>(best.place)};
@@ -75,7 +98,6 @@ __device__ __forceinline__ void arg_rows(int rows, const T* x, Y* y, const Epilo
 template <typename T, int V, AxisShape shape, Extreme extreme, bool last, typename Y, typename Epilogue = NoEpilogue>
 __device__ __forceinline__ void arg_columns(int outer, const T* x, Y* y, const Epilogue& epilogue = Epilogue()) {
     constexpr unsigned vectors = shape.inner / V;
-    constexpr detail::Better<extreme, last> better;
     static_assert(shape.inner % V == 0, "V must divide the inner size");
     static_assert(static_cast<std::int64_t>(shape.axis) * shape.inner < (std::int64_t{1} << 31));
     const unsigned item = blockIdx.x * blockDim.x + threadIdx.x;
@@ -86,13 +108,18 @@ __device__ __forceinline__ void arg_columns(int outer, const T* x, Y* y, const E
     detail::Found best[V];
 #pragma unroll
     for (int v = 0; v < V; ++v) best[v] = {0.0f, -1};
-#pragma unroll 4
-    for (int i = 0; i < shape.axis; ++i) {
-        float value[V];
-        to_float(load_readonly<V>(from + i * shape.inner), value);
+    detail::in_batches<shape.axis, shape.axis>([&]<int N, bool>(int first) {
+        Vec<T, V> input[N];
 #pragma unroll
-        for (int v = 0; v < V; ++v) best[v] = better(best[v], detail::Found{value[v], i});
-    }
+        for (int i = 0; i < N; ++i) input[i] = load<V>(from + (first + i) * shape.inner);
+#pragma unroll
+        for (int i = 0; i < N; ++i) {
+            float value[V];
+            to_float(input[i], value);
+#pragma unroll
+            for (int v = 0; v < V; ++v) detail::look_at<extreme, last>(best[v], value[v], first + i);
+        }
+    });
     float acc[V];
 #pragma unroll
     for (int v = 0; v < V; ++v) acc[v] = static_cast<float>(best[v].place);

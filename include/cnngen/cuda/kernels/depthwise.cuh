@@ -1,6 +1,7 @@
 // Depthwise convolution, NHWC: each channel has one filter of its own. Memory-bound: the aim is a copy's time.
 #pragma once
 
+#include "early_start.cuh"
 #include "window.cuh"
 
 namespace cnngen {
@@ -8,13 +9,21 @@ namespace cnngen {
 // y[n, h, w, c] = epilogue(sum over r, s of x[n, h * stride - pad + r * dilation, ..., c] * weight[r, s, c])
 //
 // x: [batch, shape.h, shape.w, shape.c]; weight: [shape.r, shape.s, shape.c]; y: [batch, shape.oh, shape.ow, shape.c].
-// Sums in float. Launch: blocks(shape, tile, batch) blocks of tile.threads threads.
+// Sums in float. Waits for x itself: the filters are constants, and come while the kernel before still runs.
+// Launch: blocks(shape, tile, batch) blocks of tile.threads threads.
 template <typename T, Tile tile, WindowShape shape, typename W, typename Y, typename Epilogue = NoEpilogue>
 __device__ __forceinline__ void depthwise(int batch, const T* x, const W* weight, Y* y,
                                           const Epilogue& epilogue = Epilogue()) {
     detail::check_window<tile, shape>();
     detail::TilePosition at;
-    if (!detail::tile_position<tile, shape>(batch, at)) return;
+    const bool has_outputs = detail::tile_position<tile, shape>(batch, at);
+    // A small map has small tiles, and its threads nothing else to do while a filter comes.
+    if (tile.tw * tile.th <= 2 && has_outputs) {
+#pragma unroll
+        for (int tap = 0; tap < shape.r * shape.s; ++tap) ptx::prefetch(weight + (tap * shape.c + at.c));
+    }
+    begin();
+    if (!has_outputs) return;
 
     float acc[tile.th][tile.tw][tile.v] = {};
     const T* image = x + static_cast<std::int64_t>(at.n) * (shape.h * shape.w * shape.c);

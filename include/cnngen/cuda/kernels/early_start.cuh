@@ -22,6 +22,9 @@ __device__ __forceinline__ void start_next() {
 #endif
 }
 
+// Brings a line of constants near, without waiting for it.
+__device__ __forceinline__ void prefetch(const void* line) { asm volatile("prefetch.global.L1 [%0];" ::"l"(line)); }
+
 }  // namespace cnngen::ptx
 #endif
 

@@ -39,12 +39,12 @@ __host__ __device__ constexpr Tile conv_tile(const ConvShape& shape, int batch) 
     return tile;
 }
 
-// y[n, h, w, k] = epilogue(sum over r, s, c of x[n, h * stride - pad + r * dilation, ..., g C + c] * weight[k, r, s,
-// c]) where C = shape.c / groups and g = k's group.
+// y[n, h, w, k] = epilogue(sum over r, s, c of x[n, h * stride - pad + r * dilation, ..., g C + c] * weight[r, s, c,
+// k]) where C = shape.c / groups and g = k's group.
 //
-// x: [batch, shape.h, shape.w, shape.c]; weight: [shape.k, shape.r, shape.s, shape.c / shape.groups];
-// y: [batch, shape.oh, shape.ow, shape.k]. Sums in float.
-// Launch: blocks(shape, tile, batch) blocks of tile.threads threads.
+// x: [batch, shape.h, shape.w, shape.c]; weight: [shape.r, shape.s, shape.c / shape.groups, shape.k], so that
+// neighbours read neighbours; y: [batch, shape.oh, shape.ow, shape.k]. Sums in float. Launch: blocks(shape, tile,
+// batch) blocks of tile.threads threads.
 template <typename T, Tile tile, ConvShape shape, typename W, typename Y, typename Epilogue = NoEpilogue>
 __device__ __forceinline__ void grouped_conv(int batch, const T* x, const W* weight, Y* y,
                                              const Epilogue& epilogue = Epilogue()) {
@@ -57,8 +57,12 @@ __device__ __forceinline__ void grouped_conv(int batch, const T* x, const W* wei
                       static_cast<std::int64_t>(shape.oh) * shape.ow * shape.k < (std::int64_t{1} << 31) &&
                       static_cast<std::int64_t>(shape.k) * shape.r * shape.s * group_c < (std::int64_t{1} << 31),
                   "one image, and the filters, must have fewer than 2^31 elements");
-    // Input channels of one access. Eight floats of each of tw pixels would take too many registers beside acc.
+    // Input channels of one access. More of each pixel would take too many registers beside acc.
     constexpr int cv = vector_width<T>(group_c) < 4 ? vector_width<T>(group_c) : 4;
+    // A row of the input is read once for all taps of a filter's row, where registers hold it; else tap by tap.
+    constexpr int row_span = (tile.tw - 1) * shape.stride_w + (shape.s - 1) * shape.dilation_w + 1;
+    constexpr int taps = row_span * cv <= 64 ? shape.s : 1;
+    constexpr int span = (tile.tw - 1) * shape.stride_w + (taps - 1) * shape.dilation_w + 1;
     constexpr unsigned k_groups = shape.k / tile.v;
     constexpr unsigned columns = detail::ceil_div(shape.ow, tile.tw);
 
@@ -72,33 +76,38 @@ __device__ __forceinline__ void grouped_conv(int batch, const T* x, const W* wei
     if (n >= batch) return;
 
     const T* image = x + static_cast<std::int64_t>(n) * (shape.h * shape.w * shape.c) + k / group_k * group_c;
-    const W* filters = weight + k * (shape.r * shape.s * group_c);
     float acc[tile.tw][tile.v] = {};
 #pragma unroll 1
     for (int r = 0; r < shape.r; ++r) {
         const int ih = oh * shape.stride_h - shape.pad_top + r * shape.dilation_h;
         if (ih < 0 || ih >= shape.h) continue;
 #pragma unroll 1
-        for (int s = 0; s < shape.s; ++s) {
+        for (int s = 0; s < shape.s; s += taps) {
             const int left = ow * shape.stride_w - shape.pad_left + s * shape.dilation_w;
 #pragma unroll 1
             for (int c = 0; c < group_c; c += cv) {
-                float value[tile.tw][cv];
+                float value[span][cv];
 #pragma unroll
-                for (int j = 0; j < tile.tw; ++j) {
-                    const int iw = left + j * shape.stride_w;
-                    Vec<T, cv> input = splat<T, cv>(0.0f);
-                    if (iw >= 0 && iw < shape.w) input = load_readonly<cv>(image + ((ih * shape.w + iw) * shape.c + c));
-                    to_float(input, value[j]);
+                for (int j = 0; j < span; ++j) {
+                    const T* from = image + ((ih * shape.w + left + j) * shape.c + c);
+                    to_float(load_if<cv>(static_cast<unsigned>(left + j) < static_cast<unsigned>(shape.w), from, 0.0f),
+                             value[j]);
                 }
 #pragma unroll
-                for (int v = 0; v < tile.v; ++v) {
-                    float filter[cv];
-                    to_float(load_readonly<cv>(filters + (((v * shape.r + r) * shape.s + s) * group_c + c)), filter);
+                for (int tap = 0; tap < taps; ++tap) {
 #pragma unroll
-                    for (int j = 0; j < tile.tw; ++j) {
+                    for (int i = 0; i < cv; ++i) {
+                        float filter[tile.v];
+                        const W* from = weight + (((r * shape.s + s + tap) * group_c + c + i) * shape.k + k);
+                        to_float(load_readonly<tile.v>(from), filter);
 #pragma unroll
-                        for (int i = 0; i < cv; ++i) acc[j][v] = fmaf(value[j][i], filter[i], acc[j][v]);
+                        for (int j = 0; j < tile.tw; ++j) {
+#pragma unroll
+                            for (int v = 0; v < tile.v; ++v) {
+                                acc[j][v] =
+                                    fmaf(value[j * shape.stride_w + tap * shape.dilation_w][i], filter[v], acc[j][v]);
+                            }
+                        }
                     }
                 }
             }

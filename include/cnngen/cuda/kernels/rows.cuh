@@ -51,6 +51,17 @@ __host__ __device__ constexpr unsigned blocks(const AxisShape& shape, int v, int
 
 namespace detail {
 
+// Calls visit<N, checked>(step) for N steps from `step` on, until all of `steps` are done: N loads that wait for each
+// other would take N times as long. Only where `checked` may a step have nothing to read; `certain` ones have.
+template <int steps, int certain, int most = 8, typename Visit>
+__device__ __forceinline__ void in_batches(Visit visit) {
+    constexpr int whole = certain / most;
+    constexpr int rest = steps - whole * most;
+#pragma unroll 1
+    for (int batch = 0; batch < whole; ++batch) visit.template operator()<most, false>(batch * most);
+    if constexpr (rest > 0) visit.template operator()<rest, (steps > certain)>(whole * most);
+}
+
 struct Largest {
     __device__ __forceinline__ float operator()(float a, float b) const { return fn::max(a, b); }
 };

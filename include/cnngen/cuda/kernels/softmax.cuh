@@ -26,9 +26,7 @@ __device__ __forceinline__ void softmax(int rows, const T* x, Y* y) {
     Y* to = y + row * shape.c;
     const auto read = [&](int step, float (&value)[tile.v]) {
         const int vector = step * tile.lanes + lane;
-        Vec<T, tile.v> input = splat<T, tile.v>(-INFINITY);
-        if (active && vector < vectors) input = load_readonly<tile.v>(from + vector * tile.v);
-        to_float(input, value);
+        to_float(load_if<tile.v>(active && vector < vectors, from + vector * tile.v, -INFINITY), value);
     };
     const auto write = [&](int step, const float (&value)[tile.v]) {
         const int vector = step * tile.lanes + lane;
@@ -121,13 +119,13 @@ __device__ __forceinline__ void softmax_strided(int outer, const T* x, Y* y) {
     }
 #pragma unroll 4
     for (int i = 0; i < shape.axis; ++i) {
-        to_float(load_readonly<V>(x + start + i * shape.inner), value);
+        to_float(load<V>(x + start + i * shape.inner), value);
 #pragma unroll
         for (int v = 0; v < V; ++v) largest[v] = fn::max(value[v], largest[v]);
     }
 #pragma unroll 4
     for (int i = 0; i < shape.axis; ++i) {
-        to_float(load_readonly<V>(x + start + i * shape.inner), value);
+        to_float(load<V>(x + start + i * shape.inner), value);
 #pragma unroll
         for (int v = 0; v < V; ++v) sum[v] += fn::exp(value[v] - largest[v]);
     }
@@ -135,7 +133,7 @@ __device__ __forceinline__ void softmax_strided(int outer, const T* x, Y* y) {
     for (int v = 0; v < V; ++v) sum[v] = log ? fn::log(sum[v]) : 1.0f / sum[v];
 #pragma unroll 4
     for (int i = 0; i < shape.axis; ++i) {
-        to_float(load_readonly<V>(x + start + i * shape.inner), value);
+        to_float(load<V>(x + start + i * shape.inner), value);
 #pragma unroll
         for (int v = 0; v < V; ++v) {
             const float less = value[v] - largest[v];

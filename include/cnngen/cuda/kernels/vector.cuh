@@ -210,6 +210,24 @@ __device__ __forceinline__ Vec<T, V> splat(float value) {
     return all;
 }
 
+// As load_readonly where there is something to be read, else `otherwise` in every lane. Chosen by words: by elements,
+// the compiler would take every 16-bit one apart.
+template <int V, typename T>
+__device__ __forceinline__ Vec<T, V> load_if(bool inside, const T* from, float otherwise) {
+    using Access = detail::Access<T, V>;
+    struct Words {
+        typename Access::Word word[Access::count];
+    };
+    Words words = detail::bits_as<Words>(splat<T, V>(otherwise));
+    if (inside) {
+#pragma unroll
+        for (int i = 0; i < Access::count; ++i) {
+            words.word[i] = reinterpret_cast<const typename Access::Word*>(from)[i];
+        }
+    }
+    return detail::bits_as<Vec<T, V>>(words);
+}
+
 // The epilogue of a kernel that stores its accumulators as they are. An epilogue is called once for each output vector
 // of V channels, c .. c + V - 1 of pixel (h, w) of image n, and changes the accumulators in place:
 //   __device__ void operator()(float (&acc)[V], int n, int c, int h, int w) const;

@@ -153,10 +153,8 @@ __device__ __forceinline__ void visit_windows(const T* image, const TilePosition
         for (int x = 0; x < column_span; x += column_step) {
             const bool inside =
                 row_inside && (columns_inside || static_cast<unsigned>(left + x) < static_cast<unsigned>(shape.w));
-            Vec<T, tile.v> input = splat<T, tile.v>(outside);
-            if (inside) input = load_readonly<tile.v>(image + (origin + (y * shape.w + x) * shape.c));
             float value[tile.v];
-            to_float(input, value);
+            to_float(load_if<tile.v>(inside, image + (origin + (y * shape.w + x) * shape.c), outside), value);
 #pragma unroll
             for (int i = 0; i < tile.th; ++i) {
                 const int dy = y - i * shape.stride_h;
