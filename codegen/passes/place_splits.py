@@ -50,20 +50,22 @@ class _Part:
 
 
 def _split(node: Node, graph: Graph) -> list[_Part]:
-    """The parts of a convolution's channels that are all that is read of it; none where it is read otherwise."""
+    """The parts of a convolution's channels that may be read in place.
+
+    All, if nothing else is read of it and one function is applied to all of them, which it can take on; else those to
+    which none is applied.
+    """
     whole = node.value
     if not isinstance(node.op, Conv) or whole.host or whole.padding or node.name in graph.outputs:
         return []
     found = [_part(reader, whole, graph) for reader in graph.consumers[node.name]]
     parts = [part for part in found if part is not None]
-    if len(parts) < len(found) or len({part.function for part in parts}) != 1:
-        return []
-    fused = replace(node, epilogue=_applied(parts[0].function, node))
-    if fused.epilogue != node.epilogue and node.form in LIBRARIES:
-        free = functions_of(parts[0].function) <= FREE
-        if not free or library_chain(fused, graph) is None:
-            return []
-    return parts
+    if len(parts) == len(found) and len({part.function for part in parts}) == 1:
+        fused = replace(node, epilogue=_applied(parts[0].function, node))
+        free = functions_of(parts[0].function) <= FREE and library_chain(fused, graph) is not None
+        if node.form not in LIBRARIES or free:
+            return parts
+    return [part for part in parts if part.function == ACC]
 
 
 def _part(reader: Node, whole: Value, graph: Graph) -> _Part | None:

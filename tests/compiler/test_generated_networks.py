@@ -324,7 +324,8 @@ def parted(seed: int, storage: DType) -> Network:
         {"name": "p", **same, "out_channels": c, "input": "f0"},
         {"name": "q", "op": rng.choice(("add", "mul")), "inputs": ["p", "f1"]},
         {"name": "r", "op": "relu"},
-        {"name": "y", "op": "add", "inputs": ["r", "f2"]},
+        {"name": "t", "op": "add", "inputs": ["r", "f2"]},
+        {"name": "y", **same, "out_channels": 4},
     ]
     batches = rng.choice(BATCHES)
     shape = (batches[0], 16, h, w)

@@ -59,20 +59,24 @@ def test_a_function_of_all_parts_is_the_convolutions() -> None:
     assert "whole.weight) -> relu((acc + whole.bias[c]))" in steps(graph)
 
 
+RELU = {"name": "r", "op": "relu", "input": "a"}
+POOL = {"name": "m", "op": "max_pool2d", "kernel": 3, "stride": 1, "padding": 1, "input": "a"}
+
+
 @pytest.mark.parametrize(
-    "layers",
+    ("layers", "placed"),
     [
-        (WHOLE, part("a", 0, 12), part("b", 12, 32), reader("p", "a"), reader("q", "b"), SUM),
-        (*HALVES[:3], {"name": "r", "op": "relu", "input": "a"}, reader("p", "r"), HALVES[4], SUM),
-        (*HALVES[:3], {"name": "m", "op": "max_pool2d", "kernel": 3, "stride": 1, "padding": 1, "input": "a"},
-         reader("p", "m"), HALVES[4], SUM),
-        (*HALVES, reader("r", "whole"), {**SUM, "inputs": ["p", "q"], "name": "s"}, {**SUM, "inputs": ["r", "s"]}),
+        ((WHOLE, part("a", 0, 12), part("b", 12, 32), reader("p", "a"), reader("q", "b"), SUM), []),
+        ((*HALVES[:3], RELU, reader("p", "r"), HALVES[4], SUM), ["b"]),
+        ((*HALVES[:3], POOL, reader("p", "m"), HALVES[4], SUM), ["b"]),
+        ((*HALVES, reader("u", "whole"), {**SUM, "name": "v"}, {**SUM, "inputs": ["u", "v"]}), ["a", "b"]),
+        ((WHOLE, part("r", 0, 16), reader("y", "r")), ["r"]),
     ],
-    ids=["alignment", "one function", "a pool reads", "all of it is read"],
-)  # fmt: skip
-def test_what_stays_copied(layers: tuple[Mapping[str, Any], ...]) -> None:
+    ids=["alignment", "two functions", "a pool reads", "all of it is read", "one part"],
+)
+def test_which_parts_are_read_in_place(layers: tuple[Mapping[str, Any], ...], placed: list[str]) -> None:
     graph = place_splits(before("place_splits", split(*layers)), IN_PLACE)
-    assert not any(isinstance(node.op, Slice) for node in graph.nodes)
+    assert [node.name for node in graph.nodes if isinstance(node.op, Slice)] == placed
 
 
 def test_what_a_library_reads_along_is_copied_where_nothing_is_measured() -> None:
