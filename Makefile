@@ -9,6 +9,8 @@ DRIVER := $(wildcard /proc/driver/nvidia/version)$(shell ldconfig -p 2>/dev/null
 EXTRAS := cpu,onnx$(if $(DRIVER),$(shell echo ,)cuda13)
 # Tests of several processes share the cores: OpenMP's threads must not wait for each other by spinning.
 export OMP_WAIT_POLICY ?= passive
+# Tests on a GPU measure it: one at a time. Else a file a process, since a file's tests share what they build.
+PARALLEL := $(if $(DRIVER),,-n auto --dist loadfile)
 CXX_FILES = $(shell find include generated tests examples bench -type f \
 	\( -name '*.hpp' -o -name '*.cuh' -o -name '*.cu' -o -name '*.cpp' -o -name '*.h' \) \
 	-not -path '*/build/*' -not -path '*/testdata/*' 2>/dev/null | sort)
@@ -23,7 +25,7 @@ demo: $(INSTALLED)  ## build MobileNetV2 and classify a photo, on the GPU or, wi
 	@$(BIN)/python examples/mobilenet_v2/demo.py
 
 test: lint  ## everything that is checked: lint, types, C++ format and every test; what needs a GPU is skipped and counted
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 conformance: $(TESTABLE)  ## other people's tests alone: ONNX's cases, and models against onnxruntime
 	$(BIN)/python -m pytest -m "conformance or models"
