@@ -19,6 +19,7 @@ from cnngen.codegen.graph import (
     MatMul,
     Node,
     Pointwise,
+    Pool,
     Shape,
     Site,
     Value,
@@ -26,6 +27,7 @@ from cnngen.codegen.graph import (
     with_sites,
 )
 
+SLIDING = ("cudnn", "depthwise")  # the forms of convolutions that know of pixels that lie apart
 PART_ALIGNMENT = 16  # bytes, of parts of wider pixels: of vector accesses, and of what a library takes
 
 
@@ -138,7 +140,8 @@ def reads_apart(reader: Node, name: str) -> bool:
     """Whether a step reads a value as well where its pixels lie apart."""
     if isinstance(reader.op, Pointwise):
         return True
-    return isinstance(reader.op, Conv) and reader.form == "cudnn" and name not in reader.inputs[1:]
+    slides = isinstance(reader.op, Pool) or (isinstance(reader.op, Conv) and reader.form in SLIDING)
+    return slides and name not in reader.inputs[1:]
 
 
 @dataclass(frozen=True)

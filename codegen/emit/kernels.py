@@ -123,6 +123,8 @@ def window_shape(x: Value, y: Value, kernel: tuple[int, int], op: Conv | Pool) -
         "pad_left": (left, 0),
         "pad_bottom": (bottom, 0),
         "pad_right": (right, 0),
+        "x_pixel": (x.extent(1), x.shape[1]),
+        "y_pixel": (y.extent(1), y.shape[1]),
     }
     fields |= {name: number for name, (number, default) in optional.items() if number != default}
     return f"constexpr cnngen::WindowShape shape = {aggregate(fields)};"

@@ -12,8 +12,8 @@ from dataclasses import replace
 from cnngen.codegen import expr as ex
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.expr import Coord, Int
-from cnngen.codegen.graph import ITEM_BYTES, Conv, Graph, Join, Node, Pointwise, Value, tidy
-from cnngen.codegen.rewriting import PART_ALIGNMENT, Draft, Part, concat_parts, reads_apart
+from cnngen.codegen.graph import ITEM_BYTES, LIBRARIES, Conv, Graph, Join, Node, Pointwise, Pool, Value, tidy
+from cnngen.codegen.rewriting import PART_ALIGNMENT, SLIDING, Draft, Part, concat_parts, reads_apart
 from cnngen.codegen.targets import CUDA, Target
 
 COPIED, IN_PLACE = "copied", "in_place"
@@ -72,7 +72,8 @@ def _may_be_placed(graph: Graph, node: Node, part: Part, taken: Container[str]) 
 
 
 def _writes_apart(writer: Node) -> bool:
-    return isinstance(writer.op, Pointwise) or (isinstance(writer.op, Conv) and writer.form == "cudnn")
+    convolves = isinstance(writer.op, Conv) and writer.form in SLIDING
+    return isinstance(writer.op, Pointwise | Pool) or convolves
 
 
 def _prices(draft: Draft, node: Node, there: Sequence[Part]) -> dict[str, float]:
@@ -80,9 +81,7 @@ def _prices(draft: Draft, node: Node, there: Sequence[Part]) -> dict[str, float]
     cost, graph = draft.choices.cost, draft.graph
     names = [node.inputs[part.load.source] for part in there if part.load is not None]
     copied = sum(graph.values[name].bytes for name in names)
-    slow = sum(
-        2 * graph.values[name].bytes for name in names if not isinstance(graph.producers[name].op, Pointwise)
-    )
+    slow = sum(2 * graph.values[name].bytes for name in names if graph.producers[name].form in LIBRARIES)
     return {
         COPIED: cost.move(2 * node.value.bytes),
         IN_PLACE: cost.move(2 * (node.value.bytes - copied)) + (2 * cost.move(slow) if slow else 0.0),

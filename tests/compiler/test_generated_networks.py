@@ -310,7 +310,7 @@ def test_pyramids_of_pools(tmp_path: Path) -> None:
 
 
 def parted(seed: int, storage: DType) -> Network:
-    """Convolutions that read parts of another one's channels, and add or multiply by others of them."""
+    """What reads parts of a convolution's channels, adds or multiplies by them, and is part of a concatenation."""
     rng = random.Random(seed)  # noqa: S311
     c, h, w = 8 * rng.randint(1, 3), rng.randint(3, 9), rng.randint(3, 9)
     same = {"op": "conv2d", "kernel": rng.choice((1, 3)), "padding": "same"}
@@ -325,6 +325,9 @@ def parted(seed: int, storage: DType) -> Network:
         {"name": "q", "op": rng.choice(("add", "mul")), "inputs": ["p", "f1"]},
         {"name": "r", "op": "relu"},
         {"name": "t", "op": "add", "inputs": ["r", "f2"]},
+        {"name": "m", "op": "max_pool2d", "kernel": 3, "stride": 1, "padding": 1, "input": "f1"},
+        {"name": "d", **same, "out_channels": c, "groups": c, "input": "f2"},
+        {"name": "all", "op": "concat", "inputs": ["t", "m", "d"]},
         {"name": "y", **same, "out_channels": 4},
     ]
     batches = rng.choice(BATCHES)
@@ -335,11 +338,14 @@ def parted(seed: int, storage: DType) -> Network:
 def test_parts_of_channels_are_read_where_they_lie(tmp_path: Path) -> None:
     storages: tuple[DType, ...] = ("float16", "float32", "bfloat16")
     networks = [parted(seed, storages[seed % 3]) for seed in range(9)]
-    forms = {"place_splits": 1, "merge_siblings": 0}
+    forms = {"place_splits": 1, "place_concats": 1, "merge_siblings": 0}
     plans = [tuned_plan(drawn, seed, forms) for seed, drawn in enumerate(networks)]
     check_networks(networks, tmp_path, plans)
     nodes = [node for plan in plans for batch in plan.batches for node in batch.graph.nodes]
     assert sum(isinstance(node.op, Slice) for node in nodes) > len(networks)
+    kernels = "".join(path.read_text() for path in tmp_path.glob("*/kernels*.cu"))
+    assert ".x_pixel" in kernels  # of pools and depthwise convolutions
+    assert ".y_pixel" in kernels
 
 
 def test_indices_of_64_bits(tmp_path: Path) -> None:

@@ -62,8 +62,8 @@ def test_what_is_computed_by_the_way_is_a_step_for_its_channels_alone() -> None:
 
 
 def test_neighbours_that_are_copied_are_one_step() -> None:
-    graph = joined(after_skip({"name": "a", "op": "max_pool2d", "kernel": 3, "stride": 1, "padding": 1, "input": "skip"},
-                              {"name": "b", "op": "avg_pool2d", "kernel": 3, "stride": 1, "padding": 1},
+    graph = joined(after_skip({"name": "a", "op": "softmax", "axis": 1, "input": "skip"},
+                              {"name": "b", "op": "softmax", "axis": 1},
                               {**BOTH, "inputs": ["a", "b", "deep"]}))  # fmt: skip
     assert (
         "both.part [1, 16, 8, 8] float16 NHWC by 24 in both from 0 = select((c < 8), a[n, c, h, w], b[n, (c + -8), h, w])"
@@ -86,10 +86,17 @@ def test_what_has_to_be_copied(layers: tuple[dict[str, Any], ...], fields: dict[
 
 
 def test_who_reads_a_part_beside_the_concatenation_must_be_able_to() -> None:
-    """A pool reads pixels that lie side by side."""
-    pooled = {"name": "p", "op": "max_pool2d", "kernel": 3, "stride": 1, "padding": 1, "input": "skip"}
-    graph = joined(after_skip(pooled, {**BOTH, "inputs": ["skip", "p"]}))
+    """A softmax reads pixels that lie side by side."""
+    normed = {"name": "p", "op": "softmax", "axis": 1, "input": "skip"}
+    graph = joined(after_skip(normed, {**BOTH, "inputs": ["skip", "p"]}))
     assert not [node.name for node in graph.nodes if node.value.host]
+
+
+def test_pools_and_depthwise_convolutions_read_and_write_parts() -> None:
+    pooled = {"name": "p", "op": "max_pool2d", "kernel": 3, "stride": 1, "padding": 1, "input": "skip"}
+    depthwise = {"name": "d", **CONV, "groups": 8, "input": "skip"}
+    graph = joined(after_skip(pooled, depthwise, {**BOTH, "inputs": ["skip", "p", "d"]}))
+    assert [node.name for node in graph.nodes if node.value.host] == ["skip", "p", "d"]
 
 
 def test_parts_lie_in_their_host_as_long_as_they_are_needed() -> None:

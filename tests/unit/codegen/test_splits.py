@@ -60,7 +60,7 @@ def test_a_function_of_all_parts_is_the_convolutions() -> None:
 
 
 RELU = {"name": "r", "op": "relu", "input": "a"}
-POOL = {"name": "m", "op": "max_pool2d", "kernel": 3, "stride": 1, "padding": 1, "input": "a"}
+SOFTMAX = {"name": "m", "op": "softmax", "axis": 1, "input": "a"}
 
 
 @pytest.mark.parametrize(
@@ -68,11 +68,11 @@ POOL = {"name": "m", "op": "max_pool2d", "kernel": 3, "stride": 1, "padding": 1,
     [
         ((WHOLE, part("a", 0, 12), part("b", 12, 32), reader("p", "a"), reader("q", "b"), SUM), []),
         ((*HALVES[:3], RELU, reader("p", "r"), HALVES[4], SUM), ["b"]),
-        ((*HALVES[:3], POOL, reader("p", "m"), HALVES[4], SUM), ["b"]),
+        ((*HALVES[:3], SOFTMAX, reader("p", "m"), HALVES[4], SUM), ["b"]),
         ((*HALVES, reader("u", "whole"), {**SUM, "name": "v"}, {**SUM, "inputs": ["u", "v"]}), ["a", "b"]),
         ((WHOLE, part("r", 0, 16), reader("y", "r")), ["r"]),
     ],
-    ids=["alignment", "two functions", "a pool reads", "all of it is read", "one part"],
+    ids=["alignment", "two functions", "a softmax reads", "all of it is read", "one part"],
 )
 def test_which_parts_are_read_in_place(layers: tuple[Mapping[str, Any], ...], placed: list[str]) -> None:
     graph = place_splits(before("place_splits", split(*layers)), IN_PLACE)
