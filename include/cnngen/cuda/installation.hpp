@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 
 #include <cctype>
+#include <filesystem>
 
 #include "cnngen/cuda/memory.hpp"
 #include "cnngen/cuda/model.hpp"
@@ -91,10 +92,15 @@ inline PlanFolder plan_folder(const std::string& base, const cudaDeviceProp& gpu
 }
 
 // cuDNN opens its parts, half a gigabyte of code, when they are first used, which takes about as long as CUDA takes for
-// a context. What is open when it asks costs it nothing; what is not found here, it looks for itself.
+// a context. What is open when it asks costs it nothing. They lie beside it; what is not there, it looks for itself.
 inline void open_cudnn() {
+    Dl_info library{};
+    void* const function = dlsym(RTLD_DEFAULT, "cudnnGetVersion");
+    if (!function || !dladdr(function, &library) || !library.dli_fname) return;
+    const auto folder = std::filesystem::path(library.dli_fname).parent_path();
     for (const char* part : {"graph", "engines_precompiled", "engines_runtime_compiled"}) {
-        dlopen(text("libcudnn_", part, ".so.", CUDNN_MAJOR).c_str(), RTLD_LAZY);  // for good
+        const std::string name = text("libcudnn_", part, ".so.", CUDNN_MAJOR);
+        dlopen((folder / name).c_str(), RTLD_LAZY);  // for good
     }
 }
 
