@@ -180,7 +180,8 @@ def specs(draw: st.DrawFn) -> NetworkSpec:
             layer["input"] = draw(st.sampled_from(known))
         try:
             trial = NetworkSpec.model_validate({**head, "layers": [*layers, layer]})
-            resolve(trial)
+            for batch in trial.batch_sizes:
+                resolve(trial, batch)
         except Exception:  # noqa: BLE001, S112 (the draw does not fit, the next may)
             continue
         layers.append(layer)
