@@ -135,7 +135,7 @@ class _View:
         """The kernels in files of about `FILE_WEIGHT`; a CPU's are one."""
 
         def heaviness(view: KernelView) -> int:
-            return GEMM_WEIGHT if "implicit_gemm.cuh" in view.kernel.headers else 1
+            return GEMM_WEIGHT if any(name.endswith("_gemm.cuh") for name in view.kernel.headers) else 1
 
         files: list[list[KernelView]] = [[]]
         weight, limit = 0, FILE_WEIGHT

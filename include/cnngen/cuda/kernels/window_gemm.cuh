@@ -3,7 +3,7 @@
 // overlap there, and multiplies them tap by tap.
 #pragma once
 
-#include "implicit_gemm.cuh"
+#include "gemm_parts.cuh"
 
 namespace cnngen {
 
@@ -170,18 +170,7 @@ __device__ __forceinline__ void window_gemm(int batch, const GemmShape& shape, c
 
     // The sums change hands in shared memory, so that a thread finishes and stores neighbouring filters of a pixel.
     float* const tile_sums = reinterpret_cast<float*>(memory);
-#pragma unroll
-    for (int i = 0; i < mi; ++i) {
-#pragma unroll
-        for (int j = 0; j < ni; ++j) {
-#pragma unroll
-            for (int half = 0; half < 2; ++half) {
-                const int row = (warp * mi + i) * 16 + half * 8 + lane / 4, column = j * 8 + lane % 4 * 2;
-                float2* const to = reinterpret_cast<float2*>(tile_sums + row * tile.sum_pitch() + column);
-                *to = make_float2(sums[i][j][2 * half], sums[i][j][2 * half + 1]);
-            }
-        }
-    }
+    detail::put_sums<tile.sum_pitch()>(tile_sums, warp * (mi * 16), 0, lane, sums);
     __syncthreads();
     constexpr int vectors = tile.n / tile.v;
     for (int item = thread; item < tile.h * tile.w * vectors; item += threads) {
