@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cnngen.codegen.expr import ACC
-from cnngen.codegen.graph import Graph, Node, Reshape
+from cnngen.codegen.graph import Graph, Node, Reshape, tidy
 
 
 def share_subexpressions(graph: Graph) -> Graph:
@@ -15,7 +15,8 @@ def share_subexpressions(graph: Graph) -> Graph:
     layers: dict[str, tuple[str, ...]] = {}
     nodes: list[Node] = []
     for original in graph.nodes:
-        node = replace(original, inputs=tuple(same.get(name, name) for name in original.inputs))
+        inputs = tuple(same.get(name, name) for name in original.inputs)
+        node = original if inputs == original.inputs else tidy(replace(original, inputs=inputs))
         value = node.value
         if _is_another_name(node, graph):
             same[node.name] = node.inputs[0]

@@ -153,7 +153,10 @@ def test_parts_of_a_coordinate_are_turned_too() -> None:
 
 
 def test_a_concat_along_whole_vectors_decides_once_for_all_lanes() -> None:
-    parts = ({"name": "a", **POOL}, {"name": "b", "op": "avg_pool2d", "kernel": 1, "input": "before"})
+    parts = (
+        {"name": "a", "op": "softmax", "axis": 1},
+        {"name": "b", "op": "log_softmax", "axis": 1, "input": "before"},
+    )
     join = {"name": "y", "op": "concat", "inputs": ["a", "b"]}
     text = between(*parts, join, shape=(1, 8, 2, 2))
     assert (

@@ -8,7 +8,7 @@ namespace cnngen {
 
 // y[n, h, w, c] = epilogue(sum over r, s of x[n, h * stride - pad + r * dilation, ..., c] * weight[r, s, c])
 //
-// x: [batch, shape.h, shape.w, shape.x_pixel], y: [batch, shape.oh, shape.ow, shape.y_pixel], of which c channels
+// x: [batch, shape.h, shape.w, shape.x_step()], y: [batch, shape.oh, shape.ow, shape.y_step()], of which c channels
 // count; weight: [shape.r, shape.s, shape.c]. Sums in float. Waits for x itself: the filters are constants, and come
 // while the kernel before still runs. Launch: blocks(shape, tile, batch) blocks of tile.threads threads.
 template <typename T, Tile tile, WindowShape shape, typename W, typename Y, typename Epilogue = NoEpilogue>
@@ -26,7 +26,7 @@ __device__ __forceinline__ void depthwise(int batch, const T* x, const W* weight
     if (!has_outputs) return;
 
     float acc[tile.th][tile.tw][tile.v] = {};
-    const T* image = x + static_cast<std::int64_t>(at.n) * (shape.h * shape.w * shape.x_pixel);
+    const T* image = x + static_cast<std::int64_t>(at.n) * (shape.h * shape.w * shape.x_step());
     const auto read_filter = [&](int r, int s, float (&filter)[tile.v]) {
         to_float(load_readonly<tile.v>(weight + ((r * shape.s + s) * shape.c + at.c)), filter);
     };

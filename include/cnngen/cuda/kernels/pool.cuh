@@ -9,7 +9,7 @@ namespace cnngen {
 
 // y[n, h, w, c] = epilogue(largest of the window). Padding never wins; a NaN does.
 //
-// x: [batch, shape.h, shape.w, shape.x_pixel], y: [batch, shape.oh, shape.ow, shape.y_pixel], of which c channels
+// x: [batch, shape.h, shape.w, shape.x_step()], y: [batch, shape.oh, shape.ow, shape.y_step()], of which c channels
 // count. Launch: blocks(shape, tile, batch) blocks of tile.threads threads.
 template <typename T, Tile tile, WindowShape shape, typename Y, typename Epilogue = NoEpilogue>
 __device__ __forceinline__ void max_pool(int batch, const T* x, Y* y, const Epilogue& epilogue = Epilogue()) {
@@ -26,7 +26,7 @@ __device__ __forceinline__ void max_pool(int batch, const T* x, Y* y, const Epil
             for (int v = 0; v < tile.v; ++v) acc[i][j][v] = -INFINITY;
         }
     }
-    const T* image = x + static_cast<std::int64_t>(at.n) * (shape.h * shape.w * shape.x_pixel);
+    const T* image = x + static_cast<std::int64_t>(at.n) * (shape.h * shape.w * shape.x_step());
     detail::visit_windows<T, tile, shape>(
         image, at, -INFINITY, [](int) {},
         [&](const float (&value)[tile.v], int i, int j, int, int) {
@@ -41,7 +41,7 @@ __device__ __forceinline__ void max_pool(int batch, const T* x, Y* y, const Epil
 // y[n, h, w, c] = epilogue(place of the window's largest value, row * shape.w + column, the first of equals), as a
 // float: exact up to 2^24. A NaN is the largest; a window without any cell gives 0.
 //
-// x: [batch, shape.h, shape.w, shape.x_pixel], y: [batch, shape.oh, shape.ow, shape.y_pixel], of which c channels
+// x: [batch, shape.h, shape.w, shape.x_step()], y: [batch, shape.oh, shape.ow, shape.y_step()], of which c channels
 // count. Launch: blocks(shape, tile, batch) blocks of tile.threads threads.
 template <typename T, Tile tile, WindowShape shape, typename Y, typename Epilogue = NoEpilogue>
 __device__ __forceinline__ void arg_max_pool(int batch, const T* x, Y* y, const Epilogue& epilogue = Epilogue()) {
@@ -62,7 +62,7 @@ __device__ __forceinline__ void arg_max_pool(int batch, const T* x, Y* y, const 
             }
         }
     }
-    const T* image = x + static_cast<std::int64_t>(at.n) * (shape.h * shape.w * shape.x_pixel);
+    const T* image = x + static_cast<std::int64_t>(at.n) * (shape.h * shape.w * shape.x_step());
     detail::visit_windows<T, tile, shape>(
         image, at, -INFINITY, [](int) {},
         [&](const float (&value)[tile.v], int i, int j, int r, int s) {
@@ -113,7 +113,7 @@ __device__ __forceinline__ void sum_windows(const T* x, const TilePosition& at,
             for (int v = 0; v < tile.v; ++v) acc[i][j][v] = 0.0f;
         }
     }
-    const T* image = x + static_cast<std::int64_t>(at.n) * (shape.h * shape.w * shape.x_pixel);
+    const T* image = x + static_cast<std::int64_t>(at.n) * (shape.h * shape.w * shape.x_step());
     visit_windows<T, tile, shape>(
         image, at, 0.0f, [](int) {},
         [&](const float (&value)[tile.v], int i, int j, int, int) {
@@ -126,7 +126,7 @@ __device__ __forceinline__ void sum_windows(const T* x, const TilePosition& at,
 
 // y[n, h, w, c] = epilogue(sum of the window).
 //
-// x: [batch, shape.h, shape.w, shape.x_pixel], y: [batch, shape.oh, shape.ow, shape.y_pixel], of which c channels
+// x: [batch, shape.h, shape.w, shape.x_step()], y: [batch, shape.oh, shape.ow, shape.y_step()], of which c channels
 // count. Launch: blocks(shape, tile, batch) blocks of tile.threads threads.
 template <typename T, Tile tile, WindowShape shape, typename Y, typename Epilogue = NoEpilogue>
 __device__ __forceinline__ void sum_pool(int batch, const T* x, Y* y, const Epilogue& epilogue = Epilogue()) {
@@ -141,7 +141,7 @@ __device__ __forceinline__ void sum_pool(int batch, const T* x, Y* y, const Epil
 // y[n, h, w, c] = epilogue(mean of the window): over the input's cells alone, or, with count_include_pad, over those of
 // the padding too (pad_bottom and pad_right included), but never over what ceil mode adds beyond the padded input.
 //
-// x: [batch, shape.h, shape.w, shape.x_pixel], y: [batch, shape.oh, shape.ow, shape.y_pixel], of which c channels
+// x: [batch, shape.h, shape.w, shape.x_step()], y: [batch, shape.oh, shape.ow, shape.y_step()], of which c channels
 // count. Launch: blocks(shape, tile, batch) blocks of tile.threads threads.
 template <typename T, Tile tile, WindowShape shape, bool count_include_pad, typename Y, typename Epilogue = NoEpilogue>
 __device__ __forceinline__ void avg_pool(int batch, const T* x, Y* y, const Epilogue& epilogue = Epilogue()) {

@@ -18,8 +18,11 @@ struct WindowShape {
     int stride_h = 1, stride_w = 1;
     int dilation_h = 1, dilation_w = 1;
     int pad_top = 0, pad_left = 0, pad_bottom = 0, pad_right = 0;
-    // Elements from a pixel to its neighbour: more where a tensor is a slice of wider pixels.
-    int x_pixel = c, y_pixel = c;
+    // Elements from a pixel to its neighbour, where a tensor is a slice of wider pixels; 0: c.
+    int x_pixel = 0, y_pixel = 0;
+
+    __host__ __device__ constexpr int x_step() const { return x_pixel > 0 ? x_pixel : c; }
+    __host__ __device__ constexpr int y_step() const { return y_pixel > 0 ? y_pixel : c; }
 };
 
 // One thread's work: v channels of th x tw neighbouring output pixels. v must divide the channels.
@@ -117,8 +120,8 @@ __host__ __device__ constexpr void check_window() {
     static_assert(tile.tw > 0 && tile.th > 0 && tile.threads > 0 && tile.threads <= 1024);
     static_assert(shape.r > 0 && shape.s > 0 && shape.stride_h > 0 && shape.stride_w > 0);
     static_assert(shape.dilation_h > 0 && shape.dilation_w > 0);
-    static_assert(static_cast<std::int64_t>(shape.h) * shape.w * shape.x_pixel < (std::int64_t{1} << 31) &&
-                      static_cast<std::int64_t>(shape.oh) * shape.ow * shape.y_pixel < (std::int64_t{1} << 31),
+    static_assert(static_cast<std::int64_t>(shape.h) * shape.w * shape.x_step() < (std::int64_t{1} << 31) &&
+                      static_cast<std::int64_t>(shape.oh) * shape.ow * shape.y_step() < (std::int64_t{1} << 31),
                   "one image must have fewer than 2^31 elements");
 }
 
@@ -146,7 +149,7 @@ __device__ __forceinline__ void visit_windows(const T* image, const TilePosition
 
     const int top = at.h * shape.stride_h - shape.pad_top;
     const int left = at.w * shape.stride_w - shape.pad_left;
-    const int origin = (top * shape.w + left) * shape.x_pixel + at.c;
+    const int origin = (top * shape.w + left) * shape.x_step() + at.c;
 #pragma unroll(row_unroll)
     for (int y = 0; y < row_span; y += row_step) {
         const bool row_inside = rows_inside || static_cast<unsigned>(top + y) < static_cast<unsigned>(shape.h);
@@ -156,7 +159,7 @@ __device__ __forceinline__ void visit_windows(const T* image, const TilePosition
             const bool inside =
                 row_inside && (columns_inside || static_cast<unsigned>(left + x) < static_cast<unsigned>(shape.w));
             float value[tile.v];
-            to_float(load_if<tile.v>(inside, image + (origin + (y * shape.w + x) * shape.x_pixel), outside), value);
+            to_float(load_if<tile.v>(inside, image + (origin + (y * shape.w + x) * shape.x_step()), outside), value);
 #pragma unroll
             for (int i = 0; i < tile.th; ++i) {
                 const int dy = y - i * shape.stride_h;
@@ -188,13 +191,13 @@ __device__ __forceinline__ void finish_tile(float (&acc)[tile.th][tile.tw][tile.
             }
         }
     }
-    Y* image = y + static_cast<std::int64_t>(at.n) * (shape.oh * shape.ow * shape.y_pixel);
+    Y* image = y + static_cast<std::int64_t>(at.n) * (shape.oh * shape.ow * shape.y_step());
 #pragma unroll
     for (int i = 0; i < tile.th; ++i) {
 #pragma unroll
         for (int j = 0; j < tile.tw; ++j) {
             if ((whole_rows || at.h + i < shape.oh) && (whole_columns || at.w + j < shape.ow)) {
-                store(image + (((at.h + i) * shape.ow + at.w + j) * shape.y_pixel + at.c), from_float<Y>(acc[i][j]));
+                store(image + (((at.h + i) * shape.ow + at.w + j) * shape.y_step() + at.c), from_float<Y>(acc[i][j]));
             }
         }
     }
