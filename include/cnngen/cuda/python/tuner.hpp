@@ -1,10 +1,12 @@
 // The tuner as a Python class, for the project that `cnngen tune` makes.
 #pragma once
 
+#include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include "cnngen/cuda/python.hpp"
 #include "cnngen/cuda/tuner.hpp"
+
+namespace py = pybind11;
 
 #pragma GCC visibility push(hidden)  // as pybind11's own classes are
 namespace cnngen::inline cuda {
