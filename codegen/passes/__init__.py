@@ -80,10 +80,12 @@ def run(
     after: Callable[[str, Graph], None] = lambda _name, _graph: None,
     begin: str = "",
     end: str = "",
+    verify_each: bool = True,
 ) -> Graph:
     """The graph after every rewrite; `after` sees each one's result (for --dump and tests).
 
-    `begin`, `end`: the first rewrite, and the first that is left out, where it is not all of them.
+    `begin`, `end`: the first rewrite, and the first that is left out, where it is not all of them. `verify_each`: after
+    every rewrite, so that the one at fault is known; else the result alone, as for the many graphs that tuning makes.
     """
     verify(graph)
     after("lower", graph)
@@ -95,6 +97,9 @@ def run(
         if not begun:
             continue
         graph = rewrite(graph)
-        verify(graph)
+        if verify_each:
+            verify(graph)
         after(name, graph)
+    if not verify_each:
+        verify(graph)
     return graph
