@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .test_generated_networks import check_steps, compiled, job, split, write_sources
+from .emulated_networks import check_steps, compiled, job, split, write_sources
 from .test_kernels import ROOT, cuda_root, run
 
 sys.path.insert(0, str(ROOT / "bench"))  # whose files import each other by name

@@ -22,8 +22,8 @@ from cnngen.codegen.toolchain import ToolchainError
 from cnngen.codegen.toolchain_cpu import find_cpu_toolchain
 
 from ..unit.codegen.networks import Network, network
+from .emulated_networks import check_networks
 from .fake import HERE, INCLUDE, OnDevice, build_fake, count, lazily, port, read, wheel_headers
-from .test_generated_networks import check_networks
 
 SHAPES = ((3,), (5,))
 VIEW: dict[str, Any] = {

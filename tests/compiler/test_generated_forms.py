@@ -1,0 +1,174 @@
+"""What rewrites make of a network, in generated text: steps of several layers, parts of wider values."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+from pathlib import Path
+
+from cnngen.codegen.choices import Choices
+from cnngen.codegen.graph import Slice
+from cnngen.codegen.plan import make_plan
+from cnngen.spec.types import DType
+
+from ..unit.codegen.networks import BATCHES, Network, network
+from ..unit.codegen.tuned import tuned_plan
+from .emulated_networks import check_networks
+
+
+def test_parts_of_a_wider_value_are_not_one_run(tmp_path: Path) -> None:
+    """Steps that would be turned, or take all axes as one, write into a concatenation and read from one."""
+    layers = [
+        {"name": "p", "op": "max_pool2d", "kernel": 1},
+        {"name": "mixed", "op": "channel_shuffle", "groups": 32},
+        {"name": "gentle", "op": "silu", "input": "p"},
+        {"name": "both", "op": "concat", "inputs": ["mixed", "gentle"]},
+        {"name": "wide", "op": "max_pool2d", "kernel": 1},
+        {"name": "harder", "op": "abs", "input": "gentle"},
+        {"name": "second", "op": "concat", "inputs": ["harder", "p"]},
+        {"name": "last", "op": "max_pool2d", "kernel": 1},
+    ]
+    parts = network(
+        *layers,
+        shape=(2, 1024, 3, 3),
+        outputs=[{"layer": name} for name in ("wide", "last", "gentle", "harder")],
+        precision="float16",
+        name="parts",
+    )
+    plan = tuned_plan(parts, 0, forms={"place_concats": 1, "fuse_epilogues": 1})
+    check_networks([parts], tmp_path, [plan])
+    text = (tmp_path / "parts" / "kernels.cu").read_text()
+    kernels = dict(re.findall(r"^__global__ .*? (\w+)\(int batch.*?{(.*?)^}", text, re.MULTILINE | re.DOTALL))
+    assert {name for name, kernel in kernels.items() if "const int at = i / 128 * 2048" in kernel} == {
+        "gentle",
+        "both_part",
+        "harder",
+    }
+    assert ") * 2048 + c" in kernels["harder"]
+    turned = {name for name, kernel in kernels.items() if "cnngen::transpose<" in kernel}
+    assert turned == {"x", *(f"{name}_output" for name in ("wide", "last", "gentle", "harder"))}
+    assert ".row_pitch = 2048, .column_pitch = 9, .readable = 9" in kernels["gentle_output"]
+
+
+def squeezed(seed: int, storage: DType) -> Network:
+    """Two blocks of squeeze and excitation, by convolutions and by matrix products."""
+    rng = random.Random(seed)  # noqa: S311
+    c, h, w = rng.choice((8, 24, 32, 64, 96, 160, 20, 7)), rng.randint(1, 14), rng.randint(1, 14)
+    activations = ("relu", "silu", "hard_swish", None)
+    gates = ("sigmoid", "hard_sigmoid", None)
+    convolution = {"op": "conv2d", "kernel": 1, "bias": rng.random() < 0.8}
+    layers: list[dict[str, object]] = [
+        {"name": "mean", "op": "global_avg_pool", "input": "x"},
+        {
+            "name": "a",
+            **convolution,
+            "out_channels": rng.randint(1, 12),
+            "activation": rng.choice(activations),
+        },
+        {"name": "b", **convolution, "out_channels": c, "activation": rng.choice(gates)},
+        {"name": "scaled", "op": "mul", "inputs": ["x", "b"]},
+        {"name": "mean2", "op": "global_avg_pool", "keepdims": False},
+        {
+            "name": "c",
+            "op": "linear",
+            "out_features": rng.randint(1, 40),
+            "activation": rng.choice(activations),
+        },
+        {"name": "d", "op": "linear", "out_features": c, "activation": rng.choice(gates)},
+        {"name": "gate", "op": "reshape", "shape": [0, c, 1, 1]},
+        {"name": "y", "op": "mul", "inputs": ["scaled", "gate"]},
+        {"name": "sum", "op": "add", "inputs": ["y", "x"]},
+    ]
+    batches = rng.choice(BATCHES)
+    return network(
+        *layers, shape=(batches[0], c, h, w), precision=storage, batch_sizes=batches, name=f"squeezed{seed}"
+    )
+
+
+def test_squeeze_and_excitation(tmp_path: Path) -> None:
+    """Gates alone and with the map that they scale, by the first tile and by others that a lock may name."""
+    storages: tuple[DType, ...] = ("float16", "float32", "bfloat16")
+    networks = [squeezed(seed, storages[seed % 3]) for seed in range(20)]
+    plans = []
+    for seed, drawn in enumerate(networks):
+        forms = {"fuse_squeeze_excite": 1 + seed % 2}
+        first = make_plan(drawn.spec, drawn.weights, choices=lambda _profile, _batch: Choices(every=forms))  # noqa: B023
+        plans.append(tuned_plan(drawn, seed, forms) if seed % 5 else first)
+    check_networks(networks, tmp_path, plans)
+    text = "".join(path.read_text() for path in tmp_path.glob("*/kernels.cu"))
+    for part in (
+        "squeeze_excite<",
+        "squeeze_excite_scale<",
+        ".threads = 512};",
+        ".cluster = 8",
+        ".slices = 2",
+    ):
+        assert part in text
+
+
+def pyramid(seed: int, storage: DType) -> Network:
+    """Pools of pools behind what they are of, in every width of vectors."""
+    rng = random.Random(seed)  # noqa: S311
+    c, h, w = rng.choice((1, 3, 6, 12, 24, 64)), rng.randint(1, 14), rng.randint(1, 14)
+    kernel, count = rng.choice((3, 5)), rng.randint(2, 3)
+    pool = {"op": "max_pool2d", "kernel": kernel, "stride": 1, "padding": kernel // 2}
+    names = ["x", *(f"p{level}" for level in range(1, count + 1))]
+    layers = [{"name": name, **pool, "input": x} for x, name in itertools.pairwise(names)]
+    return network(
+        *layers,
+        {"name": "all", "op": "concat", "inputs": names},
+        {"name": "y", "op": "relu"},
+        shape=(2, c, h, w),
+        precision=storage,
+        batch_sizes=(1, 2),
+        name=f"pyramid{seed}",
+    )
+
+
+def test_pyramids_of_pools(tmp_path: Path) -> None:
+    storages: tuple[DType, ...] = ("float16", "float32", "bfloat16")
+    networks = [pyramid(seed, storages[seed % 3]) for seed in range(9)]
+    plans = [tuned_plan(drawn, seed, {"fuse_max_pools": 1}) for seed, drawn in enumerate(networks)]
+    check_networks(networks, tmp_path, plans)
+    text = "".join(path.read_text() for path in tmp_path.glob("*/kernels.cu"))
+    assert text.count("cnngen::max_pools<") >= len(networks)
+
+
+def parted(seed: int, storage: DType) -> Network:
+    """What reads parts of a convolution's channels, adds or multiplies by them, and is part of a concatenation."""
+    rng = random.Random(seed)  # noqa: S311
+    c, h, w = 8 * rng.randint(1, 3), rng.randint(3, 9), rng.randint(3, 9)
+    same = {"op": "conv2d", "kernel": rng.choice((1, 3)), "padding": "same"}
+    function = rng.choice(("relu", "identity"))
+    layers: list[dict[str, object]] = [{"name": "whole", **same, "out_channels": 3 * c, "input": "x"}]
+    for number in range(3):
+        ends = {"starts": [number * c], "ends": [number * c + c]}
+        layers.append({"name": f"s{number}", "op": "slice", "axes": [1], **ends, "input": "whole"})
+        layers.append({"name": f"f{number}", "op": function, "input": f"s{number}"})
+    layers += [
+        {"name": "p", **same, "out_channels": c, "input": "f0"},
+        {"name": "q", "op": rng.choice(("add", "mul")), "inputs": ["p", "f1"]},
+        {"name": "r", "op": "relu"},
+        {"name": "t", "op": "add", "inputs": ["r", "f2"]},
+        {"name": "m", "op": "max_pool2d", "kernel": 3, "stride": 1, "padding": 1, "input": "f1"},
+        {"name": "d", **same, "out_channels": c, "groups": c, "input": "f2"},
+        {"name": "all", "op": "concat", "inputs": ["t", "m", "d"]},
+        {"name": "y", **same, "out_channels": 4},
+    ]
+    batches = rng.choice(BATCHES)
+    shape = (batches[0], 16, h, w)
+    return network(*layers, shape=shape, precision=storage, batch_sizes=batches, name=f"parted{seed}")
+
+
+def test_parts_of_channels_are_read_where_they_lie(tmp_path: Path) -> None:
+    storages: tuple[DType, ...] = ("float16", "float32", "bfloat16")
+    networks = [parted(seed, storages[seed % 3]) for seed in range(9)]
+    forms = {"place_splits": 1, "place_concats": 1, "merge_siblings": 0}
+    plans = [tuned_plan(drawn, seed, forms) for seed, drawn in enumerate(networks)]
+    check_networks(networks, tmp_path, plans)
+    nodes = [node for plan in plans for batch in plan.batches for node in batch.graph.nodes]
+    assert sum(isinstance(node.op, Slice) for node in nodes) > len(networks)
+    kernels = "".join(path.read_text() for path in tmp_path.glob("*/kernels*.cu"))
+    assert ".x_pixel" in kernels  # of pools and depthwise convolutions
+    assert ".y_pixel" in kernels
