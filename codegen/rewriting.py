@@ -23,6 +23,8 @@ from cnngen.codegen.graph import (
     Shape,
     Site,
     Value,
+    add_inputs,
+    tidy,
     unused,
     with_sites,
 )
@@ -142,6 +144,32 @@ def reads_apart(reader: Node, name: str) -> bool:
         return True
     slides = isinstance(reader.op, Pool) or (isinstance(reader.op, Conv) and reader.form in SLIDING)
     return slides and name not in reader.inputs[1:]
+
+
+def at_its_place(inner: Expr, load: Load) -> Expr:
+    """A writer's expression at the place that a load of its value reads."""
+    return ex.at(inner, load.index)
+
+
+def inlined(
+    host: Node, writer: Node, reader: Node, substitute: Callable[[Expr, Load], Expr] = at_its_place
+) -> Node:
+    """`host`, which has the writer's or the reader's op and operands, with the reader's epilogue.
+
+    substitute: what stands in place of a load of the writer's value, of the writer's expression and that load
+    """
+    others = [*(name for name in reader.inputs if name != writer.name), *writer.extras]
+    fused, places = add_inputs(host, others)
+    numbers = {load.source: places[writer.inputs[load.source]] for load in ex.loads(writer.epilogue)}
+    inner = ex.renumber(writer.epilogue, numbers)
+
+    def moved(expr: Expr) -> Expr | None:
+        if not isinstance(expr, Load):
+            return None
+        name = reader.inputs[expr.source]
+        return substitute(inner, expr) if name == writer.name else Load(places[name], expr.index)
+
+    return tidy(replace(fused, epilogue=ex.rewrite(reader.epilogue, moved)))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from cnngen.codegen import expr as ex
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.epilogues import FREE, functions_of, library_chain
-from cnngen.codegen.expr import Coord, Expr, Load
+from cnngen.codegen.expr import Coord, Load
 from cnngen.codegen.graph import (
     LIBRARIES,
     Affine,
@@ -24,10 +24,10 @@ from cnngen.codegen.graph import (
     Site,
     Softmax,
     SqueezeExcite,
-    add_inputs,
     tidy,
     with_sites,
 )
+from cnngen.codegen.rewriting import inlined
 from cnngen.codegen.targets import CUDA, Target
 
 FUSED, APART = "fused", "apart"
@@ -114,7 +114,7 @@ def _absorbed(graph: Graph, writer: Node | None, reader: Node, fits: _Fits) -> N
         load.index != here for load in ex.loads(reader.epilogue) if reader.inputs[load.source] == writer.name
     ):
         return None
-    fused = _inlined(writer, reader, writer)
+    fused = _fused(writer, reader, writer)
     if library and (library_chain(fused, graph) is None or not fits(graph, reader)):
         return None
     return fused
@@ -127,7 +127,7 @@ def _merge_pointwise(graph: Graph, merges: Callable[[Graph, Node, Node], bool]) 
         for name in node.inputs if isinstance(node.op, Pointwise) else ():
             writer = current.get(name)
             if writer is not None and merges(graph, writer, node):
-                node = _inlined(writer, node, node)
+                node = _fused(writer, node, node)
         current[node.name] = node
     return graph.with_nodes(tuple(current.values()))
 
@@ -158,21 +158,8 @@ def _only_reader(graph: Graph, writer: Node, reader: Node) -> bool:
     return only is not None and only.name == reader.name
 
 
-def _inlined(writer: Node, reader: Node, host: Node) -> Node:
+def _fused(writer: Node, reader: Node, host: Node) -> Node:
     """`host` (the writer or the reader) computing the reader's value, the writer's expression in place of its load."""
-    others = [*(name for name in reader.inputs if name != writer.name), *writer.extras]
     result = reader.layers[-1]  # the step is then known by it, so that it stays the last
     layers = (*(layer for layer in dict.fromkeys(writer.layers + reader.layers) if layer != result), result)
-    fused, places = add_inputs(replace(host, value=reader.value, layers=layers), others)
-    inner = ex.renumber(
-        writer.epilogue,
-        {load.source: places[writer.inputs[load.source]] for load in ex.loads(writer.epilogue)},
-    )
-
-    def moved(expr: Expr) -> Expr | None:
-        if not isinstance(expr, Load):
-            return None
-        name = reader.inputs[expr.source]
-        return ex.at(inner, expr.index) if name == writer.name else Load(places[name], expr.index)
-
-    return tidy(replace(fused, epilogue=ex.rewrite(reader.epilogue, moved)))
+    return inlined(replace(host, value=reader.value, layers=layers), writer, reader)

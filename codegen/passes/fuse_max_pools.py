@@ -13,6 +13,7 @@ from cnngen.codegen.rewriting import Draft, all_layers, concat_parts
 from cnngen.codegen.targets import CUDA, Target
 
 AS_WRITTEN, FUSED = "as_written", "fused"
+LEAST_PARTS = 3  # x and two pools: one pool is no chain
 
 
 def fuse_max_pools(graph: Graph, choices: Choices, target: Target = CUDA) -> Graph:
@@ -32,7 +33,7 @@ def _fused(node: Node, graph: Graph) -> Node | None:
     """The step that takes the place of such a concatenation; None where a step is none."""
     loads = [part.load for part in concat_parts(node)]
     names = [node.inputs[load.source] for load in loads if load is not None]
-    if len(names) < max(len(loads), 3) or len(set(names)) < len(names):
+    if None in loads or len(names) < LEAST_PARTS or len(set(names)) < len(names):
         return None
     x, *maxima = names
     found = [_reach(name, x, graph) for name in maxima]

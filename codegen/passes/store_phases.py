@@ -14,9 +14,9 @@ import numpy as np
 from cnngen.codegen import expr as ex
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.engines import IMPLICIT_GEMM, runs_as_gemm
-from cnngen.codegen.expr import ACC, Coord, Expr, Load
-from cnngen.codegen.graph import Array, Conv, Graph, Node, Pointwise, add_inputs, tidy
-from cnngen.codegen.rewriting import Draft, all_layers, divisor, phase_index
+from cnngen.codegen.expr import ACC, Coord, Load
+from cnngen.codegen.graph import Array, Conv, Graph, Node, Pointwise
+from cnngen.codegen.rewriting import Draft, all_layers, divisor, inlined, phase_index
 from cnngen.codegen.targets import CUDA, Target
 
 APART, STORED = "apart", "stored"
@@ -116,18 +116,5 @@ def _with_epilogue(node: Node, writer: Node, phases: tuple[int, int]) -> Node:
         ACC,
         IMPLICIT_GEMM,
     )
-    fused, places = add_inputs(
-        fused, [*writer.extras, *(name for name in node.inputs if name != writer.name)]
-    )
-    inner = ex.renumber(
-        writer.epilogue,
-        {load.source: places[writer.inputs[load.source]] for load in ex.loads(writer.epilogue)},
-    )
-
-    def moved(expr: Expr) -> Expr | None:
-        if not isinstance(expr, Load):
-            return None
-        name = node.inputs[expr.source]
-        return inner if name == writer.name else Load(places[name], expr.index)
-
-    return tidy(replace(fused, epilogue=ex.rewrite(node.epilogue, moved)))
+    # The writer's epilogue is the same for all phases: it is done where a phase's pixel is stored.
+    return inlined(fused, writer, node, lambda inner, _load: inner)

@@ -91,7 +91,7 @@ inline PlanFolder plan_folder(const std::string& base, const cudaDeviceProp& gpu
     return PlanFolder(std::filesystem::path(base) / name);
 }
 
-// cuDNN opens its parts, half a gigabyte of code, when they are first used, which takes about as long as CUDA takes for
+// cuDNN opens its parts, 400 MB of code, when they are first used, which takes about as long as CUDA takes for
 // a context. What is open when it asks costs it nothing. They lie beside it; what is not there, it looks for itself.
 inline void open_cudnn() {
     Dl_info library{};
