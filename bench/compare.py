@@ -23,7 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from statistics import quantiles
@@ -86,6 +87,12 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
         "--tune", action="store_true", help="run `cnngen tune` on each spec before it is built"
     )
     parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        help="networks that are made, tuned and built at a time; each waits for the GPU to itself to measure",
+    )
+    parser.add_argument(
         "--compile-timeout", type=float, default=180, help="seconds that a peer may take to get ready"
     )
     parser.add_argument("--rounds", type=int, default=10, help="turns of each peer")
@@ -106,14 +113,51 @@ def measure(arguments: argparse.Namespace, work: Path, results: dict[str, Any]) 
         sys.exit(f"{arguments.out}/compare.json is of {results['environment']}, this is {environment}")
     results["environment"] = environment
     print(f"{environment}\n{rates['bytes'] / 1e12:.2f} TB/s, {rates['flop'] / 1e12:.0f} TFLOP/s", flush=True)
-    for case in cases:
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        # All are made before one is tuned: making runs on the GPU, too.
+        made = list(pool.map(lambda case: attempt(make, case, arguments.peers), cases))
+        wanted = [case for case, how in zip(cases, made, strict=True) if not how]
+        built = dict(
+            zip(
+                wanted,
+                pool.map(lambda case: attempt(tune_and_build, case, arguments.tune), wanted),
+                strict=True,
+            )
+        )
+    for case, how in zip(cases, made, strict=True):
         print(f"{case.label}", flush=True)
-        try:
-            results["cases"][case.label] = compare(case, arguments, rates)
-        except Failure as failure:
-            results["cases"][case.label] = {"failed": str(failure), "peers": {}}
-            print(f"  {failure}", flush=True)
+        results["cases"][case.label] = (
+            how | {"peers": {}} if how else compare(case, arguments, rates, built[case])
+        )
+        if how:
+            print(f"  {how['failed']}", flush=True)
         save(results, arguments.out)
+
+
+def attempt(step: Callable[..., dict[str, Any]], *given: object) -> dict[str, Any]:
+    """What a step finds, or how it failed, as a row of the results."""
+    try:
+        return step(*given)
+    except Failure as failure:
+        return {"failed": str(failure)}
+
+
+def make(case: Case, peers: Sequence[str]) -> dict[str, Any]:
+    """Makes what the peers have in common, of which there is nothing to tell."""
+    case.folder.mkdir(parents=True, exist_ok=True)
+    wants_file = any(not PEERS[name].missing(case) for name in NEED_FLOAT16_FILE.intersection(peers))
+    words = [*case.arguments(), str(int(wants_file))]
+    with closing(Worker.of("prepare", words, case.folder / "prepare.log")) as worker:
+        worker.answer(ANSWER_S)
+    return {}
+
+
+def tune_and_build(case: Case, tuned: bool) -> dict[str, Any]:
+    """Seconds that each took, and whether the build was there."""
+    row: dict[str, Any] = {"tune_s": tune(case.spec)} if tuned else {}
+    started = time.perf_counter()
+    kept = build(case)
+    return row | {"build_s": time.perf_counter() - started, "kept": kept}
 
 
 def save(results: dict[str, Any], out: Path) -> str:
@@ -125,20 +169,20 @@ def save(results: dict[str, Any], out: Path) -> str:
     return text
 
 
-def compare(case: Case, arguments: argparse.Namespace, rates: dict[str, float]) -> dict[str, Any]:
-    """All peers on one case. Raises Failure where not even the network could be made."""
+def compare(
+    case: Case, arguments: argparse.Namespace, rates: dict[str, float], built: dict[str, Any]
+) -> dict[str, Any]:
+    """All peers on one case. `built`: what making cnngen's project took."""
     absent = {name: PEERS[name].missing(case) for name in arguments.peers}
-    case.folder.mkdir(parents=True, exist_ok=True)
-    wants_file = any(not absent[name] for name in NEED_FLOAT16_FILE.intersection(absent))
-    words = [*case.arguments(), str(int(wants_file))]
-    with closing(Worker.of("prepare", words, case.folder / "prepare.log")) as worker:
-        worker.answer(ANSWER_S)
     rows: dict[str, dict[str, Any]] = {name: {"absent": why} for name, why in absent.items() if why}
     workers: dict[str, Worker] = {}
     try:
         for name in arguments.peers:
             if not absent[name]:
-                rows[name] = get_ready(name, case, arguments, workers)
+                if name != "cnngen" or "failed" not in built:
+                    rows[name] = get_ready(name, case, arguments, workers)
+                if name == "cnngen":
+                    rows[name] = rows.get(name, {}) | built
                 print(f"  {name}: {rows[name]}", flush=True)
         take_turns(workers, rows, arguments.rounds, arguments.passes)
     finally:
@@ -157,9 +201,8 @@ def get_ready(
     kept = {"TORCHINDUCTOR_CACHE_DIR": str(case.folder / "inductor")}
     worker = None
     try:
-        tuned = {"tune_s": tune(case.spec)} if name == "cnngen" and arguments.tune else {}
         worker = Worker.of(name, case.arguments(), case.folder / f"{name}.log", kept)
-        row = tuned | worker.answer(arguments.compile_timeout)
+        row = worker.answer(arguments.compile_timeout)
     except Failure as failure:
         if worker is not None:
             worker.close()
@@ -179,6 +222,17 @@ def tune(spec: Path) -> float:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines() or [f"exit {done.returncode}"]
         raise Failure(f"cnngen tune: {said[-1]}")
     return time.perf_counter() - started
+
+
+def build(case: Case) -> bool:
+    """Builds cnngen's project; whether it was there. Raises Failure."""
+    import cnngen
+    from cnngen.spec import CnngenError
+
+    try:
+        return cnngen.build(case.spec, case.folder / "generated", target="cuda").cached
+    except CnngenError as error:
+        raise Failure(f"cnngen build: {error}") from error
 
 
 def take_turns(workers: dict[str, Worker], rows: dict[str, dict[str, Any]], rounds: int, passes: int) -> None:

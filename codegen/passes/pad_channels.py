@@ -64,13 +64,14 @@ def pad_channels(graph: Graph, choices: Choices, target: Target = CUDA) -> Graph
                 constants[weight.value.name] = weight
                 node = replace(node, inputs=(padded[key], weight.value.name, *node.inputs[2:]))
         nodes.append(node)
-    for (name, _), padded_name in padded.items():
-        nodes = _read_padded(nodes, name, padded_name, graph)
+    widest = dict(sorted(padded))
+    for name, channels in widest.items():
+        nodes = _read_padded(nodes, name, padded[name, channels], graph)
     return with_sites(graph.with_nodes(nodes, constants), sites)
 
 
 def _read_padded(nodes: list[Node], x: str, copy: str, graph: Graph) -> list[Node]:
-    """Where all that reads x can as well read its padded copy, x is written with padding alone."""
+    """Where all that reads x can as well read its widest padded copy, x is written with that padding alone."""
     writer = graph.producers.get(x)
     others = [node for node in nodes if x in node.inputs and node.name != copy]
     if writer is None or not others or x in graph.outputs:

@@ -7,6 +7,7 @@ the spec until the lock is written, so that an interrupted run goes on where it 
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import math
 import os
 import time
@@ -173,7 +174,7 @@ class _Session:
         candidates = self._build("candidates", batches, footprints)
         for number, (bench, search) in enumerate(zip(benches, self.searches, strict=True)):
             told = self._teller(f"time the steps of {search.name}")
-            with self.clock.of("steps"):
+            with gpu_to_itself(self.device), self.clock.of("steps"):
                 measure_cases(candidates, number, bench.cases, self._journal, self.deadline, told)
 
     def _teller(self, stage: str) -> Callable[[int, int, str], None]:
@@ -236,7 +237,7 @@ class _Session:
         stem = self.lock_path.name.removesuffix(SUFFIX)
         folder = self.lock_path.with_name(stem + PLANS_SUFFIX)
         for search, passes_of in zip(self.searches, searches, strict=True):
-            with self.clock.of("whole passes"):
+            with gpu_to_itself(self.device), self.clock.of("whole passes"):
                 told = self._teller(f"try neighbours of {search.name}")
                 found = passes_of.fastest(candidates, self.deadline, told)
                 differences[search.name] = passes_of.difference(candidates)
@@ -296,9 +297,23 @@ def _single(spec: NetworkSpec) -> NetworkSpec:
 
 
 def _work_folder(path: Path) -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     name = "".join(c if c.isalnum() else "_" for c in str(path.resolve()))[-80:]
-    return cache / "cnngen" / "tuning" / name
+    return _cache_folder() / name
+
+
+def _cache_folder() -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "cnngen" / "tuning"
+
+
+@contextmanager
+def gpu_to_itself(device: int) -> Iterator[None]:
+    """Another process that tunes on the same GPU waits, so that neither measures what the other runs."""
+    folder = _cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"gpu{device}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _driver() -> dict[str, str]:

@@ -99,6 +99,14 @@ def test_every_plan_exists_on_every_described_gpu(built: BuildResult) -> None:
         }
 
 
+def test_an_engine_is_named_with_its_knobs(built: BuildResult) -> None:
+    """Without them a lock would name another plan than the one that was measured."""
+    (report,) = check_plans(built.project, ["h100"])
+    engines = [plan.engine for plan in report.plans if plan.engine.startswith("cudnn ")]
+    assert engines
+    assert all(re.fullmatch(r"cudnn \d+( \d+=-?\d+)+", engine) for engine in engines)
+
+
 def test_find_package_generates_and_builds_and_follows_the_spec(tmp_path: Path) -> None:
     """A C++ project that knows no CUDA; cnngen_DIR and Python are all that it is told."""
     toolchain = find_toolchain()

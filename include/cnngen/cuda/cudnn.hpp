@@ -41,14 +41,14 @@ inline Engine engine_of(const Descriptor& config) {
     Descriptor engine(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
     config.get_descriptor(CUDNN_ATTR_ENGINECFG_ENGINE, engine);
     Engine out{Library::cudnn, engine.get_int64(CUDNN_ATTR_ENGINE_GLOBAL_INDEX)};
-    const std::int64_t n = config.count(CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR);
+    // cuDNN counts none of an offered config's knobs (9.19, 9.24), and yet gives them to who has room.
     std::vector<Descriptor> knobs;
     std::vector<cudnnBackendDescriptor_t> raw;
-    for (std::int64_t i = 0; i < n; ++i) {
+    for (int i = 0; i < CUDNN_KNOB_TYPE_COUNTS; ++i) {
         raw.push_back(knobs.emplace_back(CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR).get());
     }
-    const std::int64_t got =
-        n ? config.get(CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR, n, raw.data()) : 0;
+    const std::int64_t got = config.get(CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                        CUDNN_KNOB_TYPE_COUNTS, raw.data());
     for (std::int64_t i = 0; i < got; ++i) {
         cudnnBackendKnobType_t type{};
         knobs[i].get(CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, 1, &type);

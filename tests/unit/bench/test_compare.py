@@ -61,6 +61,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> type[FakeWorker]:
     fresh = type("Fakes", (FakeWorker,), {"said": [], "broken": {}})
     monkeypatch.setattr(compare, "Worker", fresh)
     monkeypatch.setattr(compare, "project_of", lambda case: case.folder)
+    monkeypatch.setattr(compare, "build", lambda _case: False)
     monkeypatch.setattr(compare, "start_up", lambda _project: {"first": {"ready": 900.0, "context": 100.0}})
     floor = {
         "layers_ms": 0.5,
@@ -102,6 +103,7 @@ def test_peers_take_turns(fakes: type[FakeWorker], tmp_path: Path) -> None:
         "error": 1e-3, "ms": {"low": 2.0, "median": 2.0, "high": 2.0}, "passes": 6,
     }  # fmt: skip
     assert peers["cnngen"]["start_ms"] == {"first": 800.0}
+    assert peers["cnngen"]["build_s"] < READY["build_s"]  # that of making it, not of finding it again
 
 
 @pytest.mark.parametrize("when", ["start", "passes", "check"])
@@ -155,6 +157,20 @@ def test_tuning_comes_before_the_build(
     else:
         assert peers["cnngen"]["tune_s"] >= 0
         assert fakes.said.index(("tune", spec)) < fakes.said.index(("cnngen", "start"))
+
+
+def test_a_build_that_fails_is_a_row(
+    fakes: type[FakeWorker], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(_case: Case) -> bool:
+        raise Failure("cnngen build: no nvcc")
+
+    monkeypatch.setattr(compare, "build", build)
+    cases = run(tmp_path, "resnet18", "unet", "--peers", "eager", "--jobs", "2")["cases"]
+    for case in cases.values():
+        assert case["peers"]["cnngen"] == {"failed": "cnngen build: no nvcc"}
+        assert case["peers"]["eager"]["ms"]["median"] == 2.0
+    assert ("cnngen", "start") not in fakes.said
 
 
 def test_arguments(tmp_path: Path) -> None:

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cnngen.codegen.choices import Choices
 from cnngen.codegen.graph_text import dump
+from cnngen.codegen.passes.pad_channels import pad_channels
+from cnngen.codegen.verify import verify
 
 from .networks import network
 from .texts import after, assert_rewrite, before, constants, steps, text
@@ -409,6 +412,22 @@ def test_what_only_copies_read_is_stored_padded_alone() -> None:
     lines = steps(after("pad_channels", drawn), without=("y@output",)).splitlines()
     assert [line.split(" ")[0] for line in lines[:3]] == ["x", "x.padded4", "small"]
     assert "= x.padded4[n, c, (h * 2), (w * 2)]" in lines[2]
+
+
+def test_of_two_padded_copies_the_wider_one_is_stored_alone() -> None:
+    drawn = network(
+        {"name": "flipped", "op": "sub", "value": 0.5},
+        {"name": "a", **PLAIN},
+        {"name": "b", **PLAIN, "kernel": 5, "padding": 2, "input": "flipped"},
+        {"name": "y", "op": "add", "inputs": ["a", "b"]},
+        precision="float16",
+    )
+    forms = {("pad_channels", "a"): "4", ("pad_channels", "b"): "8"}
+    graph = pad_channels(before("pad_channels", drawn), Choices(forms=forms))
+    verify(graph)
+    lines = {line.split(" ")[0]: line for line in steps(graph).splitlines()}
+    assert list(lines)[:3] == ["flipped", "flipped.padded8", "flipped.padded4"]
+    assert "flipped.padded8[n, c, h, w]" in lines["flipped.padded4"]
 
 
 def test_groups_are_not_padded() -> None:
