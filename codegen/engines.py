@@ -9,13 +9,17 @@ from __future__ import annotations
 import re
 
 from cnngen.codegen.graph import Conv, Graph, MatMul, Node
-from cnngen.codegen.tiles import window_gemm_tiles
+from cnngen.codegen.tiles import tap_gemm_tiles, window_gemm_tiles
 
 OF_LIBRARIES = ("cudnn", "cudnn_matmul", "cublaslt")
-IMPLICIT_GEMM, WINDOW_GEMM, TILE = "implicit_gemm", "window_gemm", "tile"
-ON_TENSOR_CORES = (IMPLICIT_GEMM, WINDOW_GEMM)  # the forms of our own of what libraries run otherwise
+IMPLICIT_GEMM, WINDOW_GEMM, TAP_GEMM, TILE = "implicit_gemm", "window_gemm", "tap_gemm", "tile"
+ON_TENSOR_CORES = (
+    IMPLICIT_GEMM,
+    WINDOW_GEMM,
+    TAP_GEMM,
+)  # the forms of our own of what libraries run otherwise
 WORDS = re.compile(
-    r"(cudnn|cudnn_matmul|cublaslt) \d+( \w+=\d+)*|(implicit_gemm|window_gemm|tile)( \w+=\d+)+"
+    r"(cudnn|cudnn_matmul|cublaslt) \d+( \w+=\d+)*|(implicit_gemm|window_gemm|tap_gemm|tile)( \w+=\d+)+"
 )
 
 
@@ -50,7 +54,15 @@ def runs_by_windows(node: Node, graph: Graph) -> bool:
     return kernel != [1, 1] and bool(tiles)
 
 
+def runs_by_taps(node: Node, graph: Graph) -> bool:
+    """Whether `tap_gemm.cuh` can run a node, and has what it is for: windows that overlap, and very few filters."""
+    if not isinstance(node.op, Conv) or node.op.stride != (1, 1) or not runs_as_gemm(node, graph):
+        return False
+    filters, _, *kernel = graph.values[node.inputs[1]].shape
+    return kernel != [1, 1] and bool(tap_gemm_tiles(filters, (kernel[0], kernel[1]), node.op.dilation))
+
+
 def own_forms(node: Node, graph: Graph) -> tuple[str, ...]:
     """The forms of our own that could run a library's step, or one of the other form."""
-    can = {IMPLICIT_GEMM: runs_as_gemm, WINDOW_GEMM: runs_by_windows}
+    can = {IMPLICIT_GEMM: runs_as_gemm, WINDOW_GEMM: runs_by_windows, TAP_GEMM: runs_by_taps}
     return tuple(form for form, runs in can.items() if runs(node, graph))

@@ -128,6 +128,31 @@ class WindowGemmTile:
 
 
 @dataclass(frozen=True)
+class TapGemmTile:
+    """A block computes h x w pixels of all filters, whose taps are n columns; see `tap_gemm.cuh`."""
+
+    h: int
+    w: int
+    n: int
+    warps: int
+    v: int = 1
+
+    @property
+    def threads(self) -> int:
+        return 32 * self.warps
+
+    def shared(self, filters: int, kernel: tuple[int, int], dilation: tuple[int, int]) -> int:
+        """Bytes of dynamic shared memory."""
+        rows = self.h + (kernel[0] - 1) * dilation[0]
+        columns = self.w + (kernel[1] - 1) * dilation[1]
+        return filters * kernel[0] * kernel[1] * (ceil_div(rows * columns, 16) * 16 + 4) * 4
+
+    def blocks(self, images: int, out: tuple[int, int]) -> int:
+        """The grid."""
+        return images * ceil_div(out[0], self.h) * ceil_div(out[1], self.w)
+
+
+@dataclass(frozen=True)
 class SqueezeExciteTile:
     """A cluster of blocks shares an image: its channels in `slices`, and the pixels of each; `squeeze_excite.cuh`."""
 
@@ -137,9 +162,7 @@ class SqueezeExciteTile:
     slices: int = 1
 
 
-AnyTile = TypeVar(
-    "AnyTile", Tile, ReduceTile, RowTile, TransposeTile, GemmTile, WindowGemmTile, SqueezeExciteTile
-)
+AnyTile = TypeVar("AnyTile")  # any of these
 
 
 def tile_text(tile: Any) -> str:  # noqa: ANN401 - any of the tiles
@@ -211,7 +234,7 @@ def max_pools_tiles(channels: int, item_bytes: int) -> list[Tile]:
 
 # h, w, warps
 WINDOW_GEMM_BLOCKS = ((8, 16, 4), (16, 16, 4), (16, 16, 8), (8, 32, 8), (4, 32, 4), (16, 32, 8))
-WINDOW_GEMM_SHARED = 96 << 10  # bytes, which every GPU of compute capability 8.0 gives a block that asks
+GEMM_SHARED = 96 << 10  # bytes, which every GPU of compute capability 8.0 gives a block that asks
 MOST_WINDOW_FILTERS = 32
 
 
@@ -233,7 +256,28 @@ def window_gemm_tiles(
     v = vector_width(together or filters, 2)
     stages = (1, 2) if channels > k else (1,)
     every = [WindowGemmTile(h, w, n, k, warps, s, v) for h, w, warps in WINDOW_GEMM_BLOCKS for s in stages]
-    return [tile for tile in every if tile.shared(kernel, dilation) <= WINDOW_GEMM_SHARED]
+    return [tile for tile in every if tile.shared(kernel, dilation) <= GEMM_SHARED]
+
+
+# h, w, warps
+TAP_GEMM_BLOCKS = ((8, 32, 4), (8, 16, 4), (16, 16, 4), (8, 32, 8), (16, 32, 8), (4, 32, 4))
+MOST_TAP_COLUMNS = 64
+
+
+def tap_gemm_tiles(
+    filters: int, kernel: tuple[int, int], dilation: tuple[int, int], together: int | None = None
+) -> list[TapGemmTile]:
+    """For convolutions of so few filters that all their taps are columns of one product; none where there are more.
+
+    `together`: as for `gemm_tiles`.
+    """
+    columns = filters * kernel[0] * kernel[1]
+    if columns > MOST_TAP_COLUMNS:
+        return []
+    n = ceil_div(columns, 8) * 8
+    v = vector_width(together or filters, 2)
+    every = [TapGemmTile(h, w, n, warps, v) for h, w, warps in TAP_GEMM_BLOCKS]
+    return [tile for tile in every if tile.shared(filters, kernel, dilation) <= GEMM_SHARED]
 
 
 def reduce_blocks(tile: ReduceTile, channels: int) -> int:

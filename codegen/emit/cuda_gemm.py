@@ -1,4 +1,4 @@
-"""The text of convolutions and products on tensor cores: `implicit_gemm.cuh` or `window_gemm.cuh`, tile and epilogue.
+"""The text of convolutions and products on tensor cores: a kernel of ours, tile and epilogue.
 
 Shapes are arguments, so that layers of one tile and one epilogue share a kernel.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from cnngen.codegen import expr as ex
@@ -18,65 +19,67 @@ from cnngen.codegen.emit.kernels import Grid, Kernel, Launch, Parameter, aggrega
 from cnngen.codegen.expr import ACC, Coord, Load
 from cnngen.codegen.graph import Conv, Graph, MatMul, Node, Value
 
+Tiles = tiles.GemmTile | tiles.WindowGemmTile | tiles.TapGemmTile
 SHAPE = Parameter("cnngen::GemmShape", "shape")
 
 
-def gemm_tile_options(node: Node, graph: Graph) -> list[tiles.GemmTile]:
-    """The tiles that a convolution or product may have."""
+def gemm_tile_options(node: Node, graph: Graph) -> Sequence[Tiles]:
+    """The tiles that a convolution or product on tensor cores may have, by its form."""
     w = graph.values[node.inputs[1]]
-    return tiles.gemm_tiles(_pixels(node), w.shape[0], math.prod(w.shape[1:]), _together(node, w))
-
-
-def window_gemm_tile_options(node: Node, op: Conv, graph: Graph) -> list[tiles.WindowGemmTile]:
-    """The tiles that a convolution by windows may have."""
-    w = graph.values[node.inputs[1]]
-    filters, channels, r, s = w.shape
-    return tiles.window_gemm_tiles(filters, channels, (r, s), op.dilation, _together(node, w))
+    together = _together(node, w)
+    match node.op, node.form:
+        case Conv() as op, "window_gemm":
+            filters, channels, r, s = w.shape
+            return tiles.window_gemm_tiles(filters, channels, (r, s), op.dilation, together)
+        case Conv() as op, "tap_gemm":
+            filters, _, r, s = w.shape
+            return tiles.tap_gemm_tiles(filters, (r, s), op.dilation, together)
+    return tiles.gemm_tiles(_pixels(node), w.shape[0], math.prod(w.shape[1:]), together)
 
 
 def gemm_kernel(node: Node, graph: Graph) -> Launch:
-    """The kernel of a node that `runs_as_gemm`."""
-    w = graph.values[node.inputs[1]]
+    """The kernel of a node whose form is one of engines.ON_TENSOR_CORES."""
+    filters, *window = graph.values[node.inputs[1]].shape
     tile = tiles.picked(node.engine, gemm_tile_options(node, graph))
-    blocks = tile.blocks(_pixels(node), w.shape[0])
-    return _launch(
-        "implicit_gemm",
-        "GemmTile",
-        tile,
-        node,
-        graph,
-        grid=Grid(blocks, tile.split, tile.shared),
-        capability=90 if tile.split > 1 else 80,
-        name=f"gemm_{tile.m}x{tile.n}" + (f"_split{tile.split}" if tile.split > 1 else ""),
-        comment=f"Convolutions and products on tensor cores, {tile.m} pixels x {tile.n} filters a block.",
-    )
-
-
-def window_gemm_kernel(node: Node, op: Conv, graph: Graph) -> Launch:
-    """The kernel of a node that `runs_by_windows`."""
-    filters, _, r, s = graph.values[node.inputs[1]].shape
-    tile = tiles.picked(node.engine, window_gemm_tile_options(node, op, graph))
-    return _launch(
-        "window_gemm",
-        "WindowGemmTile",
-        tile,
-        node,
-        graph,
-        grid=Grid(
-            tile.blocks(node.value.shape[0], _places(node), filters), 1, tile.shared((r, s), op.dilation)
-        ),
-        capability=80,
-        name=f"window_gemm_{tile.h}x{tile.w}x{tile.n}",
-        comment=f"Convolutions of few filters on tensor cores, {tile.h} x {tile.w} pixels a block.",
-    )
+    match tile:
+        case tiles.GemmTile():
+            return _launch(
+                node,
+                graph,
+                tile,
+                grid=Grid(tile.blocks(_pixels(node), filters), tile.split, tile.shared),
+                capability=90 if tile.split > 1 else 80,
+                name=f"gemm_{tile.m}x{tile.n}" + (f"_split{tile.split}" if tile.split > 1 else ""),
+                comment=f"Convolutions and products on tensor cores, {tile.m} pixels x {tile.n} filters a block.",
+            )
+        case tiles.WindowGemmTile():
+            shared = tile.shared((window[1], window[2]), _dilation(node))
+            return _launch(
+                node,
+                graph,
+                tile,
+                grid=Grid(tile.blocks(node.value.shape[0], _places(node), filters), 1, shared),
+                capability=80,
+                name=f"window_gemm_{tile.h}x{tile.w}x{tile.n}",
+                comment=f"Convolutions of few filters on tensor cores, {tile.h} x {tile.w} pixels a block.",
+            )
+        case tiles.TapGemmTile():
+            shared = tile.shared(filters, (window[1], window[2]), _dilation(node))
+            return _launch(
+                node,
+                graph,
+                tile,
+                grid=Grid(tile.blocks(node.value.shape[0], _places(node)), 1, shared),
+                capability=80,
+                name=f"tap_gemm_{tile.h}x{tile.w}x{tile.n}",
+                comment=f"Convolutions of very few filters on tensor cores, {tile.h} x {tile.w} pixels a block.",
+            )
 
 
 def _launch(
-    function: str,
-    tile_type: str,
-    tile: tiles.GemmTile | tiles.WindowGemmTile,
     node: Node,
     graph: Graph,
+    tile: Tiles,
     *,
     grid: Grid,
     capability: int,
@@ -90,10 +93,10 @@ def _launch(
     if _phases(node) != (1, 1):
         fields["interleaves"] = "true"
     lines = [
-        f"constexpr cnngen::{tile_type} tile = {aggregate(fields)};",
+        f"constexpr cnngen::{type(tile).__name__} tile = {aggregate(fields)};",
         *_epilogue_lines(node, sources, tile.v),
         kernel_call(
-            f"{function}<{ELEMENTS[x.dtype]}, tile>",
+            f"{node.form}<{ELEMENTS[x.dtype]}, tile>",
             ["batch", SHAPE.name, sources[0].parameter, sources[1].parameter, "y"],
             node.epilogue,
         ),
@@ -102,7 +105,7 @@ def _launch(
     kernel = Kernel(
         (batch, SHAPE, *pointers),
         tuple(lines),
-        ("functions.cuh", f"{function}.cuh"),
+        ("functions.cuh", f"{node.form}.cuh"),
         tile.threads,
         declares=("gemm_shape.hpp",),
         capability=capability,
@@ -127,6 +130,10 @@ def _pixels(node: Node) -> int:
 def _places(node: Node) -> tuple[int, int]:
     (rows, columns), (_, _, h, w) = _phases(node), node.value.shape
     return -(-h // rows), -(-w // columns)
+
+
+def _dilation(node: Node) -> tuple[int, int]:
+    return node.op.dilation if isinstance(node.op, Conv) else (1, 1)
 
 
 def _phases(node: Node) -> tuple[int, int]:

@@ -10,8 +10,6 @@ from cnngen.codegen.emit.cpp import Source, coordinate_names, without_unit_axes
 from cnngen.codegen.emit.cuda_gemm import (
     gemm_kernel,
     gemm_tile_options,
-    window_gemm_kernel,
-    window_gemm_tile_options,
 )
 from cnngen.codegen.emit.cuda_pointwise import pointwise_body
 from cnngen.codegen.emit.cuda_reductions import (
@@ -33,7 +31,7 @@ from cnngen.codegen.emit.cuda_text import (
 )
 from cnngen.codegen.emit.cuda_transpose import transpose_kernel, turned
 from cnngen.codegen.emit.kernels import Kernel, Launch, aggregate, sources_of, window_shape
-from cnngen.codegen.engines import IMPLICIT_GEMM, WINDOW_GEMM
+from cnngen.codegen.engines import ON_TENSOR_CORES
 from cnngen.codegen.expr import Coord, Expr, Load
 from cnngen.codegen.graph import (
     ITEM_BYTES,
@@ -57,10 +55,8 @@ def kernel_of(node: Node, graph: Graph, largest_batch: int, tile_batch: int) -> 
     match node.op, node.form:
         case (Pointwise(), _):
             return _pointwise(node, graph, largest_batch)
-        case (_, form) if form == IMPLICIT_GEMM:
+        case (_, form) if form in ON_TENSOR_CORES:
             return gemm_kernel(node, graph)
-        case (Conv() as op, form) if form == WINDOW_GEMM:
-            return window_gemm_kernel(node, op, graph)
         case (Conv() as op, "depthwise"):
             return _depthwise(node, op, graph, tile_batch)
         case (Conv() as op, "grouped"):
@@ -86,10 +82,8 @@ def tile_options(node: Node, graph: Graph, tile_batch: int) -> Sequence[object]:
         case (Pointwise(), _):
             found = turned(node, graph)
             return found.tiles(node.value) if found is not None else ()
-        case (_, form) if form == IMPLICIT_GEMM:
+        case (_, form) if form in ON_TENSOR_CORES:
             return gemm_tile_options(node, graph)
-        case (Conv() as op, form) if form == WINDOW_GEMM:
-            return window_gemm_tile_options(node, op, graph)
         case (Conv() as op, "depthwise"):
             return _window_tile_options(node, op, graph, tile_batch)
         case (Pool() as op, _):

@@ -15,6 +15,7 @@
 #include "cnngen/cuda/kernels/pool.cuh"
 #include "cnngen/cuda/kernels/reduce.cuh"
 #include "cnngen/cuda/kernels/softmax.cuh"
+#include "cnngen/cuda/kernels/tap_gemm.cuh"
 #include "cnngen/cuda/kernels/window_gemm.cuh"
 
 namespace checks {
@@ -29,6 +30,7 @@ using cnngen::ReduceTile;
 using cnngen::Reduction;
 using cnngen::RowShape;
 using cnngen::RowTile;
+using cnngen::TapGemmTile;
 using cnngen::Tile;
 using cnngen::WindowGemmTile;
 using cnngen::WindowShape;
@@ -247,6 +249,16 @@ void window_gemm(const char* name, int batch, const GemmShape& shape) {
         emulation::launch(
             cnngen::blocks(shape, tile, batch), tile.threads(),
             [&] { cnngen::window_gemm<T, tile>(batch, shape, x, weight, y, epilogue); }, 1,
+            cnngen::shared_bytes(shape, tile));
+    });
+}
+
+template <typename T, typename Y, TapGemmTile tile>
+void tap_gemm(const char* name, int batch, const GemmShape& shape) {
+    dense_conv<T, Y>(name, batch, shape, [&](const T* x, const T* weight, Y* y, const Epilogue& epilogue) {
+        emulation::launch(
+            cnngen::blocks(shape, tile, batch), tile.threads(),
+            [&] { cnngen::tap_gemm<T, tile>(batch, shape, x, weight, y, epilogue); }, 1,
             cnngen::shared_bytes(shape, tile));
     });
 }

@@ -186,15 +186,17 @@ def implicit_gemm(rng: random.Random) -> Iterator[tuple[str, str]]:
         yield f"implicit_gemm<{x}, {y}, {tile}>", f"{rng.randint(1, 3)}, {shape}"
 
 
-def gemm_shape(rng: random.Random, fields: dict[str, int], v: int, *, phased: bool) -> str:
-    c, filters = 8 * rng.randint(1, 9), v * rng.randint(1, 80 // v)
+def gemm_shape(
+    rng: random.Random, fields: dict[str, int], v: int, *, phased: bool, filters: int | None = None
+) -> str:
+    c, filters = 8 * rng.randint(1, 9), filters or v * rng.randint(1, 80 // v)
     phases: dict[str, int] = {}
     if phased:
         across, along = rng.choice(((2, 2), (1, 2), (3, 2)))
         phases = {"phases_h": across, "phases_w": along}
         phases |= {"y_h": fields["oh"] * across - rng.randint(0, across - 1)}
         phases |= {"y_w": fields["ow"] * along - rng.randint(0, along - 1)}
-        filters = v * rng.randint(1, max(1, 20 // v))
+        filters = min(filters, v * rng.randint(1, max(1, 20 // v)))
     size = {name: fields[name] for name in ("h", "w")}
     out = {name: fields[name] for name in ("oh", "ow")}
     pixel = {"x_pixel": c + 8 * rng.randint(0, 2), "y_pixel": filters + v * rng.randint(0, 2)}
@@ -215,6 +217,21 @@ def window_gemm(rng: random.Random) -> Iterator[tuple[str, str]]:
         shape = gemm_shape(rng, window(rng, strides=(1,)), v, phased=bool(phased))
         x, y = rng.choice(("half", "bfloat16")), rng.choice(tuple(SIZE))
         yield f"window_gemm<{x}, {y}, {tile}>", f"{rng.randint(1, 3)}, {shape}"
+
+
+def tap_gemm(rng: random.Random) -> Iterator[tuple[str, str]]:
+    for _ in range(CASES // 2):
+        fields = window(rng, strides=(1,))
+        v, phased = rng.choice((1, 1, 2, 4)), rng.random() < 0.3
+        taps = fields["r"] * fields["s"]
+        filters = v * rng.randint(1, max(1, 64 // (6 * v * taps)))
+        n = -(-(6 if phased else 1) * filters * taps // 8) * 8  # as many as the most phases have
+        h, w, warps = rng.choice(((2, 16, 1), (1, 8, 2), (3, 5, 3), (4, 32, 4)))
+        interleaves = {"interleaves": "true"} if phased else {}
+        tile = aggregate("TapGemmTile", h=h, w=w, n=n, warps=warps, v=v, **interleaves)
+        shape = gemm_shape(rng, fields, v, phased=phased, filters=filters)
+        x, y = rng.choice(("half", "bfloat16")), rng.choice(tuple(SIZE))
+        yield f"tap_gemm<{x}, {y}, {tile}>", f"{rng.randint(1, 3)}, {shape}"
 
 
 def pooling(rng: random.Random) -> Iterator[tuple[str, str]]:
@@ -350,6 +367,7 @@ KERNELS: tuple[Callable[[random.Random], Iterator[tuple[str, str]]], ...] = (
     grouped_conv,
     implicit_gemm,
     window_gemm,
+    tap_gemm,
     pooling,
     reduce,
     arg_reduce,
