@@ -22,11 +22,10 @@ from cnngen.spec.types import ElementType
 TOLERANCE: Mapping[ElementType, float] = {"float32": 2e-5, "float16": 3e-3, "bfloat16": 2e-2}
 TF32_TOLERANCE = 2e-3
 SAMPLES = 1 << 16  # elements that are compared, where there are more
-VARIATIONS = 12  # of the knobs of each of the best engines
-VARIED = 2  # how many engines' knobs are tried
-HOPELESS = (
-    1.5  # times the best: what takes more is neither timed to the end nor checked, for it will not be taken
-)
+VARIATIONS = 6  # of the best engine's knobs
+# Times the best: what takes more is neither timed to the end nor checked, for it will not be taken.
+HOPELESS = 1.5
+LAUNCH_US = 20  # that the host may take for a launch, in which a glance sees no difference
 
 # Told how many steps are done, of how many, and which is under way.
 Told = Callable[[int, int, str], None]
@@ -71,6 +70,7 @@ class _Step:
         self.deadline = deadline
         self.graph = candidates.plan.batches[plan].graph
         self.numbers = {node.name: i for i, node in enumerate(candidates.plan.batches[plan].steps)}
+        self.ranks = 0  # that were given out, in the order in which engines are offered
         self.timings: list[Timing] = []
         self.rejected: list[str] = []
 
@@ -91,20 +91,24 @@ class _Step:
 
     def _library(self, step: int) -> None:
         node = self.graph.producers[self.members[0].name]
-        engines = self.tuner.engines(self.plan, step)
-        for number, engine in enumerate(engines):
-            if number and self.deadline.is_past:
-                break
-            self._engine(step, node, engine)
-        best = sorted(self.timings, key=lambda timing: timing.us)
-        for timing in best[:VARIED]:
-            if self.deadline.is_past:
-                break
-            for engine in self.tuner.variations(self.plan, step, timing.engine, VARIATIONS):
-                if all(engine != known.engine for known in self.timings):
-                    self._engine(step, node, engine)
+        offered = self.tuner.engines(self.plan, step)
+        self._engines(step, node, offered)
+        if not self.timings or self.deadline.is_past:
+            return
+        best = min(self.timings, key=lambda timing: timing.us)
+        varied = self.tuner.variations(self.plan, step, best.engine, VARIATIONS)
+        self._engines(step, node, [engine for engine in varied if engine not in offered])
 
-    def _engine(self, step: int, node: Node, engine: str) -> None:
+    def _engines(self, step: int, node: Node, engines: Sequence[str]) -> None:
+        """Those that a glance does not rule out, beginning with what seems fastest."""
+        first, self.ranks = self.ranks, self.ranks + len(engines)
+        glances = [(self.tuner.glance(self.plan, step, engine), engine) for engine in engines]
+        for number, (us, engine) in enumerate(sorted(glances)):
+            if (number and self.deadline.is_past) or us > HOPELESS * self.best + LAUNCH_US:
+                break
+            self._engine(step, node, engine, first + engines.index(engine))
+
+    def _engine(self, step: int, node: Node, engine: str, rank: int) -> None:
         us, spread = self.tuner.measure(self.plan, step, engine, self.best * HOPELESS)
         if us <= self.best * HOPELESS:
             error = self.tuner.error(self.plan, step, engine)
@@ -112,7 +116,7 @@ class _Step:
                 self.rejected.append(f"{engine} for {node.name}: its error is {error:.1e}")
                 return
         workspace = self.tuner.workspace(self.plan, step, engine)
-        self.timings.append(Timing(engine, us, spread, len(self.timings), workspace))
+        self.timings.append(Timing(engine, us, spread, rank, workspace))
 
     def _kernels(self, cases: Sequence[Case], reference: Array | None) -> None:
         """Each tile against the library's result, or else against the first tile, which the tests prove."""
@@ -128,7 +132,7 @@ class _Step:
                 if not error <= tolerance(node):
                     self.rejected.append(f"{case.engine} for {node.name}: it is off by {error:.1e}")
                     continue
-            self.timings.append(Timing(case.engine, us, spread, len(self.timings)))
+            self.timings.append(Timing(case.engine, us, spread, self.ranks + number))
 
     def _output(self, step: int, name: str, engine: str) -> Array:
         """Elements of what a step writes, the same ones at every call."""

@@ -42,6 +42,7 @@ def test_a_step_is_timed_with_copies_of_its_weights_where_the_network_finds_them
     tuner: Any,  # noqa: ANN401
     plan: int,
 ) -> None:
+    assert tuner.glance(plan, 1, "") == 1000
     us, spread = tuner.measure(plan, 1, "", float("inf"))
     assert 0 < us <= 1000  # the fake's clock: a millisecond for all launches of a graph
     assert spread == 0

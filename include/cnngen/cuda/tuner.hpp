@@ -88,6 +88,14 @@ class Tuner {
         return out;
     }
 
+    // Microseconds of a single launch of a step by an engine, with what the host takes for it where that is longer.
+    double glance(std::size_t plan, std::size_t step, const std::string& engine) {
+        const DeviceGuard guard(device_);
+        const auto once = [&] { run(steps_[plan][step], engine); };
+        once();  // loads the kernel
+        return clock_->median(1, once, [] {}).microseconds;
+    }
+
     // Microseconds of a step by an engine, a kernel's by "". Gives up early on what takes more than `no_more`.
     Measurement measure(std::size_t plan, std::size_t step, const std::string& engine, double no_more = HUGE_VAL) {
         const DeviceGuard guard(device_);
@@ -98,7 +106,7 @@ class Tuner {
             return clock_->graph(calls, replays, !is_cold, [&](int call) { run(s, engine, is_cold ? call + 1 : 0); });
         };
         const double once = timed(4, 1).microseconds;
-        if (once > 2 * no_more) return {once, 0};
+        if (once > no_more) return {once, 0};
         return timed(std::clamp(static_cast<int>(150 / std::max(once, 0.5)), 4, WeightCopies::most), 7);
     }
 

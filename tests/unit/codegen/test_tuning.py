@@ -105,6 +105,9 @@ class FakeTuner:
     def output(self, plan: int, step: int, engine: str) -> bytes:
         return bytes(self.node(plan, step).value.bytes)
 
+    def glance(self, plan: int, step: int, engine: str) -> float:
+        return self.time(plan, step, engine)
+
     def measure(self, plan: int, step: int, engine: str, no_more: float) -> tuple[float, float]:
         self.measured += 1
         return self.time(plan, step, engine), 0.0

@@ -45,6 +45,7 @@ inline void bind_tuner(py::module_& m, const Model& model, const ReferenceKernel
                  const std::vector<std::byte> data = tuner.output(plan, step, engine);
                  return py::bytes(reinterpret_cast<const char*>(data.data()), data.size());
              })
+        .def("glance", &Tuner::glance, Release())
         .def("measure", [](Tuner& tuner, std::size_t plan, std::size_t step, const std::string& engine,
                            double no_more) { return measurement(tuner.measure(plan, step, engine, no_more)); })
         .def("measure_pass",

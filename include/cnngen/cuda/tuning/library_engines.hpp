@@ -108,7 +108,7 @@ class LibraryEngines {
             const std::lock_guard lock(mutex);
             return handles_.emplace_back(std::move(handle)).get();
         };
-        in_parallel(names.size(), default_threads(), setup, [&](cudnnHandle_t handle, std::size_t i) {
+        in_parallel(names.size(), std::max(1u, std::thread::hardware_concurrency()), setup, [&](cudnnHandle_t handle, std::size_t i) {
             plans[i] = plan_by(parse_engine(names[i]), op, handle, cublaslt_, workspace_limit_);
         });
         std::vector<std::string> out;
