@@ -189,7 +189,8 @@ def compare(
         for worker in workers.values():
             worker.close()
     if "cnngen" in workers:
-        rows["cnngen"]["start_ms"] = beyond_context(start_up(project_of(case)))
+        runs = start_up(project_of(case))
+        rows["cnngen"] |= {"start_ms": beyond_context(runs), "start_parts_ms": runs}
     ordered = {name: rows[name] for name in PEERS if name in rows}
     return {"floor": floor(case, rates), "rates": rates, "peers": ordered}
 
