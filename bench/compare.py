@@ -217,10 +217,11 @@ def tune(spec: Path) -> float:
     started = time.perf_counter()
     command = [sys.executable, "-m", "cnngen", "tune", spec.name]
     # Not in the checkout's root, whose folder cnngen/ is only the facade.
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=spec.parent)
-    (spec.parent / "tune.log").write_text(done.stderr)
+    log = spec.parent / "tune.log"
+    with log.open("w") as file:
+        done = subprocess.run(command, stdout=file, stderr=file, check=False, cwd=spec.parent)
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines() or [f"exit {done.returncode}"]
+        said = log.read_text().strip().splitlines() or [f"exit {done.returncode}"]
         raise Failure(f"cnngen tune: {said[-1]}")
     return time.perf_counter() - started
 

@@ -40,7 +40,7 @@ from cnngen.codegen.emit.project import project_files
 from cnngen.codegen.graph import Array, Graph
 from cnngen.codegen.interpret_plan import interpret_plan
 from cnngen.codegen.project import Content, runtime_files, write_project
-from cnngen.codegen.storage import NUMPY_TYPES, to_memory
+from cnngen.codegen.storage import to_memory
 from cnngen.codegen.targets import CUDA
 from cnngen.codegen.tuning.measure import relative, tolerance
 from cnngen.codegen.tuning.module import Tuner, build_candidates, compile_candidates
@@ -50,7 +50,7 @@ from cnngen.spec.errors import CnngenError
 PACKAGES = ("cnngen", "torch")
 TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
 FOUND = 9  # the sanitizer's exit code where it found something
-SAMPLE = 101  # of how many elements of a result one is compared
+LAUNCHES = 8  # that are timed together
 RATES_S, SANITIZE_S = 120.0, 900.0
 RUN = """
 import sys, numpy, cnngen
@@ -112,7 +112,9 @@ def measure(cases: Sequence[KernelCase], folder: Path, out: Path) -> bool:
     print(f"{len(known)} kernels compiled in {compile_s:.0f} s", flush=True)
     rows = []
     for step in bench.steps:
-        times = [tuner.measure(0, candidate.number, "", math.inf)[0] for candidate in step.candidates]
+        times = [
+            tuner.measure(0, candidate.number, "", LAUNCHES, math.inf)[0] for candidate in step.candidates
+        ]
         best = times.index(min(times))
         row = {
             "case": step.case.name,
@@ -144,18 +146,13 @@ def differing(tuner: Tuner, candidates: Sequence[Candidate]) -> list[str]:
 
     Inputs are what memory holds.
     """
-    reference, found = sample(tuner, candidates[0]), []
+    tuner.keep(0, candidates[0].number, "")
+    found = []
     for candidate in candidates[1:]:
-        error = relative(sample(tuner, candidate), reference)
+        error = tuner.difference(0, candidate.number)
         if not error <= tolerance(candidate.node):
             found.append(f"{candidate.node.name}, {candidate.tile}: off by {error:.1e}")
     return found
-
-
-def sample(tuner: Tuner, candidate: Candidate) -> Array:
-    """Some elements of a result."""
-    dtype = NUMPY_TYPES[candidate.node.value.dtype]
-    return np.frombuffer(tuner.output(0, candidate.number, ""), dtype)[::SAMPLE].astype(np.float64)
 
 
 # --- compiling -------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import contextlib
 import math
 import re
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -193,7 +194,7 @@ def tune(
     seconds = _seconds(budget)
     network, weights = load_network(spec)
     console = Console(stderr=True)
-    with _progress(console) as progress:
+    with _progress(console, is_long=True) as progress:
         tuned = tune_network(
             spec, network, weights, budget=seconds, fresh=fresh, device=device, told=progress
         )
@@ -310,8 +311,11 @@ def _write_depfile(path: Path, project: Path, spec: Path) -> None:
 
 
 @contextlib.contextmanager
-def _progress(console: Console) -> Iterator[Progress]:
-    """A bar on a terminal, nothing elsewhere."""
+def _progress(console: Console, *, is_long: bool = False) -> Iterator[Progress]:
+    """A bar on a terminal; elsewhere nothing, or of what `is_long` a line a stage."""
+    if is_long and not console.is_terminal:
+        yield _stages(console)
+        return
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -326,6 +330,20 @@ def _progress(console: Console) -> Iterator[Progress]:
             bar.update(task, description=stage, completed=done, total=total if done else None)
 
         yield advance
+
+
+def _stages(console: Console) -> Progress:
+    """Prints each stage as it begins, and when."""
+    started, last = time.monotonic(), ""
+
+    def advance(stage: str, _done: int, _total: int) -> None:
+        nonlocal last
+        name = stage.partition(":")[0]
+        if name != last:
+            console.print(f"{time.monotonic() - started:4.0f} s: {name}", soft_wrap=True, highlight=False)
+        last = name
+
+    return advance
 
 
 def _report(console: Console, result: BuildResult) -> None:

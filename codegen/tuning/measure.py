@@ -6,14 +6,13 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
 from cnngen.codegen.engines import ON_TENSOR_CORES, split_engine
 from cnngen.codegen.graph import LIBRARIES, Array, Node
-from cnngen.codegen.storage import NUMPY_TYPES
 from cnngen.codegen.tuning.bench import Case
+from cnngen.codegen.tuning.clock import Clock
 from cnngen.codegen.tuning.journal import Journal, Timing
 from cnngen.codegen.tuning.module import Candidates
 from cnngen.spec.types import ElementType
@@ -21,7 +20,7 @@ from cnngen.spec.types import ElementType
 # What storing and another order of sums may lose; a wrong engine is off by far more.
 TOLERANCE: Mapping[ElementType, float] = {"float32": 2e-5, "float16": 3e-3, "bfloat16": 2e-2}
 TF32_TOLERANCE = 2e-3
-SAMPLES = 1 << 16  # elements that are compared, where there are more
+TIMED_US = 200  # of launches that are timed together
 VARIATIONS = 6  # of the best engine's knobs
 # Times the best: what takes more is neither timed to the end nor checked, for it will not be taken.
 HOPELESS = 1.5
@@ -43,7 +42,13 @@ class Deadline:
 
 
 def measure_cases(
-    candidates: Candidates, plan: int, cases: Sequence[Case], journal: Journal, deadline: Deadline, told: Told
+    candidates: Candidates,
+    plan: int,
+    cases: Sequence[Case],
+    journal: Journal,
+    deadline: Deadline,
+    clock: Clock,
+    told: Told,
 ) -> None:
     """Times what the journal does not know yet; each step's line is written as soon as it is complete.
 
@@ -53,10 +58,14 @@ def measure_cases(
     for case in cases:
         if case.step not in journal.steps:
             groups.setdefault(case.step, []).append(case)
-    for done, (step, members) in enumerate(groups.items()):
-        told(done, len(groups), members[0].name.partition("~")[0])
-        timings, rejected = _Step(candidates, plan, members, deadline).measured()
-        journal.add(step, timings, rejected)
+    steps = [_Step(candidates, plan, members, deadline, clock) for members in groups.values()]
+    for done, (step, after) in enumerate(zip(steps, [*steps[1:], None], strict=True)):
+        told(done, len(steps), step.members[0].name.partition("~")[0])
+        step.prepare()
+        if after is not None:
+            after.prepare()
+        timings, rejected = step.measured()
+        journal.add(step.members[0].step, timings, rejected)
     told(len(groups), len(groups), "")
 
 
@@ -64,25 +73,35 @@ class _Step:
     """One step: its library's engines, and kernels of our own."""
 
     def __init__(
-        self, candidates: Candidates, plan: int, members: Sequence[Case], deadline: Deadline
+        self,
+        candidates: Candidates,
+        plan: int,
+        members: Sequence[Case],
+        deadline: Deadline,
+        clock: Clock,
     ) -> None:
         self.tuner, self.plan, self.members = candidates.tuner, plan, members
-        self.deadline = deadline
+        self.deadline, self.clock = deadline, clock
         self.graph = candidates.plan.batches[plan].graph
         self.numbers = {node.name: i for i, node in enumerate(candidates.plan.batches[plan].steps)}
+        self.library = next((case for case in members if not case.engine), None)
         self.ranks = 0  # that were given out, in the order in which engines are offered
         self.timings: list[Timing] = []
         self.rejected: list[str] = []
 
+    def prepare(self) -> None:
+        """Begins to build what the library offers, while another step is timed."""
+        if self.library is not None:
+            self.tuner.prepare(self.plan, self.numbers[self.library.name])
+
     def measured(self) -> tuple[list[Timing], list[str]]:
-        library = next((case for case in self.members if not case.engine), None)
-        if library is not None:
-            self._library(self.numbers[library.name])
-        reference: Array | None = None
-        if library is not None and self.timings:
-            fastest = min(self.timings, key=lambda timing: timing.us)
-            reference = self._output(self.numbers[library.name], library.name, fastest.engine)
-        self._kernels([case for case in self.members if case.engine], reference)
+        if self.library is not None:
+            step = self.numbers[self.library.name]
+            self._library(step)
+            if self.timings:
+                fastest = min(self.timings, key=lambda timing: timing.us)
+                self.tuner.keep(self.plan, step, fastest.engine)
+        self._kernels([case for case in self.members if case.engine], has_reference=bool(self.timings))
         return self.timings, self.rejected
 
     @property
@@ -91,62 +110,65 @@ class _Step:
 
     def _library(self, step: int) -> None:
         node = self.graph.producers[self.members[0].name]
-        offered = self.tuner.engines(self.plan, step)
+        with self.clock.of("waiting for engines"):
+            offered = self.tuner.engines(self.plan, step)
         self._engines(step, node, offered)
         if not self.timings or self.deadline.is_past:
             return
         best = min(self.timings, key=lambda timing: timing.us)
-        varied = self.tuner.variations(self.plan, step, best.engine, VARIATIONS)
+        with self.clock.of("waiting for engines"):
+            varied = self.tuner.variations(self.plan, step, best.engine, VARIATIONS)
         self._engines(step, node, [engine for engine in varied if engine not in offered])
 
     def _engines(self, step: int, node: Node, engines: Sequence[str]) -> None:
         """Those that a glance does not rule out, beginning with what seems fastest."""
         first, self.ranks = self.ranks, self.ranks + len(engines)
-        glances = [(self.tuner.glance(self.plan, step, engine), engine) for engine in engines]
-        for number, (us, engine) in enumerate(sorted(glances)):
-            if (number and self.deadline.is_past) or us > HOPELESS * self.best + LAUNCH_US:
+        glances = [(self._glance(step, engine), engine) for engine in engines]
+        for number, (glance, engine) in enumerate(sorted(glances)):
+            if (number and self.deadline.is_past) or self._is_hopeless(glance):
                 break
-            self._engine(step, node, engine, first + engines.index(engine))
+            us, spread = self._timed(step, engine, glance)
+            if us <= HOPELESS * self.best:
+                with self.clock.of("checking"):
+                    error = self.tuner.error(self.plan, step, engine)
+                if not error <= tolerance(node):
+                    self.rejected.append(f"{engine} for {node.name}: its error is {error:.1e}")
+                    continue
+            workspace = self.tuner.workspace(self.plan, step, engine)
+            self.timings.append(Timing(engine, us, spread, first + engines.index(engine), workspace))
 
-    def _engine(self, step: int, node: Node, engine: str, rank: int) -> None:
-        us, spread = self.tuner.measure(self.plan, step, engine, self.best * HOPELESS)
-        if us <= self.best * HOPELESS:
-            error = self.tuner.error(self.plan, step, engine)
-            if not error <= tolerance(node):
-                self.rejected.append(f"{engine} for {node.name}: its error is {error:.1e}")
-                return
-        workspace = self.tuner.workspace(self.plan, step, engine)
-        self.timings.append(Timing(engine, us, spread, rank, workspace))
-
-    def _kernels(self, cases: Sequence[Case], reference: Array | None) -> None:
+    def _kernels(self, cases: Sequence[Case], *, has_reference: bool) -> None:
         """Each tile against the library's result, or else against the first tile, which the tests prove."""
         for number, case in enumerate(cases):
             if number and self.deadline.is_past:
                 break
             step, node = self.numbers[case.name], self.graph.producers[case.name]
-            us, spread = self.tuner.measure(self.plan, step, "", self.best * HOPELESS)
-            if us <= self.best * HOPELESS:
-                result = self._output(step, node.name, "")
-                reference = result if reference is None else reference
-                error = relative(result, reference)
+            if not has_reference:
+                self.tuner.keep(self.plan, step, "")
+                has_reference = True
+            glance = self._glance(step, "")
+            if self._is_hopeless(glance):
+                continue
+            us, spread = self._timed(step, "", glance)
+            if us <= HOPELESS * self.best:
+                with self.clock.of("checking"):
+                    error = self.tuner.difference(self.plan, step)
                 if not error <= tolerance(node):
                     self.rejected.append(f"{case.engine} for {node.name}: it is off by {error:.1e}")
                     continue
             self.timings.append(Timing(case.engine, us, spread, self.ranks + number))
 
-    def _output(self, step: int, name: str, engine: str) -> Array:
-        """Elements of what a step writes, the same ones at every call."""
-        dtype = NUMPY_TYPES[self.graph.producers[name].value.dtype]
-        found = np.frombuffer(self.tuner.output(self.plan, step, engine), dtype)
-        if found.size > SAMPLES:
-            found = found[sampled(found.size)]
-        return found.astype(np.float64)
+    def _glance(self, step: int, engine: str) -> float:
+        with self.clock.of("loading"):
+            return self.tuner.glance(self.plan, step, engine)
 
+    def _is_hopeless(self, glance: float) -> bool:
+        return glance > HOPELESS * self.best + LAUNCH_US
 
-@cache
-def sampled(count: int) -> Array:
-    """Which of so many elements are compared."""
-    return np.random.default_rng(0).integers(0, count, SAMPLES)
+    def _timed(self, step: int, engine: str, glance: float) -> tuple[float, float]:
+        launches = min(max(int(TIMED_US / max(glance, 1)), 4), 32)  # of one graph
+        with self.clock.of("timing"):
+            return self.tuner.measure(self.plan, step, engine, launches, HOPELESS * self.best)
 
 
 def tolerance(node: Node) -> float:

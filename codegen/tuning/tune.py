@@ -39,6 +39,7 @@ from cnngen.codegen.passes.plan_weights import plan_weights
 from cnngen.codegen.plan import BatchPlan, Plan
 from cnngen.codegen.targets import CUDA
 from cnngen.codegen.tuning.bench import Bench, make_bench
+from cnngen.codegen.tuning.clock import Clock
 from cnngen.codegen.tuning.journal import Journal
 from cnngen.codegen.tuning.measure import Deadline, measure_cases
 from cnngen.codegen.tuning.module import Candidates, build_candidates, footprint, numbered
@@ -48,22 +49,6 @@ from cnngen.spec.network import NetworkSpec
 
 # Told of what is going on: the stage, steps done, steps in all.
 Told = Callable[[str, int, int], None]
-
-
-class Clock:
-    """Seconds, by what they were spent on."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def of(self, stage: str) -> Iterator[None]:
-        """Adds what is done inside."""
-        begun = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - begun
 
 
 @dataclass
@@ -174,8 +159,8 @@ class _Session:
         candidates = self._build("candidates", batches, footprints)
         for number, (bench, search) in enumerate(zip(benches, self.searches, strict=True)):
             told = self._teller(f"time the steps of {search.name}")
-            with gpu_to_itself(self.device), self.clock.of("steps"):
-                measure_cases(candidates, number, bench.cases, self._journal, self.deadline, told)
+            with gpu_to_itself(self.device):
+                measure_cases(candidates, number, bench.cases, self._journal, self.deadline, self.clock, told)
 
     def _teller(self, stage: str) -> Callable[[int, int, str], None]:
         return lambda done, total, step: self.told(f"{stage}: {step}" if step else stage, done, total)

@@ -345,6 +345,18 @@ def squeeze_excite(rng: random.Random) -> Iterator[tuple[str, str]]:
             yield f"{function}<half, half, SqueezeExciteTile{tile}, {shape}>", "2"
 
 
+def comparison(_rng: random.Random) -> Iterator[tuple[str, str]]:
+    for x, rows in (
+        ("half", "float16, 5, 8, 40"),
+        ("bfloat16", "bfloat16, 9, 9, 1"),
+        ("float", "float32, 3, 4, 7"),
+        ("int", "int32, 1, 2, 9"),
+        ("std::int64_t", "int64, 6, 6, 3"),
+        ("std::uint8_t", "uint8, 4, 9, 5"),
+    ):
+        yield f"comparison<{x}>", f"cnngen::ReferenceTensor::{rows}"
+
+
 def program(calls: list[tuple[str, str]], header: str) -> str:
     lines = [f'    {check}("{check}", {batch});' for check, batch in calls]
     return "\n".join([f'#include "{header}"', "using namespace checks;", "int main() {", *lines, "}", ""])
@@ -374,6 +386,7 @@ KERNELS: tuple[Callable[[random.Random], Iterator[tuple[str, str]]], ...] = (
     transpose,
     softmax,
     squeeze_excite,
+    comparison,
 )
 
 
@@ -382,9 +395,12 @@ def test_emulated_kernel_computes_its_definition(
     kernel: Callable[[random.Random], Iterator[tuple[str, str]]], tmp_path: Path
 ) -> None:
     calls = list(kernel(random.Random(f"cnngen {kernel.__name__}")))  # noqa: S311
-    header = {squeeze_excite: "squeeze_checks.hpp", transpose: "transpose_checks.hpp"}.get(
-        kernel, "kernel_checks.hpp"
-    )
+    headers = {
+        squeeze_excite: "squeeze_checks.hpp",
+        transpose: "transpose_checks.hpp",
+        comparison: "reference_checks.hpp",
+    }
+    header = headers.get(kernel, "kernel_checks.hpp")
     assert len(compile_and_run(program(calls, header), tmp_path)) == len(calls)
 
 

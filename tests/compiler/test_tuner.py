@@ -33,8 +33,12 @@ def test_steps_are_those_of_a_pass(tuner: Any) -> None:  # noqa: ANN401
 
 
 def test_a_step_writes_what_it_computes_of_what_lies_in_the_arena(tuner: Any) -> None:  # noqa: ANN401
-    loaded = np.frombuffer(tuner.output(0, 0, ""), np.float32)
-    np.testing.assert_array_equal(np.frombuffer(tuner.output(0, 1, ""), np.float32), loaded * SCALE)
+    tuner.keep(0, 1, "")
+    assert tuner.difference(0, 1) == 0
+    tuner.keep(0, 0, "")  # as many elements
+    assert tuner.difference(0, 1) > 0.1
+    tuner.keep(0, 2, "")  # a slice of wider pixels
+    assert tuner.difference(0, 3) == 0
 
 
 @pytest.mark.parametrize("plan", [0, 1])
@@ -43,9 +47,10 @@ def test_a_step_is_timed_with_copies_of_its_weights_where_the_network_finds_them
     plan: int,
 ) -> None:
     assert tuner.glance(plan, 1, "") == 1000
-    us, spread = tuner.measure(plan, 1, "", float("inf"))
+    us, spread = tuner.measure(plan, 1, "", 4, float("inf"))
     assert 0 < us <= 1000  # the fake's clock: a millisecond for all launches of a graph
     assert spread == 0
+    assert tuner.measure(plan, 1, "", 4, 0.0)[0] == us
 
 
 def test_a_pass_takes_its_steps_from_other_plans_and_gives_the_outputs(tuner: Any) -> None:  # noqa: ANN401

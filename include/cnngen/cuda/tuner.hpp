@@ -48,6 +48,9 @@ class Tuner {
     const std::vector<CandidateStep>& steps(std::size_t plan) const { return steps_[plan]; }
     const cudaDeviceProp& gpu() const { return gpu_; }
 
+    // Begins to build what a library offers for a step.
+    void prepare(std::size_t plan, std::size_t step) { engines_->prepare(operation(plan, step)); }
+
     // What a library offers for a step; see LibraryEngines.
     std::vector<std::string> engines(std::size_t plan, std::size_t step) {
         return engines_->engines(operation(plan, step));
@@ -73,19 +76,20 @@ class Tuner {
         return reference_->error(op);
     }
 
-    // What a step writes by an engine, in memory order, without what lies between; a kernel's by "".
-    std::vector<std::byte> output(std::size_t plan, std::size_t step, const std::string& engine) {
+    // Runs a step by an engine, a kernel's by "", and keeps what it writes.
+    void keep(std::size_t plan, std::size_t step, const std::string& engine) {
         const DeviceGuard guard(device_);
-        const CandidateStep& s = steps_[plan][step];
-        reference_->poison(s.y);
-        run(s, engine);
-        check(cudaStreamSynchronize(stream_.get()), "running '", s.layer, "'");
-        const Rows rows = rows_of(s.y);
-        std::vector<std::byte> out(rows.width * rows.count);
-        check(
-            cudaMemcpy2D(out.data(), rows.width, s.y.data, rows.pitch, rows.width, rows.count, cudaMemcpyDeviceToHost),
-            "copying an output");
-        return out;
+        reference_->poison(steps_[plan][step].y);
+        run(steps_[plan][step], engine);
+        reference_->keep(steps_[plan][step].y);
+    }
+
+    // How far apart what a kernel writes and what was kept are, relative to that; infinite where it does not write all.
+    double difference(std::size_t plan, std::size_t step) {
+        const DeviceGuard guard(device_);
+        reference_->poison(steps_[plan][step].y);
+        run(steps_[plan][step], "");
+        return reference_->difference(steps_[plan][step].y);
     }
 
     // Microseconds of a single launch of a step by an engine, with what the host takes for it where that is longer.
@@ -93,21 +97,18 @@ class Tuner {
         const DeviceGuard guard(device_);
         const auto once = [&] { run(steps_[plan][step], engine); };
         once();  // loads the kernel
-        return clock_->median(1, once, [] {}).microseconds;
+        return clock_->median(1, HUGE_VAL, once, [] {}).microseconds;
     }
 
-    // Microseconds of a step by an engine, a kernel's by "". Gives up early on what takes more than `no_more`.
-    Measurement measure(std::size_t plan, std::size_t step, const std::string& engine, double no_more = HUGE_VAL) {
+    // Microseconds of a step by an engine, a kernel's by "", one of so many launches. What turns out to take more than
+    // `no_more` is timed once.
+    Measurement measure(std::size_t plan, std::size_t step, const std::string& engine, int launches, double no_more) {
         const DeviceGuard guard(device_);
         const CandidateStep& s = steps_[plan][step];
         const bool is_cold = footprints_[plan] > static_cast<std::size_t>(gpu_.l2CacheSize) * 6 / 10;
-        const auto timed = [&](int calls, int replays) {
-            run(s, engine, is_cold ? 1 : 0);  // loads the kernel and copies weights, which a capture may not
-            return clock_->graph(calls, replays, !is_cold, [&](int call) { run(s, engine, is_cold ? call + 1 : 0); });
-        };
-        const double once = timed(4, 1).microseconds;
-        if (once > no_more) return {once, 0};
-        return timed(std::clamp(static_cast<int>(150 / std::max(once, 0.5)), 4, WeightCopies::most), 7);
+        run(s, engine, is_cold ? 1 : 0);  // loads the kernel and copies weights, which a capture may not
+        const auto work = [&](int launch) { run(s, engine, is_cold ? launch + 1 : 0); };
+        return clock_->graph(std::min(launches, WeightCopies::most), 7, !is_cold, no_more, work);
     }
 
     // Microseconds of a whole pass. Each step is that of a plan whose buffers lie where this one's do, by an engine, or
@@ -125,7 +126,7 @@ class Tuner {
         const GraphExec exec = instantiate(graph);
         const auto replay = [&] { check(cudaGraphLaunch(exec.get(), stream_.get()), "launching a pass"); };
         for (int i = 0; i < 3; ++i) replay();
-        return clock_->median(replays, replay, [] {});
+        return clock_->median(replays, HUGE_VAL, replay, [] {});
     }
 
     // The outputs of a pass on inputs in host memory, as the code says; both in the model's order.

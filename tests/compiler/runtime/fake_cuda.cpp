@@ -248,6 +248,15 @@ cudaError_t cudaMemcpyAsync(void* d, const void* s, size_t n, cudaMemcpyKind k, 
     ++counts["copies that wait"];  // as those of ordinary host memory do
     return run_until(stream, stream.enqueued);
 }
+cudaError_t cudaMemcpy2DAsync(void* d, size_t dp, const void* s, size_t sp, size_t w, size_t h, cudaMemcpyKind,
+                              cudaStream_t on) {
+    Call call;
+    enqueue(*stream_of(on), [=] {
+        for (size_t i = 0; i < h; ++i) std::memcpy((char*)d + i * dp, (const char*)s + i * sp, w);
+        return cudaSuccess;
+    });
+    return cudaSuccess;
+}
 cudaError_t cudaMemcpy2D(void* d, size_t dp, const void* s, size_t sp, size_t w, size_t h, cudaMemcpyKind) {
     for (size_t i = 0; i < h; ++i) std::memcpy((char*)d + i * dp, (const char*)s + i * sp, w);
     return cudaSuccess;

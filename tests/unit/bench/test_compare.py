@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TextIO
 
 import compare
 import pytest
@@ -144,9 +144,10 @@ def test_tuning_comes_before_the_build(
 ) -> None:
     """The program is asked for as a user would, and fails as it does."""
 
-    def tune(words: list[str], *, cwd: Path, **_: object) -> argparse.Namespace:
+    def tune(words: list[str], *, cwd: Path, stderr: TextIO, **_: object) -> argparse.Namespace:
         fakes.said.append(("tune", str(cwd / words[-1])))
-        return argparse.Namespace(returncode=code, stderr="Traceback\nno GPU\n", stdout="")
+        stderr.write("Traceback\nno GPU\n")
+        return argparse.Namespace(returncode=code)
 
     monkeypatch.setattr(compare.subprocess, "run", tune)
     peers = run(tmp_path, "resnet18", "--peers", "eager", "--tune")["cases"]["resnet18:1"]["peers"]

@@ -203,15 +203,18 @@ def test_a_program_that_ends_badly_or_never(tmp_path: Path, monkeypatch: pytest.
 
 
 class FakeTuner:
-    """Every step gives ones, but for one."""
+    """Every step gives the same, but for one."""
 
     measure: Callable[..., tuple[float, float]]
 
     def __init__(self, wrong: int) -> None:
         self.wrong = wrong
 
-    def output(self, _plan: int, step: int, _engine: str) -> bytes:
-        return np.full(1000, 2.0 if step == self.wrong else 1.0, np.float16).tobytes()
+    def keep(self, _plan: int, step: int, _engine: str) -> None:
+        assert step != self.wrong
+
+    def difference(self, _plan: int, step: int) -> float:
+        return 1.0 if step == self.wrong else 0.0
 
 
 def test_a_tile_with_other_results_is_named() -> None:
@@ -295,7 +298,7 @@ def test_times_become_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     )
     rates = {"environment": {"gpu": "Some GPU", "cuda": "13"}, "bytes": 1e9, "flop": 1e9}
     tuner = FakeTuner(-1)
-    tuner.measure = lambda _plan, number, _engine, _most: (1e6 if number in second else 2e6, 0.0)
+    tuner.measure = lambda _plan, number, _engine, _launches, _most: (1e6 if number in second else 2e6, 0.0)
 
     def build(plan: Plan, folder: Path, footprints: list[int], *_rest: object) -> SimpleNamespace:
         assert footprints == [plan.batches[0].arena.bytes]

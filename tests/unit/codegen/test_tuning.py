@@ -90,6 +90,9 @@ class FakeTuner:
     def steps(self, plan: int) -> list[tuple[str, bool]]:
         return [(node.name, bool(node.form)) for node in self.plan.batches[plan].steps]
 
+    def prepare(self, plan: int, step: int) -> None:
+        assert self.node(plan, step).form in LIBRARIES
+
     def engines(self, plan: int, step: int) -> list[str]:
         return list(LIBRARY)
 
@@ -102,13 +105,18 @@ class FakeTuner:
     def error(self, plan: int, step: int, engine: str) -> float:
         return 0.5 if engine == self.wrong else 1e-4
 
-    def output(self, plan: int, step: int, engine: str) -> bytes:
-        return bytes(self.node(plan, step).value.bytes)
+    def keep(self, plan: int, step: int, engine: str) -> None:
+        pass
+
+    def difference(self, plan: int, step: int) -> float:
+        return 0.0
 
     def glance(self, plan: int, step: int, engine: str) -> float:
         return self.time(plan, step, engine)
 
-    def measure(self, plan: int, step: int, engine: str, no_more: float) -> tuple[float, float]:
+    def measure(
+        self, plan: int, step: int, engine: str, launches: int, no_more: float
+    ) -> tuple[float, float]:
         self.measured += 1
         return self.time(plan, step, engine), 0.0
 

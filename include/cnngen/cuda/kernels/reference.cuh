@@ -11,15 +11,25 @@ namespace cnngen {
 
 namespace detail {
 
-__device__ inline double reference_element(const ReferenceTensor& t, std::int64_t at) {
-    switch (t.type) {
+__device__ inline double reference_element(ReferenceTensor::Type type, const void* data, std::int64_t at) {
+    switch (type) {
         case ReferenceTensor::float16:
-            return to_float(static_cast<const __half*>(t.data)[at]);
+            return to_float(static_cast<const __half*>(data)[at]);
         case ReferenceTensor::bfloat16:
-            return to_float(static_cast<const __nv_bfloat16*>(t.data)[at]);
+            return to_float(static_cast<const __nv_bfloat16*>(data)[at]);
+        case ReferenceTensor::int32:
+            return static_cast<const std::int32_t*>(data)[at];
+        case ReferenceTensor::int64:
+            return static_cast<double>(static_cast<const std::int64_t*>(data)[at]);
+        case ReferenceTensor::uint8:
+            return static_cast<const std::uint8_t*>(data)[at];
         default:
-            return static_cast<const float*>(t.data)[at];
+            return static_cast<const float*>(data)[at];
     }
+}
+
+__device__ inline double reference_element(const ReferenceTensor& t, std::int64_t at) {
+    return reference_element(t.type, t.data, at);
 }
 
 // The element at a logical index; an axis of one element is broadcast.
@@ -125,6 +135,27 @@ __global__ void check_operation(ReferenceProblem p, std::int64_t samples, double
     }
     atomicAdd(totals, (got - want) * (got - want));
     atomicAdd(totals + 1, want * want);
+}
+
+// Adds up over `count` rows of `width` elements, `pitch` apart and in `kept` one behind the other: totals[0] the
+// squared differences, totals[1] the squares of what was kept, totals[2] how many elements are a number in one of the
+// two alone.
+__global__ void compare_elements(ReferenceTensor::Type type, const void* got, std::int64_t pitch, const void* kept,
+                                 std::int64_t width, std::int64_t count, double* totals) {
+    double off = 0, norm = 0, odd = 0;
+    const std::int64_t threads = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
+    for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < width * count;
+         i += threads) {
+        const double a = detail::reference_element(type, got, i / width * pitch + i % width);
+        const double b = detail::reference_element(type, kept, i);
+        odd += (a != a) != (b != b);
+        if (a - a != 0 || b - b != 0) continue;  // no number, or infinite
+        off += (a - b) * (a - b);
+        norm += b * b;
+    }
+    atomicAdd(totals, off);
+    atomicAdd(totals + 1, norm);
+    atomicAdd(totals + 2, odd);
 }
 
 // Numbers between -1 and 1, other ones for each seed.

@@ -6,7 +6,7 @@
 namespace cnngen {
 
 struct ReferenceTensor {
-    enum Type : int { float32, float16, bfloat16 };
+    enum Type : int { float32, float16, bfloat16, int32, int64, uint8 };
 
     const void* data;
     Type type;
@@ -50,6 +50,7 @@ struct ReferenceProblem {
 // The kernels of reference.cuh, which only nvcc can compile.
 struct ReferenceKernels {
     const void* check;
+    const void* compare;
     const void* fill_float32;
     const void* fill_float16;
     const void* fill_bfloat16;

@@ -35,19 +35,18 @@ inline void bind_tuner(py::module_& m, const Model& model, const ReferenceKernel
                  }
                  return out;
              })
+        .def("prepare", &Tuner::prepare, Release())
         .def("engines", &Tuner::engines, Release())
         .def("variations", &Tuner::variations, Release())
         .def("workspace", &Tuner::workspace, Release())
         .def("error", &Tuner::error, Release())
         .def("save_plans", &Tuner::save_plans, Release())
-        .def("output",
-             [](Tuner& tuner, std::size_t plan, std::size_t step, const std::string& engine) {
-                 const std::vector<std::byte> data = tuner.output(plan, step, engine);
-                 return py::bytes(reinterpret_cast<const char*>(data.data()), data.size());
-             })
+        .def("keep", &Tuner::keep, Release())
+        .def("difference", &Tuner::difference, Release())
         .def("glance", &Tuner::glance, Release())
-        .def("measure", [](Tuner& tuner, std::size_t plan, std::size_t step, const std::string& engine,
-                           double no_more) { return measurement(tuner.measure(plan, step, engine, no_more)); })
+        .def("measure",
+             [](Tuner& tuner, std::size_t plan, std::size_t step, const std::string& engine, int launches,
+                double no_more) { return measurement(tuner.measure(plan, step, engine, launches, no_more)); })
         .def("measure_pass",
              [](Tuner& tuner, std::size_t plan, std::vector<std::pair<std::size_t, std::string>> steps, int replays) {
                  return measurement(tuner.measure_pass(plan, std::move(steps), replays));

@@ -1,7 +1,7 @@
 // What cuDNN and cuBLASLt offer for an operation, each of it built.
 #pragma once
 
-#include <deque>
+#include <future>
 #include <map>
 #include <set>
 
@@ -15,19 +15,17 @@ class LibraryEngines {
     LibraryEngines(int device, std::size_t workspace_limit, cudnnHandle_t cudnn, cublasLtHandle_t cublaslt)
         : device_(device), workspace_limit_(workspace_limit), cudnn_(cudnn), cublaslt_(cublaslt) {}
 
+    // Begins to build what `engines` is to be asked for.
+    void prepare(const Operation& op) {
+        if (built_.contains(signature(op))) return;
+        built_[signature(op)] = std::async(std::launch::async, [this, op] { return offered(op); });
+    }
+
     // What a library offers for an operation: cuDNN by its heuristics' order, and for products cuBLASLt and cuDNN's
     // own. Each is built, in parallel; those that cannot be, or do not keep to the limits, are left out.
     std::vector<std::string> engines(const Operation& op) {
-        const DeviceGuard guard(device_);
-        std::vector<Engine> offered;
-        offer_cudnn(op, Library::cudnn, offered);
-        if (const auto* c = std::get_if<Convolution>(&op); c && as_matmul(*c)) {
-            offer_cudnn(*as_matmul(*c), Library::cudnn_matmul, offered);
-            offer_cublaslt(*as_matmul(*c), offered);
-        } else {
-            offer_cublaslt(op, offered);
-        }
-        return built(op, offered);
+        prepare(op);
+        return known(op, built_[signature(op)].get());
     }
 
     // The engine with each of its knobs at other values, at most `most` in all, which are built.
@@ -52,7 +50,7 @@ class LibraryEngines {
         for (std::size_t i = 0; i < std::min(most, offered.size()); ++i) {
             some.push_back(offered[i * offered.size() / std::min(most, offered.size())]);
         }
-        return built(op, some);
+        return known(op, built(op, some));
     }
 
     // "": the engine that the code names, or the library's first choice.
@@ -67,11 +65,41 @@ class LibraryEngines {
     }
 
    private:
-    void offer_cudnn(const Operation& work, Library library, std::vector<Engine>& offered) const {
+    using Built = std::vector<std::pair<std::string, std::shared_ptr<Plan>>>;
+
+    std::vector<std::string> known(const Operation& op, const Built& built) {
+        std::vector<std::string> names;
+        for (const auto& [name, plan] : built) {
+            plans_[text(signature(op), " by ", name)] = plan;
+            names.push_back(name);
+        }
+        return names;
+    }
+
+    // --- what several threads do at a time
+
+    Built offered(const Operation& op) {
+        check(cudaSetDevice(device_), "selecting the GPU");
+        std::vector<Engine> offered;
+        {
+            const Lease handle(*this);
+            offer_cudnn(op, Library::cudnn, handle.get(), offered);
+            if (const auto* c = std::get_if<Convolution>(&op); c && as_matmul(*c)) {
+                offer_cudnn(*as_matmul(*c), Library::cudnn_matmul, handle.get(), offered);
+                offer_cublaslt(*as_matmul(*c), offered);
+            } else {
+                offer_cublaslt(op, offered);
+            }
+        }
+        return built(op, offered);
+    }
+
+    static void offer_cudnn(const Operation& work, Library library, cudnnHandle_t handle,
+                            std::vector<Engine>& offered) {
         try {
-            const cudnn::Graph graph = graph_of(work, cudnn_);
+            const cudnn::Graph graph = graph_of(work, handle);
             for (auto mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_B, CUDNN_HEUR_MODE_FALLBACK}) {
-                for (const cudnn::Descriptor& config : cudnn::engine_configs(graph, {.handle = cudnn_}, mode)) {
+                for (const cudnn::Descriptor& config : cudnn::engine_configs(graph, {.handle = handle}, mode)) {
                     Engine engine = cudnn::engine_of(config);
                     engine.library = library;
                     offered.push_back(std::move(engine));
@@ -94,38 +122,55 @@ class LibraryEngines {
             work);
     }
 
-    std::vector<std::string> built(const Operation& op, const std::vector<Engine>& offered) {
-        std::vector<std::string> names;
+    Built built(const Operation& op, const std::vector<Engine>& offered) {
+        Built out;
         std::set<std::string> seen;
         for (const Engine& engine : offered) {
-            if (seen.insert(engine_text(engine)).second) names.push_back(engine_text(engine));
+            if (seen.insert(engine_text(engine)).second) out.emplace_back(engine_text(engine), nullptr);
         }
-        std::vector<std::shared_ptr<Plan>> plans(names.size());
-        std::mutex mutex;
         const auto setup = [&] {
             check(cudaSetDevice(device_), "selecting the GPU");
-            CudnnHandle handle = make_cudnn();
-            const std::lock_guard lock(mutex);
-            return handles_.emplace_back(std::move(handle)).get();
+            return std::make_unique<Lease>(*this);
         };
-        in_parallel(names.size(), std::max(1u, std::thread::hardware_concurrency()), setup, [&](cudnnHandle_t handle, std::size_t i) {
-            plans[i] = plan_by(parse_engine(names[i]), op, handle, cublaslt_, workspace_limit_);
+        in_parallel(out.size(), threads_, setup, [&](const std::unique_ptr<Lease>& handle, std::size_t i) {
+            out[i].second = plan_by(parse_engine(out[i].first), op, handle->get(), cublaslt_, workspace_limit_);
         });
-        std::vector<std::string> out;
-        for (std::size_t i = 0; i < names.size(); ++i) {
-            if (!plans[i]) continue;
-            plans_[text(signature(op), " by ", names[i])] = plans[i];
-            out.push_back(names[i]);
-        }
+        std::erase_if(out, [](const auto& entry) { return !entry.second; });
         return out;
     }
+
+    // A handle for one thread, of which there are never more than are needed at a time: each takes long to make.
+    class Lease {
+       public:
+        explicit Lease(LibraryEngines& engines) : engines_(engines) {
+            const std::lock_guard lock(engines_.mutex_);
+            if (engines_.free_.empty()) engines_.free_.push_back(make_cudnn());
+            handle_ = std::move(engines_.free_.back());
+            engines_.free_.pop_back();
+        }
+        ~Lease() {
+            const std::lock_guard lock(engines_.mutex_);
+            engines_.free_.push_back(std::move(handle_));
+        }
+        Lease(const Lease&) = delete;
+        Lease& operator=(const Lease&) = delete;
+
+        cudnnHandle_t get() const { return handle_.get(); }
+
+       private:
+        LibraryEngines& engines_;
+        CudnnHandle handle_;
+    };
 
     int device_;
     std::size_t workspace_limit_;
     cudnnHandle_t cudnn_;
     cublasLtHandle_t cublaslt_;
-    std::deque<CudnnHandle> handles_;  // a plan may refer to the one that it was made with
+    std::size_t threads_ = std::max(2u, std::thread::hardware_concurrency()) - 1;  // one launches what is timed
+    std::mutex mutex_;
+    std::vector<CudnnHandle> free_;  // of this, handles; a plan may refer to the one that it was made with
     std::map<std::string, std::shared_ptr<Plan>> plans_;
+    std::map<std::string, std::shared_future<Built>> built_;  // last: what is under way ends first
 };
 
 }  // namespace cnngen::inline cuda

@@ -27,14 +27,26 @@ inline Rows rows_of(const Tensor& t) {
             static_cast<std::size_t>(t.dims[0] * t.dims[2] * t.dims[3])};
 }
 
+constexpr ReferenceTensor::Type reference_type(DType dtype) {
+    switch (dtype) {
+        case DType::float16:
+            return ReferenceTensor::float16;
+        case DType::bfloat16:
+            return ReferenceTensor::bfloat16;
+        case DType::int32:
+            return ReferenceTensor::int32;
+        case DType::int64:
+            return ReferenceTensor::int64;
+        case DType::uint8:
+        case DType::boolean:
+            return ReferenceTensor::uint8;
+        default:
+            return ReferenceTensor::float32;
+    }
+}
+
 inline ReferenceTensor reference_tensor(const Tensor& t) {
-    ReferenceTensor out{t.data,
-                        t.dtype == DType::float16    ? ReferenceTensor::float16
-                        : t.dtype == DType::bfloat16 ? ReferenceTensor::bfloat16
-                                                     : ReferenceTensor::float32,
-                        t.rank,
-                        {},
-                        {}};
+    ReferenceTensor out{t.data, reference_type(t.dtype), t.rank, {}, {}};
     std::ranges::copy(t.dims, out.dims);
     std::ranges::copy(t.strides, out.strides);
     return out;
@@ -101,15 +113,53 @@ class Reference {
             op);
     }
 
-    // Of an operation that has run: ||y - definition|| / ||definition|| over up to 131,072 elements; infinite where an
+    // Of an operation that has run: ||y - definition|| / ||definition|| over up to 32,768 elements; infinite where an
     // element is not written.
     double error(const Operation& op) const {
-        check(cudaMemsetAsync(totals_.get(), 0, 3 * sizeof(double), stream_), "clearing sums");
         ReferenceProblem problem = problem_of(op);
-        std::int64_t samples = 1 << 17;
-        void* totals = totals_.get();
+        std::int64_t samples = 1 << 15;
+        void* totals = cleared_totals();
         const void* arguments[] = {&problem, &samples, &totals};
         launch(kernels_.check, std::min(samples, output_of(op).elements()), arguments);
+        return relative_error();
+    }
+
+    // Keeps what a step has written, until the next call.
+    void keep(const Tensor& y) {
+        const Rows rows = rows_of(y);
+        if (kept_bytes_ < rows.width * rows.count) {
+            kept_ = {};
+            kept_bytes_ = rows.width * rows.count;
+            kept_ = allocate_device(kept_bytes_, "an output to compare with");
+        }
+        check(cudaMemcpy2DAsync(kept_.get(), rows.width, y.data, rows.pitch, rows.width, rows.count,
+                                cudaMemcpyDeviceToDevice, stream_),
+              "keeping an output");
+    }
+
+    // ||y - kept|| / ||kept|| of a tensor of the same shape; infinite where an element is a number in one alone.
+    double difference(const Tensor& y) const {
+        const Rows rows = rows_of(y);
+        const auto in_elements = [&](std::size_t bytes) {
+            return static_cast<std::int64_t>(bytes / bytes_of(y.dtype));
+        };
+        ReferenceTensor::Type type = reference_type(y.dtype);
+        std::int64_t width = in_elements(rows.width), pitch = in_elements(rows.pitch);
+        std::int64_t count = static_cast<std::int64_t>(rows.count);
+        const void *got = y.data, *kept = kept_.get();
+        void* totals = cleared_totals();
+        const void* arguments[] = {&type, &got, &pitch, &kept, &width, &count, &totals};
+        launch(kernels_.compare, std::min(width * count, std::int64_t{1} << 17), arguments);
+        return relative_error();
+    }
+
+   private:
+    void* cleared_totals() const {
+        check(cudaMemsetAsync(totals_.get(), 0, 3 * sizeof(double), stream_), "clearing sums");
+        return totals_.get();
+    }
+
+    double relative_error() const {
         double found[3] = {};
         check(cudaStreamSynchronize(stream_), "checking a step");
         check(cudaMemcpy(found, totals_.get(), sizeof found, cudaMemcpyDeviceToHost), "reading sums");
@@ -117,7 +167,6 @@ class Reference {
         return found[1] > 0 ? std::sqrt(found[0] / found[1]) : std::sqrt(found[0]);
     }
 
-   private:
     template <std::size_t N>
     void launch(const void* kernel, std::int64_t items, const void* (&arguments)[N]) const {
         void* list[N];
@@ -131,7 +180,8 @@ class Reference {
 
     ReferenceKernels kernels_;
     cudaStream_t stream_;
-    DeviceBuffer totals_;
+    DeviceBuffer totals_, kept_;
+    std::size_t kept_bytes_ = 0;
     unsigned seed_ = 0;
 };
 
