@@ -6,20 +6,19 @@ library's first choice where one is not to be had. A kernel of our own is told i
 
 from __future__ import annotations
 
+import math
 import re
 
 from cnngen.codegen.graph import Conv, Graph, MatMul, Node
-from cnngen.codegen.tiles import tap_gemm_tiles, window_gemm_tiles
+from cnngen.codegen.tiles import direct_gemm_tiles, tap_gemm_tiles, window_gemm_tiles
 
 OF_LIBRARIES = ("cudnn", "cudnn_matmul", "cublaslt")
-IMPLICIT_GEMM, WINDOW_GEMM, TAP_GEMM, TILE = "implicit_gemm", "window_gemm", "tap_gemm", "tile"
-ON_TENSOR_CORES = (
-    IMPLICIT_GEMM,
-    WINDOW_GEMM,
-    TAP_GEMM,
-)  # the forms of our own of what libraries run otherwise
+IMPLICIT_GEMM, DIRECT_GEMM, WINDOW_GEMM, TAP_GEMM = "implicit_gemm", "direct_gemm", "window_gemm", "tap_gemm"
+# The forms of our own of what libraries run otherwise.
+ON_TENSOR_CORES = (IMPLICIT_GEMM, DIRECT_GEMM, WINDOW_GEMM, TAP_GEMM)
+TILE = "tile"
 WORDS = re.compile(
-    r"(cudnn|cudnn_matmul|cublaslt) \d+( \w+=\d+)*|(implicit_gemm|window_gemm|tap_gemm|tile)( \w+=\d+)+"
+    rf"({'|'.join(OF_LIBRARIES)}) \d+( \w+=\d+)*|({'|'.join([*ON_TENSOR_CORES, TILE])})( \w+=\d+)+"
 )
 
 
@@ -45,6 +44,14 @@ def runs_as_gemm(node: Node, graph: Graph) -> bool:
     return False
 
 
+def runs_directly(node: Node, graph: Graph) -> bool:
+    """Whether `direct_gemm.cuh` can run a node, and has what it is for: products of little depth."""
+    if not runs_as_gemm(node, graph):
+        return False
+    filters, *depth = graph.values[node.inputs[1]].shape
+    return bool(direct_gemm_tiles(node.value.elements // filters, filters, math.prod(depth)))
+
+
 def runs_by_windows(node: Node, graph: Graph) -> bool:
     """Whether `window_gemm.cuh` can run a node, and has what it is for: windows that overlap, and few filters."""
     if not isinstance(node.op, Conv) or node.op.stride != (1, 1) or not runs_as_gemm(node, graph):
@@ -64,5 +71,10 @@ def runs_by_taps(node: Node, graph: Graph) -> bool:
 
 def own_forms(node: Node, graph: Graph) -> tuple[str, ...]:
     """The forms of our own that could run a library's step, or one of the other form."""
-    can = {IMPLICIT_GEMM: runs_as_gemm, WINDOW_GEMM: runs_by_windows, TAP_GEMM: runs_by_taps}
+    can = {
+        IMPLICIT_GEMM: runs_as_gemm,
+        DIRECT_GEMM: runs_directly,
+        WINDOW_GEMM: runs_by_windows,
+        TAP_GEMM: runs_by_taps,
+    }
     return tuple(form for form, runs in can.items() if runs(node, graph))

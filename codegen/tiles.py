@@ -153,6 +153,24 @@ class TapGemmTile:
 
 
 @dataclass(frozen=True)
+class DirectGemmTile:
+    """A warp computes m pixels x n filters, without shared memory; see `direct_gemm.cuh`."""
+
+    m: int
+    n: int
+    warps: int
+    v: int = 8
+
+    @property
+    def threads(self) -> int:
+        return 32 * self.warps
+
+    def blocks(self, pixels: int, filters: int) -> int:
+        """The grid."""
+        return ceil_div(pixels, self.m * self.warps) * ceil_div(filters, self.n)
+
+
+@dataclass(frozen=True)
 class SqueezeExciteTile:
     """A cluster of blocks shares an image: its channels in `slices`, and the pixels of each; `squeeze_excite.cuh`."""
 
@@ -278,6 +296,35 @@ def tap_gemm_tiles(
     v = vector_width(together or filters, 2)
     every = [TapGemmTile(h, w, n, warps, v) for h, w, warps in TAP_GEMM_BLOCKS]
     return [tile for tile in every if tile.shared(filters, kernel, dilation) <= GEMM_SHARED]
+
+
+MOST_DIRECT_DEPTH = 192  # of deeper products the inputs would come from memory several times
+ENOUGH_DIRECT_BLOCKS = 528  # four on each multiprocessor of a large GPU
+MOST_DIRECT_TILES = 6
+
+
+def direct_gemm_tiles(
+    pixels: int, filters: int, depth: int, together: int | None = None
+) -> list[DirectGemmTile]:
+    """For products of little depth; none where it is more.
+
+    `together`: as for `gemm_tiles`.
+    """
+    if depth > MOST_DIRECT_DEPTH:
+        return []
+    v = vector_width(together or filters, 2)
+    every = [
+        DirectGemmTile(m, n, warps, v)
+        for n in (256, 128, 64, 32)
+        for m in (32, 16)
+        for warps in (4, 8)
+        if n < 2 * max(filters, 32)
+    ]
+
+    def idle(tile: DirectGemmTile) -> float:
+        return max(1.0, ENOUGH_DIRECT_BLOCKS / tile.blocks(pixels, filters))
+
+    return sorted(every, key=lambda tile: (idle(tile), ceil_div(filters, tile.n)))[:MOST_DIRECT_TILES]
 
 
 def reduce_blocks(tile: ReduceTile, channels: int) -> int:

@@ -19,7 +19,7 @@ from cnngen.codegen.emit.kernels import Grid, Kernel, Launch, Parameter, aggrega
 from cnngen.codegen.expr import ACC, Coord, Load
 from cnngen.codegen.graph import Conv, Graph, MatMul, Node, Value
 
-Tiles = tiles.GemmTile | tiles.WindowGemmTile | tiles.TapGemmTile
+Tiles = tiles.GemmTile | tiles.DirectGemmTile | tiles.WindowGemmTile | tiles.TapGemmTile
 SHAPE = Parameter("cnngen::GemmShape", "shape")
 
 
@@ -34,7 +34,10 @@ def gemm_tile_options(node: Node, graph: Graph) -> Sequence[Tiles]:
         case Conv() as op, "tap_gemm":
             filters, _, r, s = w.shape
             return tiles.tap_gemm_tiles(filters, (r, s), op.dilation, together)
-    return tiles.gemm_tiles(_pixels(node), w.shape[0], math.prod(w.shape[1:]), together)
+    pixels, depth = _pixels(node), math.prod(w.shape[1:])
+    if node.form == "direct_gemm":
+        return tiles.direct_gemm_tiles(pixels, w.shape[0], depth, together)
+    return tiles.gemm_tiles(pixels, w.shape[0], depth, together)
 
 
 def gemm_kernel(node: Node, graph: Graph) -> Launch:
@@ -51,6 +54,16 @@ def gemm_kernel(node: Node, graph: Graph) -> Launch:
                 capability=90 if tile.split > 1 else 80,
                 name=f"gemm_{tile.m}x{tile.n}" + (f"_split{tile.split}" if tile.split > 1 else ""),
                 comment=f"Convolutions and products on tensor cores, {tile.m} pixels x {tile.n} filters a block.",
+            )
+        case tiles.DirectGemmTile():
+            return _launch(
+                node,
+                graph,
+                tile,
+                grid=Grid(tile.blocks(_pixels(node), filters), 1, 0),
+                capability=80,
+                name=f"direct_gemm_{tile.m}x{tile.n}",
+                comment=f"Shallow convolutions and products, {tile.m} pixels x {tile.n} filters a warp.",
             )
         case tiles.WindowGemmTile():
             shared = tile.shared((window[1], window[2]), _dilation(node))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnngen.codegen.engines import split_engine
+from cnngen.codegen.engines import OF_LIBRARIES, split_engine
 from cnngen.codegen.graph import Array, Graph, Value
 from cnngen.codegen.graph_text import step_digest, step_text
 from cnngen.codegen.lock import LockError, PlanEntry, StepEntry
@@ -110,7 +110,7 @@ class PassSearch:
         engines = []
         for node in batch.steps:
             engine = entry.steps[titles[node.name]].engine if titles[node.name] in entry.steps else ""
-            engines.append(engine if split_engine(engine)[0] not in ("implicit_gemm", "tile") else "")
+            engines.append(engine if split_engine(engine)[0] in OF_LIBRARIES else "")
         candidates.tuner.save_plans(self.tuned, engines, str(folder))
 
 

@@ -9,6 +9,7 @@
 
 #include "cnngen/cuda/kernels/arg_reduce.cuh"
 #include "cnngen/cuda/kernels/depthwise.cuh"
+#include "cnngen/cuda/kernels/direct_gemm.cuh"
 #include "cnngen/cuda/kernels/functions.cuh"
 #include "cnngen/cuda/kernels/grouped_conv.cuh"
 #include "cnngen/cuda/kernels/implicit_gemm.cuh"
@@ -22,6 +23,7 @@ namespace checks {
 
 using cnngen::AxisShape;
 using cnngen::ConvShape;
+using cnngen::DirectGemmTile;
 using cnngen::Extreme;
 using cnngen::GemmShape;
 using cnngen::GemmTile;
@@ -240,6 +242,14 @@ void implicit_gemm(const char* name, int batch, const GemmShape& shape) {
         emulation::launch(
             cnngen::blocks(shape, tile, batch), tile.threads(),
             [&] { cnngen::implicit_gemm<T, tile>(batch, shape, x, weight, y, epilogue); }, tile.split, tile.shared());
+    });
+}
+
+template <typename T, typename Y, DirectGemmTile tile>
+void direct_gemm(const char* name, int batch, const GemmShape& shape) {
+    dense_conv<T, Y>(name, batch, shape, [&](const T* x, const T* weight, Y* y, const Epilogue& epilogue) {
+        emulation::launch(cnngen::blocks(shape, tile, batch), tile.threads(),
+                          [&] { cnngen::direct_gemm<T, tile>(batch, shape, x, weight, y, epilogue); });
     });
 }
 

@@ -205,6 +205,23 @@ def gemm_shape(
     return aggregate("GemmShape", c=c, **size, k=k, **out, **geometry, **phases, **pixel)
 
 
+def direct_gemm(rng: random.Random) -> Iterator[tuple[str, str]]:
+    for _ in range(CASES):
+        v, phased = rng.choice((8, 8, 4, 2, 1)), rng.random() < 0.3
+        interleaves = {"interleaves": "true"} if phased else {}
+        tile = aggregate(
+            "DirectGemmTile",
+            m=rng.choice((16, 32)),
+            n=rng.choice((32, 64, 96)),
+            warps=rng.choice((1, 2, 4)),
+            v=v,
+            **interleaves,
+        )
+        x, y = rng.choice(("half", "bfloat16")), rng.choice(tuple(SIZE))
+        shape = gemm_shape(rng, window(rng), v, phased=phased)
+        yield f"direct_gemm<{x}, {y}, {tile}>", f"{rng.randint(1, 3)}, {shape}"
+
+
 def window_gemm(rng: random.Random) -> Iterator[tuple[str, str]]:
     for _ in range(CASES // 2):
         n, k = rng.choice((8, 8, 16, 32)), rng.choice((32, 64))
@@ -378,6 +395,7 @@ KERNELS: tuple[Callable[[random.Random], Iterator[tuple[str, str]]], ...] = (
     depthwise,
     grouped_conv,
     implicit_gemm,
+    direct_gemm,
     window_gemm,
     tap_gemm,
     pooling,

@@ -19,6 +19,30 @@ __device__ __forceinline__ int chunk_place(int row, int chunk) {
     return row * 32 + (chunk ^ ((row >> 1) & 3)) * 8;
 }
 
+// Eight elements; zeros where they do not `exist`.
+template <typename T>
+__device__ __forceinline__ uint4 eight_or_zeros(const T* from, bool exists) {
+    return exists ? *reinterpret_cast<const uint4*>(from) : make_uint4(0, 0, 0, 0);
+}
+
+// Products of two depths of 16, of which a thread has eight elements that lie together in each of its rows:
+// sums += left right^T. left: rows lane / 4, and so many times 8 behind it; right: of each fragment row lane / 4.
+template <typename T, int rows, int ni>
+__device__ __forceinline__ void multiply_eights(const uint4 (&left)[rows], const uint4 (&right)[ni],
+                                                float (&sums)[rows / 2][ni][4]) {
+#pragma unroll
+    for (int i = 0; i < rows / 2; ++i) {
+        const uint4 &upper = left[2 * i], &lower = left[2 * i + 1];
+        const std::uint32_t a[2][4] = {{upper.x, lower.x, upper.y, lower.y}, {upper.z, lower.z, upper.w, lower.w}};
+#pragma unroll
+        for (int j = 0; j < ni; ++j) {
+            const std::uint32_t b[2][2] = {{right[j].x, right[j].y}, {right[j].z, right[j].w}};
+            ptx::multiply<T>(sums[i][j], a[0], b[0]);
+            ptx::multiply<T>(sums[i][j], a[1], b[1]);
+        }
+    }
+}
+
 // A warp's sums from their fragments into rows of `pitch` floats in shared memory, from a row and a column on.
 template <int pitch, int mi, int ni>
 __device__ __forceinline__ void put_sums(float* to, int first_row, int first_column, int lane,

@@ -67,44 +67,33 @@ __device__ __forceinline__ void tap_gemm(int, const GemmShape& shape, const T* x
     ptx::start_next();
     ptx::wait_for_inputs();
     for (int first = warp * (mi * 16); first < places; first += tile.warps * (mi * 16)) {
-        // A fragment wants of a thread the elements of two pixels, four for each depth of 16. Which channels they are
-        // is free as long as the filters' are the same: a thread takes eight that lie together for two depths.
+        // Of a fragment a thread has the elements of two pixels, four of each depth of 16. Which channels they are is
+        // free as long as the filters' are the same: it takes eight that lie together for two depths.
         const int channel = lane % 4 * 8;
-        const T* pixels[mi][2];
+        int pixels[2 * mi];  // their places in the image; -1: there is none
 #pragma unroll
         for (int i = 0; i < 2 * mi; ++i) {
             const int place = first + i * 8 + lane / 4, row = place / columns;
             const int h = first_h + row - shape.pad_top, w = first_w + place - row * columns - shape.pad_left;
             const bool inside = place < places && static_cast<unsigned>(h) < static_cast<unsigned>(shape.h) &&
                                 static_cast<unsigned>(w) < static_cast<unsigned>(shape.w);
-            pixels[i / 2][i % 2] = inside ? image + (h * shape.w + w) * shape.x_pixel + channel : nullptr;
+            pixels[i] = inside ? (h * shape.w + w) * shape.x_pixel : -1;
         }
         float sums[mi][ni][4] = {};
-        for (int depth = 0; depth < shape.c; depth += 32) {
-            const bool exists = depth + channel < shape.c;
-            const auto load = [&](const T* from) {
-                return exists && from ? *reinterpret_cast<const uint4*>(from + depth) : make_uint4(0, 0, 0, 0);
-            };
-            uint4 left[mi][2], right[ni];
+#pragma unroll 1
+        for (int depth = channel; depth < shape.c + channel; depth += 32) {
+            const bool exists = depth < shape.c;
+            uint4 left[2 * mi], right[ni];
 #pragma unroll
-            for (int i = 0; i < mi; ++i) left[i][0] = load(pixels[i][0]), left[i][1] = load(pixels[i][1]);
+            for (int i = 0; i < 2 * mi; ++i) {
+                left[i] = detail::eight_or_zeros(image + pixels[i] + depth, exists && pixels[i] >= 0);
+            }
 #pragma unroll
             for (int j = 0; j < ni; ++j) {
                 const int column = j * 8 + lane / 4;
-                right[j] = load(column < used ? weight + column * shape.c + channel : nullptr);
+                right[j] = detail::eight_or_zeros(weight + column * shape.c + depth, exists && column < used);
             }
-#pragma unroll
-            for (int i = 0; i < mi; ++i) {
-                const uint4 &upper = left[i][0], &lower = left[i][1];
-                const std::uint32_t a[2][4] = {{upper.x, lower.x, upper.y, lower.y},
-                                               {upper.z, lower.z, upper.w, lower.w}};
-#pragma unroll
-                for (int j = 0; j < ni; ++j) {
-                    const std::uint32_t b[2][2] = {{right[j].x, right[j].y}, {right[j].z, right[j].w}};
-                    ptx::multiply<T>(sums[i][j], a[0], b[0]);
-                    ptx::multiply<T>(sums[i][j], a[1], b[1]);
-                }
-            }
+            detail::multiply_eights<T>(left, right, sums);
         }
 #pragma unroll
         for (int i = 0; i < mi; ++i) {
