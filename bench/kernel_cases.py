@@ -26,12 +26,14 @@ class KernelCase:
 
     inputs: the shapes without the batch, or mappings with a type and a layout too
     layers: the last one is the output, others are read by their numbers
+    forms: what rewrites make of it, by their names, where it is not what they would
     """
 
     name: str
     inputs: Mapping[str, Any]
     layers: Sequence[Layer]
     output: Mapping[str, str] = field(default_factory=dict)
+    forms: Mapping[str, str] = field(default_factory=dict)
 
 
 def conv(name: str, *more: Layer, channels: int = 128, size: int = 112, **fields: Any) -> KernelCase:
@@ -40,6 +42,12 @@ def conv(name: str, *more: Layer, channels: int = 128, size: int = 112, **fields
     layer = {"op": "conv2d", "kernel": 3, "padding": reach // 2, "groups": channels, "out_channels": channels}
     shape = (channels, size, size)
     return KernelCase(name, {"x": shape} | ({"r": shape} if more else {}), [layer | fields, *more])
+
+
+def dense(name: str, size: int, channels: int, filters: int, **fields: Any) -> KernelCase:
+    """A convolution of all channels, by the kernels of our own on tensor cores."""
+    layer = {"op": "conv2d", "kernel": 1, "out_channels": filters, "padding": fields.get("kernel", 1) // 2}
+    return KernelCase(name, {"x": (channels, size, size)}, [layer | fields])
 
 
 def one(name: str, op: str, *shape: int, **fields: Any) -> KernelCase:
@@ -57,6 +65,15 @@ def image(name: str, dtype: str, layout: str) -> KernelCase:
 
 
 MAP = (128, 112, 112)
+SQUEEZE_EXCITE = (
+    {"x": (96, 112, 112)},
+    [
+        {"op": "global_avg_pool"},
+        {"op": "conv2d", "kernel": 1, "out_channels": 4, "activation": "silu"},
+        {"op": "conv2d", "kernel": 1, "out_channels": 96, "activation": "sigmoid"},
+        {"op": "mul", "inputs": ["x", "2"]},
+    ],
+)
 CASES = (
     conv("depthwise 3x3"),
     conv("depthwise 3x3 s2", stride=2, channels=192),
@@ -70,6 +87,27 @@ CASES = (
     conv("depthwise 7x7", kernel=7),
     conv("depthwise 7x7 s2", kernel=7, stride=2, channels=192),
     conv("grouped 3x3", groups=32, activation="relu"),
+    dense("expansion 1x1", 112, 16, 96, activation="relu6"),
+    dense("expansion 1x1 silu", 56, 40, 240, activation="silu"),
+    dense("projection 1x1", 56, 144, 24),
+    dense("few filters 3x3", 112, 64, 3, kernel=3),
+    dense("one filter 5x5", 160, 64, 1, kernel=5, activation="sigmoid"),
+    dense("folded stem", 112, 16, 32, kernel=3, activation="relu"),
+    *(
+        KernelCase(f"squeeze and excite, {form}", *SQUEEZE_EXCITE, forms={"fuse_squeeze_excite": form})
+        for form in ("fused", "fused_scaled")
+    ),
+    KernelCase(
+        "max pool pyramid",
+        {"x": (256, 40, 40)},
+        [
+            {"op": "max_pool2d", "kernel": 5, "stride": 1, "padding": 2},
+            {"op": "max_pool2d", "kernel": 5, "stride": 1, "padding": 2},
+            {"op": "max_pool2d", "kernel": 5, "stride": 1, "padding": 2},
+            {"op": "concat", "inputs": ["x", "0", "1", "2"]},
+        ],
+        forms={"fuse_max_pools": "fused"},
+    ),
     one("max pool 2x2", "max_pool2d", 256, 112, 112, kernel=2),
     one("max pool 3x3 s2", "max_pool2d", 256, 112, 112, kernel=3, stride=2, padding=1),
     one("max pool 5x5", "max_pool2d", *MAP, kernel=5, stride=1, padding=2),
@@ -170,6 +208,15 @@ def _named(case: KernelCase, number: int, layer: Layer) -> Layer:
         fields["inputs"] = [f"{case.name}/{name}" for name in fields["inputs"]]
     last = number == len(case.layers) - 1
     return {"name": case.name if last else f"{case.name}/{number}", **fields}
+
+
+def forms_of(graph: Graph, cases: Sequence[KernelCase]) -> dict[tuple[str, str], str]:
+    """What the cases want of the sites where their network could have been rewritten otherwise."""
+    owners = {case.name: case for case in cases}
+    wanted = {
+        site.key: owners[site.layers[0].partition("/")[0]].forms.get(site.rewrite) for site in graph.sites
+    }
+    return {key: form for key, form in wanted.items() if form is not None}
 
 
 def timed_steps(graph: Graph, cases: Sequence[KernelCase]) -> list[tuple[KernelCase, Node]]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from kernel_cases import KernelCase, spec_of, timed_steps
+from kernel_cases import KernelCase, forms_of, spec_of, timed_steps
 
 from cnngen.codegen import passes
+from cnngen.codegen.choices import Choices
 from cnngen.codegen.emit.cuda_kernels import kernel_of
 from cnngen.codegen.emit.plan_names import NumberedPlans
 from cnngen.codegen.emit.steps import network_view
-from cnngen.codegen.engines import split_engine
-from cnngen.codegen.graph import Array, Graph, Node
+from cnngen.codegen.engines import own_forms, split_engine
+from cnngen.codegen.graph import LIBRARIES, Array, Graph, Node
 from cnngen.codegen.graph_text import step_text
 from cnngen.codegen.lower import lower
 from cnngen.codegen.passes.assign_buffers import ALIGNMENT, Arena, is_view
@@ -65,7 +66,8 @@ def make_kernel_bench(cases: Sequence[KernelCase], *, small: bool = False) -> Ke
     """`small`: values of all candidates lie apart, so that they may run as one network."""
     spec = spec_of(cases, small=small)
     computed = CUDA.adapt(spec)
-    base = passes.run(lower(computed, weights_of(spec), spec.batch_sizes[0]))
+    lowered = lower(computed, weights_of(spec), spec.batch_sizes[0])
+    base = without_libraries(passes.run(lowered, Choices(forms=forms_of(passes.run(lowered), cases))))
     timed = timed_steps(base, cases)
     others = {node.name for node in base.nodes} - {node.name for _, node in timed}
     bench = make_bench(base, [], {step_text(base.producers[name], base) for name in others})
@@ -86,6 +88,15 @@ def make_kernel_bench(cases: Sequence[KernelCase], *, small: bool = False) -> Ke
         by_text.setdefault(case.step, []).append(candidate(case.name, case.engine))
     steps = [Step(case, node, tuple(by_text[step_text(node, base)])) for case, node in timed]
     return KernelBench(plan, tuple(steps))
+
+
+def without_libraries(graph: Graph) -> Graph:
+    """What a library runs by a kernel of our own, where there is one."""
+    nodes = [
+        replace(node, form=own[0]) if node.form in LIBRARIES and (own := own_forms(node, graph)) else node
+        for node in graph.nodes
+    ]
+    return replace(graph, nodes=tuple(nodes))
 
 
 def weights_of(spec: NetworkSpec) -> dict[str, Array]:

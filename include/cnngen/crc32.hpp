@@ -64,6 +64,11 @@ constexpr std::uint32_t shift(std::uint32_t crc, std::size_t bytes) {
 
 }  // namespace crc32_detail
 
+// The checksum of two pieces, of which the second has so many bytes, by those of each.
+constexpr std::uint32_t crc32_joined(std::uint32_t first, std::uint32_t second, std::size_t second_bytes) {
+    return crc32_detail::shift(first, second_bytes) ^ second;
+}
+
 // The checksum of `data`, continued from `crc`, that of what stands before it.
 inline std::uint32_t crc32(std::span<const std::byte> data, std::uint32_t crc = 0) {
     // Four quarters side by side, since each look-up waits for the one before; then they are joined.
@@ -76,7 +81,7 @@ inline std::uint32_t crc32(std::span<const std::byte> data, std::uint32_t crc = 
             lane[k] = crc32_detail::advance(lane[k], data.data() + k * quarter + i);
         }
     }
-    for (std::size_t k = 0; k < lanes; ++k) crc = crc32_detail::shift(crc, quarter) ^ ~lane[k];
+    for (std::size_t k = 0; k < lanes; ++k) crc = crc32_joined(crc, ~lane[k], quarter);
     crc = ~crc;
     for (std::byte byte : data.subspan(lanes * quarter)) {
         crc = (crc >> 8) ^ crc32_detail::tables[0][(crc ^ static_cast<std::uint32_t>(byte)) & 0xff];

@@ -8,6 +8,7 @@ Passes, staging, retargeted graphs, batches, threads and errors are the runtime'
 from __future__ import annotations
 
 import ctypes
+import random
 import subprocess
 import threading
 import zlib
@@ -216,3 +217,16 @@ def test_checksum_is_zlibs(tmp_path: Path) -> None:
     ).stdout.splitlines()
     data = bytes((n * 37 + n // 7) % 256 for n in range(300))
     assert printed == [f"{zlib.crc32(data[:n]):08x} {zlib.crc32(data[:n]):08x}" for n in range(300)]
+
+
+def test_weights_are_read_in_parts_and_checked_as_one(tmp_path: Path) -> None:
+    program = tmp_path / "parts"
+    run("g++", "-std=c++20", "-O1", f"-I{INCLUDE}", HERE / "weight_parts.cpp", "-o", program, "-pthread")
+    data = random.Random(0).randbytes(12_345)  # noqa: S311
+    checksum = f"{zlib.crc32(data):08x}"
+    path = write_weights(tmp_path / "w.safetensors", data, crc32=checksum)
+    assert run(program, path, str(len(data)), "-1").strip() == checksum
+    for part in ("0", "5", "12"):
+        assert "is altered: its checksum is" in run(program, path, str(len(data)), part)
+    write_weights(path, data[:-1] + bytes([data[-1] ^ 1]), crc32=checksum)
+    assert "is altered: its checksum is" in run(program, path, str(len(data)), "-1")

@@ -50,7 +50,7 @@ class PreparedWeights {
                 make_copies(filter, slab_.data() + offset, engine);
             } else {
                 buffer.resize(std::max(buffer.size(), bytes));
-                file.read({buffer.data(), bytes});
+                file.read(offset, {buffer.data(), bytes});
                 make_copies(filter, buffer.data(), engine);
             }
             at = offset + bytes;
@@ -85,7 +85,7 @@ class PreparedWeights {
     }
 
     void read_plain(WeightFile& file, std::size_t begin, std::size_t end) {
-        file.read({slab_.data() + begin, end - begin});
+        file.read(begin, {slab_.data() + begin, end - begin});
         plain_bytes_ += end - begin;
     }
 

@@ -1,10 +1,13 @@
 // A network on a GPU: its weights and its plans. Contexts, which run it, are in context.hpp.
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <future>
 
 #include "cnngen/cuda/installation.hpp"
 #include "cnngen/cuda/modes.hpp"
+#include "cnngen/parallel.hpp"
 #include "cnngen/results.hpp"
 #include "cnngen/weight_path.hpp"
 #include "cnngen/weights.hpp"
@@ -30,33 +33,46 @@ inline Collect collect(const Model& model, std::size_t plan) {
     return steps;
 }
 
-// The weight slab on the current GPU, from its file: one part is read while the one before it is copied. To page-lock
+// The weight slab on the current GPU, from its file, some parts of which are read while others are copied. To page-lock
 // all of it would take longer than either, and hold up what else the driver is asked for.
 inline DeviceBuffer upload_weights(const Model& model, const std::string& path) {
-    constexpr std::size_t part_bytes = std::size_t{4} << 20;
+    constexpr std::size_t part_bytes = std::size_t{4} << 20, readers = 4;
     WeightFile file(path, {model.weight_bytes, model.weight_layout});
     DeviceBuffer weights = allocate_device(model.weight_bytes, "weights");
+    const Stream stream = make_stream();
+    int device = 0;
+    check(cudaGetDevice(&device), "asking for the current GPU");
     struct Part {
         PinnedBuffer memory;
         Event copied;
-    } parts[2];
-    const Stream stream = make_stream();
-    auto* to = static_cast<std::byte*>(weights.get());
-    for (std::size_t at = 0, i = 0; at < model.weight_bytes; at += part_bytes, ++i) {
-        Part& part = parts[i % 2];
-        const std::size_t bytes = std::min(part_bytes, model.weight_bytes - at);
-        if (!part.memory.get()) {
-            part = {allocate_pinned(bytes, "weights on their way to the GPU"), make_event()};
-        } else {
-            check(cudaEventSynchronize(part.copied.get()), "copying the weights to the GPU");
-        }
-        file.read({static_cast<std::byte*>(part.memory.get()), bytes});
-        check(cudaMemcpyAsync(to + at, part.memory.get(), bytes, cudaMemcpyHostToDevice, stream.get()),
+    };
+    std::array<Part, readers> buffers;
+    std::atomic<std::size_t> next = 0;
+    const auto setup = [&] {
+        check(cudaSetDevice(device), "selecting the GPU");
+        const std::size_t bytes = std::min(part_bytes, model.weight_bytes);
+        Part made{allocate_pinned(bytes, "weights on their way to the GPU"), make_event()};
+        Part& part = buffers[next++];
+        part = std::move(made);
+        return &part;
+    };
+    const auto upload = [&](Part* buffer, std::size_t i) {
+        Part& part = *buffer;
+        const std::size_t at = i * part_bytes, bytes = std::min(part_bytes, model.weight_bytes - at);
+        check(cudaEventSynchronize(part.copied.get()), "copying the weights to the GPU");
+        file.read(at, {static_cast<std::byte*>(part.memory.get()), bytes});
+        check(cudaMemcpyAsync(static_cast<std::byte*>(weights.get()) + at, part.memory.get(), bytes,
+                              cudaMemcpyHostToDevice, stream.get()),
               "copying the weights to the GPU");
         check(cudaEventRecord(part.copied.get(), stream.get()), "copying the weights to the GPU");
+    };
+    const std::size_t parts = (model.weight_bytes + part_bytes - 1) / part_bytes;
+    const std::vector<std::string> failures = in_parallel(parts, readers, setup, upload);
+    check(cudaStreamSynchronize(stream.get()), "copying the weights to the GPU");
+    for (const std::string& failure : failures) {
+        if (!failure.empty()) throw Error(failure);
     }
     file.finish();
-    check(cudaStreamSynchronize(stream.get()), "copying the weights to the GPU");
     return weights;
 }
 
