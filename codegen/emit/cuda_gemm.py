@@ -18,8 +18,10 @@ from cnngen.codegen.emit.cuda_text import ELEMENTS, cuda_parameters, epilogue_la
 from cnngen.codegen.emit.kernels import Grid, Kernel, Launch, Parameter, aggregate, sources_of
 from cnngen.codegen.expr import ACC, Coord, Load
 from cnngen.codegen.graph import Conv, Graph, MatMul, Node, Value
+from cnngen.codegen.window_tiles import REGISTERS
 
 Tiles = tiles.GemmTile | tiles.DirectGemmTile | tiles.WindowGemmTile | tiles.TapGemmTile
+SHARED_OF_MULTIPROCESSOR = 227 << 10
 SHAPE = Parameter("cnngen::GemmShape", "shape")
 
 
@@ -51,6 +53,7 @@ def gemm_kernel(node: Node, graph: Graph) -> Launch:
                 graph,
                 tile,
                 grid=Grid(tile.blocks(_pixels(node), filters), tile.split, tile.shared),
+                resident=_resident(tile.threads, tile.shared, tile.m * tile.n),
                 capability=90 if tile.split > 1 else 80,
                 name=f"gemm_{tile.m}x{tile.n}" + (f"_split{tile.split}" if tile.split > 1 else ""),
                 comment=f"Convolutions and products on tensor cores, {tile.m} pixels x {tile.n} filters a block.",
@@ -72,6 +75,7 @@ def gemm_kernel(node: Node, graph: Graph) -> Launch:
                 graph,
                 tile,
                 grid=Grid(tile.blocks(node.value.shape[0], _places(node), filters), 1, shared),
+                resident=_resident(tile.threads, shared, tile.h * tile.w * tile.n),
                 capability=80,
                 name=f"window_gemm_{tile.h}x{tile.w}x{tile.n}",
                 comment=f"Convolutions of few filters on tensor cores, {tile.h} x {tile.w} pixels a block.",
@@ -98,6 +102,7 @@ def _launch(
     capability: int,
     name: str,
     comment: str,
+    resident: int = 0,
 ) -> Launch:
     x, w = (graph.values[name] for name in node.inputs[:2])
     sources = sources_of(node, graph)
@@ -120,11 +125,21 @@ def _launch(
         tuple(lines),
         ("functions.cuh", f"{node.form}.cuh"),
         tile.threads,
+        resident=resident,
         declares=("gemm_shape.hpp",),
         capability=capability,
         waits=False,
     )
     return Launch(kernel, grid=grid, arguments=(_shape_text(node, x, w),), name=name, comment=comment)
+
+
+def _resident(threads: int, shared: int, sums: int) -> int:
+    """Blocks that a large GPU's multiprocessor has shared memory for, and registers so that nothing spills.
+
+    Left to itself the compiler makes room for more, which cannot be, and spills for it.
+    """
+    registers = REGISTERS // (threads * (96 + sums // threads))
+    return max(1, min(SHARED_OF_MULTIPROCESSOR // shared, registers))
 
 
 def _together(node: Node, w: Value) -> int:
