@@ -278,7 +278,7 @@ class Reshape:
 
 @dataclass(frozen=True)
 class Join:
-    """Its inputs' channels one after the other, where they lie so already: each has this value as its host."""
+    """Its inputs' channels one after the other, where they lie so already: in this value, or in its host."""
 
 
 @dataclass(frozen=True)

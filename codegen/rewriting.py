@@ -146,6 +146,11 @@ def reads_apart(reader: Node, name: str) -> bool:
     return slides and name not in reader.inputs[1:]
 
 
+def adds_apart(reader: Node, name: str) -> bool:
+    """Whether a library reads a value along with a convolution, which may be slower where pixels lie apart."""
+    return isinstance(reader.op, Conv) and reader.form == "cudnn" and name in reader.extras
+
+
 def at_its_place(inner: Expr, load: Load) -> Expr:
     """A writer's expression at the place that a load of its value reads."""
     return ex.at(inner, load.index)

@@ -89,12 +89,13 @@ def _layout_problem(node: Node, operands: Sequence[Value]) -> str | None:
 
 
 def _join_problem(y: Value, parts: Sequence[Value]) -> str | None:
-    first = 0
+    host, pixel = (y.host, y.pixel) if y.host else (y.name, y.shape[1])
+    first = y.first
     for part in parts:
-        if (part.host, part.first, part.pixel) != (y.name, first, y.shape[1]) or part.dtype != y.dtype:
+        if (part.host, part.first, part.pixel) != (host, first, pixel) or part.dtype != y.dtype:
             return f"{part.name} does not lie where it joins"
         first += part.shape[1]
-    whole = y.layout == "NHWC" and first == y.shape[1] and not y.host
+    whole = y.layout == "NHWC" and first == y.first + y.shape[1]
     return None if whole else "its parts are not all that it is"
 
 

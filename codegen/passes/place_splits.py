@@ -14,7 +14,7 @@ from cnngen.codegen.choices import Choices
 from cnngen.codegen.epilogues import FREE, functions_of, library_chain
 from cnngen.codegen.expr import ACC, Call, Coord, Expr, Int, Load
 from cnngen.codegen.graph import ITEM_BYTES, LIBRARIES, Conv, Graph, Node, Pointwise, Slice, Value
-from cnngen.codegen.rewriting import PART_ALIGNMENT, Draft, reads_apart
+from cnngen.codegen.rewriting import PART_ALIGNMENT, Draft, adds_apart, reads_apart
 from cnngen.codegen.targets import CUDA, Target
 
 COPIED, IN_PLACE = "copied", "in_place"
@@ -82,7 +82,7 @@ def _part(reader: Node, whole: Value, graph: Graph) -> _Part | None:
     item = ITEM_BYTES[y.dtype]
     if any(count * item % PART_ALIGNMENT for count in (first, y.shape[1], whole.shape[1])):
         return None
-    if not all(reads_apart(user, y.name) or _adds(user, y.name) for user in graph.consumers[y.name]):
+    if not all(reads_apart(user, y.name) or adds_apart(user, y.name) for user in graph.consumers[y.name]):
         return None
     function = ex.rewrite(reader.epilogue, lambda e: ACC if e == loads[0] else None)
     by_element = not any(isinstance(e, Coord) for e in ex.walk(function))
@@ -97,11 +97,6 @@ def _first_channel(load: Load) -> int | None:
         case (Coord(0), Call("iadd", (Coord(1), Int(first))), Coord(2), Coord(3)) if first > 0:
             return first
     return None
-
-
-def _adds(user: Node, name: str) -> bool:
-    """Whether a library reads a value along with a convolution, which may be slower where pixels lie apart."""
-    return isinstance(user.op, Conv) and user.form == "cudnn" and name in user.extras
 
 
 def _applied(function: Expr, node: Node) -> Expr:

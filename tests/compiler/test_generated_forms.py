@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from cnngen.codegen.choices import Choices
-from cnngen.codegen.graph import Slice
+from cnngen.codegen.graph import Join, Slice
 from cnngen.codegen.plan import make_plan
 from cnngen.spec.types import DType
 
@@ -172,3 +172,45 @@ def test_parts_of_channels_are_read_where_they_lie(tmp_path: Path) -> None:
     kernels = "".join(path.read_text() for path in tmp_path.glob("*/kernels*.cu"))
     assert ".x_pixel" in kernels  # of pools and depthwise convolutions
     assert ".y_pixel" in kernels
+
+
+def dense(seed: int, storage: DType) -> Network:
+    """Blocks whose convolutions read all that came before, as one concatenation of all or of the last one and more."""
+    rng = random.Random(seed)  # noqa: S311
+    c, growth, h, w = 8 * rng.randint(1, 3), 8 * rng.randint(1, 2), rng.randint(3, 9), rng.randint(3, 9)
+    grown = {"op": "conv2d", "kernel": rng.choice((1, 3)), "padding": "same", "out_channels": growth}
+    layers: list[dict[str, object]] = [{"name": "before", "op": "conv2d", "kernel": 1, "out_channels": c}]
+    last = "before"
+    for block in range(2):
+        chained, parts = rng.random() < 0.5, [last]
+        for level in range(rng.randint(2, 3)):
+            name = f"{block}.{level}"
+            whole = parts[0] if len(parts) == 1 else f"all{name}"
+            if len(parts) > 1:
+                layers.append({"name": whole, "op": "concat", "inputs": parts})
+            read = whole
+            if rng.random() < 0.4:  # before its convolution
+                read = f"norm{name}"
+                layers += [
+                    {"name": f"scaled{name}", "op": "mul", "value": 0.7, "input": whole},
+                    {"name": read, "op": "relu"},
+                ]
+            layers.append({"name": f"c{name}", **grown, "input": read, "activation": "leaky_relu"})
+            parts = [whole, f"c{name}"] if chained else [*parts, f"c{name}"]
+        layers.append({"name": f"all{block}", "op": "concat", "inputs": parts})
+        layers.append({"name": f"end{block}", **grown, "out_channels": c, "input": f"all{block}"})
+        layers.append({"name": f"sum{block}", "op": "add", "inputs": [f"end{block}", last]})
+        last = f"sum{block}"
+    batches = rng.choice(BATCHES)
+    return network(
+        *layers, shape=(batches[0], 8, h, w), precision=storage, batch_sizes=batches, name=f"dense{seed}"
+    )
+
+
+def test_a_dense_block_grows_in_one_buffer(tmp_path: Path) -> None:
+    storages: tuple[DType, ...] = ("float16", "float32", "bfloat16")
+    networks = [dense(seed, storages[seed % 3]) for seed in range(9)]
+    plans = [tuned_plan(drawn, seed, {"place_concats": 1}) for seed, drawn in enumerate(networks)]
+    check_networks(networks, tmp_path, plans)
+    joins = [node for plan in plans for node in plan.batches[0].graph.nodes if isinstance(node.op, Join)]
+    assert sum(bool(node.value.host) for node in joins) > len(networks)  # a concatenation in another one

@@ -99,6 +99,54 @@ def test_pools_and_depthwise_convolutions_read_and_write_parts() -> None:
     assert [node.name for node in graph.nodes if node.value.host] == ["skip", "p", "d"]
 
 
+GROWN = {**CONV, "out_channels": 8}
+
+
+@pytest.mark.parametrize("chained", [True, False], ids=["of the last and one more", "of all"])
+def test_concatenations_that_grow_lie_in_the_last_one(chained: bool) -> None:
+    """The first part, too, which is added to the block's end."""
+    second = ["one", "b"] if chained else ["skip", "a", "b"]
+    graph = joined(network(
+        {"name": "skip", **CONV},
+        {"name": "a", **GROWN},
+        {"name": "one", "op": "concat", "inputs": ["skip", "a"]},
+        {"name": "b", **GROWN},
+        {"name": "two", "op": "concat", "inputs": second},
+        {"name": "end", **CONV},
+        {"name": "y", "op": "add", "inputs": ["end", "skip"]},
+        **HALF,
+    ))  # fmt: skip
+    assert steps(graph) == text("""
+        skip [1, 8, 8, 8] float16 NHWC by 24 in two from 0 = conv<padding=(1, 1, 1, 1)>(x, skip.weight)  form cudnn  # skip
+        a [1, 8, 8, 8] float16 NHWC by 24 in two from 8 = conv<padding=(1, 1, 1, 1)>(skip, a.weight)  form cudnn  # a
+        one [1, 16, 8, 8] float16 NHWC by 24 in two from 0 = join(skip, a)  # one
+        b [1, 8, 8, 8] float16 NHWC by 24 in two from 16 = conv<padding=(1, 1, 1, 1)>(one, b.weight)  form cudnn  # b
+        two [1, 24, 8, 8] float16 NHWC = join(one, b)  # two
+        y [1, 8, 8, 8] float16 NHWC = conv<padding=(1, 1, 1, 1)>(two, end.weight) -> acc + skip[n, c, h, w]  form cudnn  # end, y
+        """)
+    offsets = assign_buffers(graph).offsets
+    assert offsets["one"] == offsets["two"] == offsets["skip"]
+    assert offsets["b"] == offsets["two"] + 32
+
+
+def test_two_that_begin_alike_are_not_both_in_one_buffer() -> None:
+    graph = joined(after_skip(
+        BOTH,
+        {"name": "m", **GROWN, "input": "both"},
+        {"name": "n", **GROWN, "input": "both"},
+        {"name": "left", "op": "concat", "inputs": ["skip", "deep", "m"]},
+        {"name": "right", "op": "concat", "inputs": ["skip", "deep", "n"]},
+        {"name": "p", **CONV, "input": "left"},
+        {"name": "q", **CONV, "input": "right"},
+        {"name": "sum", "op": "add", "inputs": ["p", "q"]},
+    ))  # fmt: skip
+    assert graph.values["both"].host == "left"
+    assert (
+        "right.part [1, 16, 8, 8] float16 NHWC by 24 in right from 0 = select((c < 8), skip[n, c, h, w]"
+        in steps(graph)
+    )
+
+
 def test_parts_lie_in_their_host_as_long_as_they_are_needed() -> None:
     graph = joined(after_skip(BOTH))
     arena = assign_buffers(graph)
