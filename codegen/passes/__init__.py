@@ -25,6 +25,7 @@ from cnngen.codegen.passes.select_engines import select_engines
 from cnngen.codegen.passes.select_forms import select_forms
 from cnngen.codegen.passes.share_subexpressions import share_subexpressions
 from cnngen.codegen.passes.store_phases import store_phases
+from cnngen.codegen.passes.write_outputs import write_outputs
 from cnngen.codegen.targets import CUDA, Target
 from cnngen.codegen.verify import verify
 
@@ -68,8 +69,10 @@ def pipeline(choices: Choices, target: Target = CUDA) -> tuple[tuple[str, Pass],
         ("place_splits", partial(place_splits, choices=choices, target=target)),
         # After what is written where is known.
         ("store_phases", partial(store_phases, choices=choices, target=target)),
-        # Last: steps are now what they stay.
+        # Steps are now what they stay.
         ("select_engines", partial(select_engines, choices=choices)),
+        # Last: a step that a library would have run may write the output itself.
+        ("write_outputs", write_outputs),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from cnngen.codegen import expr as ex
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.epilogues import FREE, functions_of, library_chain
-from cnngen.codegen.expr import Coord, Load
+from cnngen.codegen.expr import Coord, Expr, Load
 from cnngen.codegen.graph import (
     LIBRARIES,
     Affine,
@@ -27,7 +27,7 @@ from cnngen.codegen.graph import (
     tidy,
     with_sites,
 )
-from cnngen.codegen.rewriting import inlined
+from cnngen.codegen.rewriting import at_its_place, inlined
 from cnngen.codegen.targets import CUDA, Target
 
 FUSED, APART = "fused", "apart"
@@ -114,7 +114,8 @@ def _absorbed(graph: Graph, writer: Node | None, reader: Node, fits: _Fits) -> N
         load.index != here for load in ex.loads(reader.epilogue) if reader.inputs[load.source] == writer.name
     ):
         return None
-    fused = _fused(writer, reader, writer)
+    # At its own place the writer's expression stays as it is: of a single channel, too, whose number is read as 0.
+    fused = _fused(writer, reader, writer, lambda inner, _load: inner)
     if library and (library_chain(fused, graph) is None or not fits(graph, reader)):
         return None
     return fused
@@ -158,8 +159,13 @@ def _only_reader(graph: Graph, writer: Node, reader: Node) -> bool:
     return only is not None and only.name == reader.name
 
 
-def _fused(writer: Node, reader: Node, host: Node) -> Node:
+def _fused(
+    writer: Node,
+    reader: Node,
+    host: Node,
+    substitute: Callable[[Expr, Load], Expr] = at_its_place,
+) -> Node:
     """`host` (the writer or the reader) computing the reader's value, the writer's expression in place of its load."""
     result = reader.layers[-1]  # the step is then known by it, so that it stays the last
     layers = (*(layer for layer in dict.fromkeys(writer.layers + reader.layers) if layer != result), result)
-    return inlined(replace(host, value=reader.value, layers=layers), writer, reader)
+    return inlined(replace(host, value=reader.value, layers=layers), writer, reader, substitute)

@@ -214,3 +214,30 @@ def test_a_dense_block_grows_in_one_buffer(tmp_path: Path) -> None:
     check_networks(networks, tmp_path, plans)
     joins = [node for plan in plans for node in plan.batches[0].graph.nodes if isinstance(node.op, Join)]
     assert sum(bool(node.value.host) for node in joins) > len(networks)  # a concatenation in another one
+
+
+def test_kernels_write_what_a_library_would_have_to_copy(tmp_path: Path) -> None:
+    """A product, an image whose layout is declared, and one of a single channel, whose layouts are all the same."""
+    conv = {"op": "conv2d", "kernel": 3, "padding": 1, "out_channels": 16}
+    mean = {"name": "m", "op": "global_avg_pool", "keepdims": False}
+    ends: dict[str, tuple[list[dict[str, object]], dict[str, str]]] = {
+        "product": ([mean, {"name": "y", "op": "linear", "out_features": 12}], {}),
+        "image": ([{"name": "y", **conv, "activation": "relu"}], {"layout": "NHWC"}),
+        "mask": ([{"name": "y", **conv, "out_channels": 1, "activation": "relu"}], {"layout": "NCHW"}),
+        "twice": ([{"name": "y", **conv}, {"name": "z", "op": "softmax", "axis": 1}], {"layout": "NHWC"}),
+    }
+    networks = []
+    for name, (layers, declared) in ends.items():
+        names = [layer["name"] for layer in layers if layer["name"] != "m"]
+        outputs = [{"layer": layer, "dtype": "float16", **declared} for layer in names]
+        fields: dict[str, object] = {"precision": "float16", "outputs": outputs, "name": name}
+        networks.append(network({"name": "c", **conv}, *layers, shape=(2, 8, 9, 7), **fields))
+    plans = [tuned_plan(drawn, seed, {"pad_channels": 0}) for seed, drawn in enumerate(networks)]
+    check_networks(networks, tmp_path, plans)
+    written = {plan.spec.name: plan.batches[0].graph.outputs for plan in plans}
+    assert written == {
+        "product": ("y",),
+        "image": ("y",),
+        "mask": ("y",),
+        "twice": ("y@output", "z@output"),  # a softmax reads y, too
+    }

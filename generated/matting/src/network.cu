@@ -423,19 +423,19 @@ void deconv1(Pass& pass) {
                 pass.at<__half>(at::deconv1));
 }
 
-// alpha: 5x5 convolution, 64 -> 1 channels, bias. [N, 64, 320, 320] -> [N, 1, 320, 320], 0.328 GFLOP an image.
+// alpha: 5x5 convolution, 64 -> 1 channels, bias, sigmoid. [N, 64, 320, 320] -> [N, 1, 320, 320], 0.328 GFLOP an image.
 void alpha(Pass& pass) {
     pass.convolution({
-        .layers = {"alpha.conv"},
+        .layers = {"alpha"},
         .x = nhwc(pass.at(at::deconv1), DType::float16, pass.batch(), 64, 320, 320),
         .w = filter(pass.weight(weights::alpha_weight), DType::float16, 1, 64, 5, 5),
         .y = nhwc(pass.at(at::alpha), DType::float16, pass.batch(), 1, 320, 320),
         .padding = {2, 2, 2, 2},
-        .epilogue = {cnngen::bias(vector(pass.weight(weights::alpha_bias), DType::float16, 1))},
+        .epilogue = {cnngen::bias(vector(pass.weight(weights::alpha_bias), DType::float16, 1)), cnngen::sigmoid()},
     });
 }
 
-// alpha: sigmoid(x[n, 0, h, w]). [N, 1, 320, 320] -> [N, 1, 320, 320] NCHW.
+// alpha: x[n, 0, h, w]. [N, 1, 320, 320] -> [N, 1, 320, 320] NCHW.
 void alpha_output(Pass& pass) {
     pass.launch({"alpha"}, nchw(pass.output<float>(0).data, DType::float32, pass.batch(), 1, 320, 320),
                 kernels::alpha_output, cnngen::blocks(pass.batch() * 25600, 256), 256, pass.batch(),

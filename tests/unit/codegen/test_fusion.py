@@ -26,6 +26,13 @@ FUSE = "fuse_epilogues"
 # --- convolutions by cuDNN --------------------------------------------------------------------------------
 
 
+def test_a_single_channel_takes_its_activation_too() -> None:
+    """Its number is read as 0, and its bias is still one of a channel."""
+    drawn = network({"name": "c", **CONV, "out_channels": 1}, {"name": "y", "op": "tanh"}, **HALF)
+    (line,) = steps(after(FUSE, drawn)).splitlines()
+    assert "conv<padding=(1, 1, 1, 1)>(x, c.weight) -> tanh((acc + c.bias[c]))  form cudnn" in line
+
+
 def test_convolution_norm_residual_and_activation_become_one_step() -> None:
     drawn = network({"name": "c", **CONV8}, {"name": "n", "op": "batch_norm"},
                     {"name": "a", "op": "add", "inputs": ["x", "n"]}, {"name": "y", "op": "relu"}, **HALF)  # fmt: skip

@@ -388,6 +388,19 @@ def test_a_lock_of_this_network_and_machine_is_fresh(locked: tuple[Path, Lock]) 
     assert problems(path, ["Fake GPU"], cudnn="9.19.0.56") == ""
 
 
+def test_a_kernel_that_a_lock_chose_writes_the_output_and_is_known_to_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeMachine(monkeypatch, lambda _node, engine: 1.0 if engine.startswith("implicit_gemm") else 9.0)
+    data = {**NET.spec.model_dump(exclude_unset=True), "outputs": [{"layer": "fc", "dtype": "float16"}]}
+    drawn = Network(type(NET.spec).model_validate(data), NET.weights)
+    path = written(drawn, tmp_path)
+    lock = tuning.tune(path, drawn.spec, drawn.weights).lock
+    assert lock.plans["batch1"].steps["fc"].engine.startswith("implicit_gemm")
+    assert [batch.graph.outputs for batch in generate(path, lock=lock).plan.batches] == [("fc",)] * 2
+    assert problems(path) == ""
+
+
 def test_a_lock_of_other_libraries_is_stale(locked: tuple[Path, Lock]) -> None:
     path, _ = locked
     assert "made with cudnn 9.19.0, here is 9.28.0.42" in problems(path, cudnn="9.28.0.42")
