@@ -64,9 +64,7 @@ class _Places:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.placed: dict[
-            str, Value
-        ] = {}  # what is written into a host, flat: no host is itself in another one
+        self.placed: dict[str, Value] = {}  # what lies in a host, which is itself in none
         self.joined: dict[str, list[Node]] = {}  # by concatenation: what takes its place
         self.names: dict[str, list[str]] = {}  # by concatenation that is joined of values: these, flat
 
