@@ -42,7 +42,6 @@ __device__ __forceinline__ void direct_gemm(int batch, const GemmShape& shape, c
     const int pixels = batch * shape.oh * shape.ow;
     const int first_pixel = (number / parts * tile.warps + thread / 32) * tile.m;
     ptx::start_next();
-    ptx::wait_for_inputs();
 
     // Of a fragment a thread has the elements of two pixels, four of each depth of 16, and of two filters. Which
     // channels they are is free as long as both sides agree: it takes eight that lie together for two depths. Which
@@ -60,6 +59,7 @@ __device__ __forceinline__ void direct_gemm(int batch, const GemmShape& shape, c
         from_w[i] = (place - h * shape.ow) * shape.stride_w - shape.pad_left;
     }
     const int filter_size = shape.r * shape.s * shape.c;
+    ptx::wait_for_inputs();
     for (int group = first_filter; group < end; group += 32) {
         const int filter = group + lane / 8 * 8 + lane / 4 % 2;
         float sums[rows / 2][4][4] = {};
