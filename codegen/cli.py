@@ -206,6 +206,12 @@ def tune(
             f"outputs differ by {tuned.differences[name]:.1e}",
             soft_wrap=True,
         )
+        if plan.is_slower:
+            console.print(
+                f"[bold]{name} is slower than by every first choice:[/] what its steps take alone does not say what "
+                "they take together; build with --lock none until another --fresh run does better",
+                soft_wrap=True,
+            )
     spent = ", ".join(f"{seconds:.0f} s {stage}" for stage, seconds in tuned.seconds.items())
     console.print(f"spent: {spent}", soft_wrap=True)
     print(tuned.path)

@@ -44,6 +44,8 @@ def _plain(text: str) -> str:
     return text
 
 
+SLOWER = 1.03  # times: what two timings of one pass do not differ by
+
 EngineText = Annotated[str, AfterValidator(_known_engine)]
 PlainText = Annotated[str, AfterValidator(_plain)]  # it reaches C++
 
@@ -78,6 +80,11 @@ class PlanEntry(_Entry):
         default_factory=dict, description="`<rewrite> <layer>` -> what was chosen"
     )
     steps: Mapping[str, StepEntry]
+
+    @property
+    def is_slower(self) -> bool:
+        """Whether the pass is slower than by every first choice, by more than noise."""
+        return self.us > SLOWER * self.first_us
 
     def choices(self) -> Choices:
         """What passes are to be told."""

@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from cnngen.codegen.choices import Choices
+from cnngen.codegen.cli import app
 from cnngen.codegen.emit.cuda_kernels import tile_options
 from cnngen.codegen.engines import IMPLICIT_GEMM, is_engine
 from cnngen.codegen.generate import generate
@@ -282,6 +284,22 @@ def test_a_budget_ends_the_search_and_leaves_a_whole_lock(
     lock = tuned(path, budget=0, fresh=True).lock
     assert short.measured < whole.measured / 2
     assert generate(path, lock=lock).files
+
+
+def test_what_came_out_slower_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps may mislead: alone each is faster, together they are not."""
+    FakeMachine(monkeypatch)
+    path = written(NET, tmp_path)
+    for us, is_told in ((9.0, False), (12.0, True)):
+        monkeypatch.setattr(
+            FakeTuner,
+            "measure_pass",
+            lambda _self, _plan, steps, _replays, us=us: (us if steps else 10.0, 0.0),
+        )
+        found = CliRunner().invoke(app, ["tune", str(path), "--fresh"])
+        assert found.exit_code == 0
+        assert f"batch1: {us:.1f} us a pass, 10.0 by every first choice" in found.stderr
+        assert ("batch1 is slower than by every first choice" in found.stderr) == is_told
 
 
 def test_tuning_needs_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
