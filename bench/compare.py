@@ -115,22 +115,19 @@ def measure(arguments: argparse.Namespace, work: Path, results: dict[str, Any]) 
     print(f"{environment}\n{rates['bytes'] / 1e12:.2f} TB/s, {rates['flop'] / 1e12:.0f} TFLOP/s", flush=True)
     with ThreadPoolExecutor(arguments.jobs) as pool:
         # All are made before one is tuned: making runs on the GPU, too.
-        made = list(pool.map(lambda case: attempt(make, case, arguments.peers), cases))
-        wanted = [case for case, how in zip(cases, made, strict=True) if not how]
-        built = dict(
-            zip(
-                wanted,
-                pool.map(lambda case: attempt(tune_and_build, case, arguments.tune), wanted),
-                strict=True,
-            )
+        made = dict(
+            zip(cases, pool.map(lambda case: attempt(make, case, arguments.peers), cases), strict=True)
         )
-    for case, how in zip(cases, made, strict=True):
+        ready = [case for case in cases if not made[case]]
+        tuned = pool.map(lambda case: attempt(tune_and_build, case, arguments.tune), ready)
+        built = dict(zip(ready, tuned, strict=True))
+    for case in cases:
         print(f"{case.label}", flush=True)
-        results["cases"][case.label] = (
-            how | {"peers": {}} if how else compare(case, arguments, rates, built[case])
-        )
-        if how:
-            print(f"  {how['failed']}", flush=True)
+        if case in built:
+            results["cases"][case.label] = compare(case, arguments, rates, built[case])
+        else:
+            results["cases"][case.label] = made[case] | {"peers": {}}
+            print(f"  {made[case]['failed']}", flush=True)
         save(results, arguments.out)
 
 
@@ -179,10 +176,8 @@ def compare(
     try:
         for name in arguments.peers:
             if not absent[name]:
-                if name != "cnngen" or "failed" not in built:
-                    rows[name] = get_ready(name, case, arguments, workers)
-                if name == "cnngen":
-                    rows[name] = rows.get(name, {}) | built
+                ours = built if name == "cnngen" else {}
+                rows[name] = ours if "failed" in ours else get_ready(name, case, arguments, workers) | ours
                 print(f"  {name}: {rows[name]}", flush=True)
         take_turns(workers, rows, arguments.rounds, arguments.passes)
     finally:

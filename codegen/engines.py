@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import re
 
+from cnngen.codegen.gemm_tiles import MOST_DIRECT_DEPTH, tap_gemm_tiles, window_gemm_tiles
 from cnngen.codegen.graph import Conv, Graph, MatMul, Node
-from cnngen.codegen.tiles import direct_gemm_tiles, tap_gemm_tiles, window_gemm_tiles
 
 OF_LIBRARIES = ("cudnn", "cudnn_matmul", "cublaslt")
 IMPLICIT_GEMM, DIRECT_GEMM, WINDOW_GEMM, TAP_GEMM = "implicit_gemm", "direct_gemm", "window_gemm", "tap_gemm"
@@ -46,27 +46,31 @@ def runs_as_gemm(node: Node, graph: Graph) -> bool:
 
 def runs_directly(node: Node, graph: Graph) -> bool:
     """Whether `direct_gemm.cuh` can run a node, and has what it is for: products of little depth."""
-    if not runs_as_gemm(node, graph):
-        return False
-    filters, *depth = graph.values[node.inputs[1]].shape
-    return bool(direct_gemm_tiles(node.value.elements // filters, filters, math.prod(depth)))
+    return (
+        runs_as_gemm(node, graph) and math.prod(graph.values[node.inputs[1]].shape[1:]) <= MOST_DIRECT_DEPTH
+    )
 
 
 def runs_by_windows(node: Node, graph: Graph) -> bool:
     """Whether `window_gemm.cuh` can run a node, and has what it is for: windows that overlap, and few filters."""
-    if not isinstance(node.op, Conv) or node.op.stride != (1, 1) or not runs_as_gemm(node, graph):
+    if not isinstance(node.op, Conv) or not _overlaps(node.op, node, graph):
         return False
-    filters, channels, *kernel = graph.values[node.inputs[1]].shape
-    tiles = window_gemm_tiles(filters, channels, (kernel[0], kernel[1]), node.op.dilation)
-    return kernel != [1, 1] and bool(tiles)
+    filters, channels, r, s = graph.values[node.inputs[1]].shape
+    return bool(window_gemm_tiles(filters, channels, (r, s), node.op.dilation))
 
 
 def runs_by_taps(node: Node, graph: Graph) -> bool:
     """Whether `tap_gemm.cuh` can run a node, and has what it is for: windows that overlap, and very few filters."""
-    if not isinstance(node.op, Conv) or node.op.stride != (1, 1) or not runs_as_gemm(node, graph):
+    if not isinstance(node.op, Conv) or not _overlaps(node.op, node, graph):
         return False
-    filters, _, *kernel = graph.values[node.inputs[1]].shape
-    return kernel != [1, 1] and bool(tap_gemm_tiles(filters, (kernel[0], kernel[1]), node.op.dilation))
+    filters, _, r, s = graph.values[node.inputs[1]].shape
+    return bool(tap_gemm_tiles(filters, (r, s), node.op.dilation))
+
+
+def _overlaps(op: Conv, node: Node, graph: Graph) -> bool:
+    """Whether it is a product on tensor cores whose windows overlap."""
+    window = graph.values[node.inputs[1]].shape[2:]
+    return op.stride == (1, 1) and window != (1, 1) and runs_as_gemm(node, graph)
 
 
 def own_forms(node: Node, graph: Graph) -> tuple[str, ...]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from cnngen.codegen.tiles import ENOUGH_THREADS, MOST_TILES, Tile, ceil_div, vector_width
+from cnngen.codegen.tiles import ENOUGH_THREADS, MOST_TILES, REGISTERS, Tile, ceil_div, vector_width
 
 SHAPES = ((4, 2), (4, 1), (2, 1), (2, 2), (8, 1), (4, 4), (8, 2), (8, 4), (2, 4))  # columns, rows of outputs
 USUAL = SHAPES[:3]  # where instructions are not what it waits for
 MOST_REGISTERS = 190  # for threads enough to keep memory busy
 FEW_REGISTERS = 120  # that may be half as many again
-REGISTERS, LEAST_THREADS = 64 * 1024, 1024  # of a multiprocessor, whichever it is
+LEAST_THREADS = 1024  # of a multiprocessor
 MOST_CODE = 3200  # multiplications, written out: the instruction cache
 # An H100 issues so many instructions of a thread in the time that it takes to move a byte.
 INSTRUCTIONS_A_BYTE = 11

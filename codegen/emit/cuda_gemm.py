@@ -10,55 +10,53 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from cnngen.codegen import engines, gemm_tiles
 from cnngen.codegen import expr as ex
-from cnngen.codegen import tiles
 from cnngen.codegen.emit.cpp import Source
 from cnngen.codegen.emit.cuda_pointwise import pointwise_body
 from cnngen.codegen.emit.cuda_text import ELEMENTS, cuda_parameters, epilogue_lambda, kernel_call
 from cnngen.codegen.emit.kernels import Grid, Kernel, Launch, Parameter, aggregate, sources_of
 from cnngen.codegen.expr import ACC, Coord, Load
 from cnngen.codegen.graph import Conv, Graph, MatMul, Node, Value
-from cnngen.codegen.window_tiles import REGISTERS
+from cnngen.codegen.tiles import picked
 
-Tiles = tiles.GemmTile | tiles.DirectGemmTile | tiles.WindowGemmTile | tiles.TapGemmTile
-SHARED_OF_MULTIPROCESSOR = 227 << 10
 SHAPE = Parameter("cnngen::GemmShape", "shape")
 
 
-def gemm_tile_options(node: Node, graph: Graph) -> Sequence[Tiles]:
+def gemm_tile_options(node: Node, graph: Graph) -> Sequence[gemm_tiles.AnyGemmTile]:
     """The tiles that a convolution or product on tensor cores may have, by its form."""
     w = graph.values[node.inputs[1]]
     together = _together(node, w)
     match node.op, node.form:
-        case Conv() as op, "window_gemm":
+        case Conv() as op, engines.WINDOW_GEMM:
             filters, channels, r, s = w.shape
-            return tiles.window_gemm_tiles(filters, channels, (r, s), op.dilation, together)
-        case Conv() as op, "tap_gemm":
+            return gemm_tiles.window_gemm_tiles(filters, channels, (r, s), op.dilation, together)
+        case Conv() as op, engines.TAP_GEMM:
             filters, _, r, s = w.shape
-            return tiles.tap_gemm_tiles(filters, (r, s), op.dilation, together)
+            return gemm_tiles.tap_gemm_tiles(filters, (r, s), op.dilation, together)
     pixels, depth = _pixels(node), math.prod(w.shape[1:])
-    if node.form == "direct_gemm":
-        return tiles.direct_gemm_tiles(pixels, w.shape[0], depth, together)
-    return tiles.gemm_tiles(pixels, w.shape[0], depth, together)
+    if node.form == engines.DIRECT_GEMM:
+        return gemm_tiles.direct_gemm_tiles(pixels, w.shape[0], depth, together)
+    return gemm_tiles.gemm_tiles(pixels, w.shape[0], depth, together)
 
 
 def gemm_kernel(node: Node, graph: Graph) -> Launch:
     """The kernel of a node whose form is one of engines.ON_TENSOR_CORES."""
     filters, *window = graph.values[node.inputs[1]].shape
-    tile = tiles.picked(node.engine, gemm_tile_options(node, graph))
+    tile = picked(node.engine, gemm_tile_options(node, graph))
     match tile:
-        case tiles.GemmTile():
+        case gemm_tiles.GemmTile():
             return _launch(
                 node,
                 graph,
                 tile,
                 grid=Grid(tile.blocks(_pixels(node), filters), tile.split, tile.shared),
-                resident=_resident(tile.threads, tile.shared, tile.m * tile.n),
+                resident=gemm_tiles.resident_blocks(tile.threads, tile.shared, tile.m * tile.n),
                 capability=90 if tile.split > 1 else 80,
                 name=f"gemm_{tile.m}x{tile.n}" + (f"_split{tile.split}" if tile.split > 1 else ""),
                 comment=f"Convolutions and products on tensor cores, {tile.m} pixels x {tile.n} filters a block.",
             )
-        case tiles.DirectGemmTile():
+        case gemm_tiles.DirectGemmTile():
             return _launch(
                 node,
                 graph,
@@ -68,19 +66,19 @@ def gemm_kernel(node: Node, graph: Graph) -> Launch:
                 name=f"direct_gemm_{tile.m}x{tile.n}",
                 comment=f"Shallow convolutions and products, {tile.m} pixels x {tile.n} filters a warp.",
             )
-        case tiles.WindowGemmTile():
+        case gemm_tiles.WindowGemmTile():
             shared = tile.shared((window[1], window[2]), _dilation(node))
             return _launch(
                 node,
                 graph,
                 tile,
                 grid=Grid(tile.blocks(node.value.shape[0], _places(node), filters), 1, shared),
-                resident=_resident(tile.threads, shared, tile.h * tile.w * tile.n),
+                resident=gemm_tiles.resident_blocks(tile.threads, shared, tile.h * tile.w * tile.n),
                 capability=80,
                 name=f"window_gemm_{tile.h}x{tile.w}x{tile.n}",
                 comment=f"Convolutions of few filters on tensor cores, {tile.h} x {tile.w} pixels a block.",
             )
-        case tiles.TapGemmTile():
+        case gemm_tiles.TapGemmTile():
             shared = tile.shared(filters, (window[1], window[2]), _dilation(node))
             return _launch(
                 node,
@@ -96,7 +94,7 @@ def gemm_kernel(node: Node, graph: Graph) -> Launch:
 def _launch(
     node: Node,
     graph: Graph,
-    tile: Tiles,
+    tile: gemm_tiles.AnyGemmTile,
     *,
     grid: Grid,
     capability: int,
@@ -131,15 +129,6 @@ def _launch(
         waits=False,
     )
     return Launch(kernel, grid=grid, arguments=(_shape_text(node, x, w),), name=name, comment=comment)
-
-
-def _resident(threads: int, shared: int, sums: int) -> int:
-    """Blocks that a large GPU's multiprocessor has shared memory for, and registers so that nothing spills.
-
-    Left to itself the compiler makes room for more, which cannot be, and spills for it.
-    """
-    registers = REGISTERS // (threads * (96 + sums // threads))
-    return max(1, min(SHARED_OF_MULTIPROCESSOR // shared, registers))
 
 
 def _together(node: Node, w: Value) -> int:

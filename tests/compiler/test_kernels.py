@@ -12,16 +12,17 @@ import random
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from .gemm_cases import GEMMS
+from .kernel_shapes import CASES, SIZE, aggregate, large_window, vector, window, window_shape, window_tile
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 INCLUDE = ROOT / "include"
-SIZE = {"float": 4, "half": 2, "bfloat16": 2}
-CASES = 24  # of each kernel
 POOLS = ("max", "avg", "avg_include_pad", "sum", "arg_max")
 REDUCTIONS = ("mean", "sum", "max", "min", "prod", "sum_squares", "variance")
 # Designated initialisers stand in the order of the declaration.
@@ -61,68 +62,6 @@ def run(*command: str | Path) -> str:
 # --- random cases: each is one call of a check in kernel_checks.hpp ---
 
 
-def aggregate(kind: str, **fields: int) -> str:
-    return f"{kind}{{{', '.join(f'.{name} = {value}' for name, value in fields.items())}}}"
-
-
-def vector(rng: random.Random, dtype: str, channels: int) -> int:
-    """A power of two that divides the channels, up to 32 bytes."""
-    widths = [v for v in (1, 2, 4, 8, 16) if channels % v == 0 and v * SIZE[dtype] <= 32]
-    return rng.choice(widths[-2:])
-
-
-def extent(rng: random.Random, size: int, taps: int, stride: int, dilation: int) -> tuple[int, int, int]:
-    """Output size and padding before and after; sometimes one more output, as ceil mode has it."""
-    reach = (taps - 1) * dilation + 1
-    least = max(0, reach - size)
-    before = rng.randint(0, max(least, taps // 2 * dilation))
-    after = max(rng.randint(0, max(1, taps // 2 * dilation)), least - before)
-    output = (size + before + after - reach) // stride + 1
-    overhang = (size + before + after - reach) % stride
-    # The window that ceil mode adds must start before the padding at the end.
-    if overhang and output * stride < size + before:
-        output += rng.randint(0, 1)
-    return output, before, after
-
-
-def window(rng: random.Random, strides: Sequence[int] = (1, 1, 2, 3)) -> dict[str, int]:
-    fields = {
-        "r": rng.choice((1, 2, 3, 3, 5)),
-        "s": rng.choice((1, 2, 3, 3, 5)),
-        "stride_h": rng.choice(strides),
-        "stride_w": rng.choice(strides),
-        "dilation_h": rng.choice((1, 1, 1, 2, 3)),
-        "dilation_w": rng.choice((1, 1, 1, 2, 3)),
-    }
-    h, w = rng.randint(1, 13), rng.randint(1, 13)
-    oh, top, bottom = extent(rng, h, fields["r"], fields["stride_h"], fields["dilation_h"])
-    ow, left, right = extent(rng, w, fields["s"], fields["stride_w"], fields["dilation_w"])
-    pads = {"pad_top": top, "pad_left": left, "pad_bottom": bottom, "pad_right": right}
-    return {"h": h, "w": w, "oh": oh, "ow": ow, **fields, **pads}
-
-
-def window_shape(channels: int, fields: dict[str, int]) -> str:
-    return aggregate("WindowShape", c=channels, **fields)
-
-
-def window_tile(rng: random.Random, dtype: str, channels: int) -> str:
-    v = vector(rng, dtype, channels)
-    return aggregate(
-        "Tile",
-        v=v,
-        tw=rng.choice((1, 2, 3, 4, 8)),
-        th=rng.choice((1, 1, 2, 3, 4)),
-        threads=rng.choice((32, 96, 128)),
-        groups=rng.choice([0, *(g for g in (1, 2, 3, 4) if channels // v % g == 0)]),
-    )
-
-
-def large_window(channels: int, size: int, taps: int, pad: int) -> str:
-    pads = {"pad_top": pad, "pad_left": pad, "pad_bottom": pad, "pad_right": pad}
-    out = size + 2 * pad - taps + 1
-    return window_shape(channels, {"h": size, "w": size, "oh": out, "ow": out, "r": taps, "s": taps, **pads})
-
-
 def depthwise(rng: random.Random) -> Iterator[tuple[str, str]]:
     for _ in range(CASES):
         x, w, y = (rng.choice(tuple(SIZE)) for _ in range(3))
@@ -150,105 +89,6 @@ def grouped_conv(rng: random.Random) -> Iterator[tuple[str, str]]:
         if rng.random() < 0.2:
             tile = f"cnngen::conv_tile<{x}>({shape}, 2)"
         yield f"grouped_conv<{x}, {w}, {y}, {tile}, {shape}>", f"{rng.randint(1, 3)}"
-
-
-# Of implicit_gemm: the fields of its shape that a random window gives.
-GEMM_FIELDS = "r s stride_h stride_w dilation_h dilation_w pad_top pad_left".split()  # noqa: SIM905
-
-
-def implicit_gemm(rng: random.Random) -> Iterator[tuple[str, str]]:
-    tiles = [(m, n, k) for m in (16, 32, 64) for n in (16, 32, 64) for k in (32, 64)]
-    for _ in range(2 * CASES):
-        m, n, k = rng.choice(tiles)
-        warps = [
-            (a, b)
-            for a in (1, 2, 4)
-            for b in (1, 2)
-            if m % (16 * a) == 0 and n % (16 * b) == 0 and max(1, 32 * a * b * 8 // k) <= min(m, n)
-        ]
-        warps_m, warps_n = rng.choice(warps)
-        split = rng.choice((1, 1, 2, 4, 8))
-        v = rng.choice((8, 8, 8, 4, 2, 1) if split == 1 else (8, 8, 4))
-        tile = aggregate(
-            "GemmTile",
-            m=m,
-            n=n,
-            k=k,
-            warps_m=warps_m,
-            warps_n=warps_n,
-            stages=rng.choice((2, 3, 4)),
-            split=split,
-            v=v,
-            **({"interleaves": "true"} if (phased := rng.random() < 0.3) else {}),
-        )
-        shape = gemm_shape(rng, window(rng), v, phased=phased)
-        x, y = rng.choice(("half", "bfloat16")), rng.choice(tuple(SIZE))
-        yield f"implicit_gemm<{x}, {y}, {tile}>", f"{rng.randint(1, 3)}, {shape}"
-
-
-def gemm_shape(
-    rng: random.Random, fields: dict[str, int], v: int, *, phased: bool, filters: int | None = None
-) -> str:
-    c, filters = 8 * rng.randint(1, 9), filters or v * rng.randint(1, 80 // v)
-    phases: dict[str, int] = {}
-    if phased:
-        across, along = rng.choice(((2, 2), (1, 2), (3, 2)))
-        phases = {"phases_h": across, "phases_w": along}
-        phases |= {"y_h": fields["oh"] * across - rng.randint(0, across - 1)}
-        phases |= {"y_w": fields["ow"] * along - rng.randint(0, along - 1)}
-        filters = min(filters, v * rng.randint(1, max(1, 20 // v)))
-    size = {name: fields[name] for name in ("h", "w")}
-    out = {name: fields[name] for name in ("oh", "ow")}
-    pixel = {"x_pixel": c + 8 * rng.randint(0, 2), "y_pixel": filters + v * rng.randint(0, 2)}
-    geometry = {name: fields[name] for name in GEMM_FIELDS}
-    k = filters * phases.get("phases_h", 1) * phases.get("phases_w", 1)
-    return aggregate("GemmShape", c=c, **size, k=k, **out, **geometry, **phases, **pixel)
-
-
-def direct_gemm(rng: random.Random) -> Iterator[tuple[str, str]]:
-    for _ in range(CASES):
-        v, phased = rng.choice((8, 8, 4, 2, 1)), rng.random() < 0.3
-        interleaves = {"interleaves": "true"} if phased else {}
-        tile = aggregate(
-            "DirectGemmTile",
-            m=rng.choice((16, 32)),
-            n=rng.choice((32, 64, 96)),
-            warps=rng.choice((1, 2, 4)),
-            v=v,
-            **interleaves,
-        )
-        x, y = rng.choice(("half", "bfloat16")), rng.choice(tuple(SIZE))
-        shape = gemm_shape(rng, window(rng), v, phased=phased)
-        yield f"direct_gemm<{x}, {y}, {tile}>", f"{rng.randint(1, 3)}, {shape}"
-
-
-def window_gemm(rng: random.Random) -> Iterator[tuple[str, str]]:
-    for _ in range(CASES // 2):
-        n, k = rng.choice((8, 8, 16, 32)), rng.choice((32, 64))
-        h, w, warps = rng.choice(((2, 16, 1), (2, 16, 2), (4, 16, 2), (3, 32, 3), (4, 32, 4)))
-        v = rng.choice((8, 8, 4, 2, 1))
-        phased = {"interleaves": "true"} if rng.random() < 0.3 else {}
-        tile = aggregate(
-            "WindowGemmTile", h=h, w=w, n=n, k=k, warps=warps, stages=rng.choice((1, 2)), v=v, **phased
-        )
-        shape = gemm_shape(rng, window(rng, strides=(1,)), v, phased=bool(phased))
-        x, y = rng.choice(("half", "bfloat16")), rng.choice(tuple(SIZE))
-        yield f"window_gemm<{x}, {y}, {tile}>", f"{rng.randint(1, 3)}, {shape}"
-
-
-def tap_gemm(rng: random.Random) -> Iterator[tuple[str, str]]:
-    for _ in range(CASES // 2):
-        fields = window(rng, strides=(1,))
-        v, phased = rng.choice((1, 1, 2, 4)), rng.random() < 0.3
-        taps = fields["r"] * fields["s"]
-        filters = v * rng.randint(1, max(1, 64 // (6 * v * taps)))
-        n = -(-(6 if phased else 1) * filters * taps // 8) * 8  # as many as the most phases have
-        h, w, warps = rng.choice(((2, 16, 1), (1, 8, 2), (3, 5, 3), (4, 32, 4)))
-        interleaves = {"interleaves": "true"} if phased else {}
-        tile = aggregate("TapGemmTile", h=h, w=w, n=n, warps=warps, v=v, **interleaves)
-        shape = gemm_shape(rng, fields, v, phased=phased, filters=filters)
-        x, y = rng.choice(("half", "bfloat16")), rng.choice(tuple(SIZE))
-        yield f"tap_gemm<{x}, {y}, {tile}>", f"{rng.randint(1, 3)}, {shape}"
 
 
 def pooling(rng: random.Random) -> Iterator[tuple[str, str]]:
@@ -394,10 +234,7 @@ def compile_and_run(source: str, folder: Path) -> list[str]:
 KERNELS: tuple[Callable[[random.Random], Iterator[tuple[str, str]]], ...] = (
     depthwise,
     grouped_conv,
-    implicit_gemm,
-    direct_gemm,
-    window_gemm,
-    tap_gemm,
+    *GEMMS,
     pooling,
     reduce,
     arg_reduce,
@@ -413,7 +250,7 @@ def test_emulated_kernel_computes_its_definition(
     kernel: Callable[[random.Random], Iterator[tuple[str, str]]], tmp_path: Path
 ) -> None:
     calls = list(kernel(random.Random(f"cnngen {kernel.__name__}")))  # noqa: S311
-    headers = {
+    headers = dict.fromkeys(GEMMS, "gemm_checks.hpp") | {
         squeeze_excite: "squeeze_checks.hpp",
         transpose: "transpose_checks.hpp",
         comparison: "reference_checks.hpp",

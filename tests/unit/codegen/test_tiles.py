@@ -11,7 +11,8 @@ from cnngen.codegen import tiles
 from cnngen.codegen.emit.permutation import Digit, permutation_of
 from cnngen.codegen.expr import Coord, Expr, Int, Load
 from cnngen.codegen.graph import Value
-from cnngen.codegen.window_tiles import REGISTERS, Windows, grouped_conv_tiles, window_items, window_tiles
+from cnngen.codegen.tiles import REGISTERS
+from cnngen.codegen.window_tiles import Windows, grouped_conv_tiles, window_items, window_tiles
 
 WINDOWS = [
     Windows(channels, (size, size), (kernel, kernel), (stride, stride), (dilation, dilation), item, filters)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,159 +15,21 @@ from typer.testing import CliRunner
 
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.cli import app
-from cnngen.codegen.emit.cuda_kernels import tile_options
 from cnngen.codegen.engines import IMPLICIT_GEMM, is_engine
 from cnngen.codegen.generate import generate
-from cnngen.codegen.graph import LIBRARIES, Array, Node
+from cnngen.codegen.graph import Node
 from cnngen.codegen.graph_text import step_text
-from cnngen.codegen.lock import Lock, LockError, load_lock
-from cnngen.codegen.locking import choose_lock, lock_problems
+from cnngen.codegen.lock import LockError, load_lock
 from cnngen.codegen.passes.assign_buffers import is_view
-from cnngen.codegen.plan import Plan
-from cnngen.codegen.tiles import picked, tile_text
 from cnngen.codegen.tuning import tune as tuning
 from cnngen.codegen.tuning.bench import make_bench
 from cnngen.codegen.tuning.journal import Journal, Timing
 from cnngen.codegen.tuning.measure import relative
-from cnngen.codegen.tuning.module import Candidates
 from cnngen.codegen.tuning.search import alternatives, improved, pieces
 from cnngen.codegen.verify import verify
-from cnngen.spec import dump_spec, save_weights
 
-from .networks import Network, network
-
-MACHINE = {
-    "gpu": "Fake GPU",
-    "capability": "9.0",
-    "driver": "13.0",
-    "cuda": "13.0",
-    "cudnn": "9.19.0",
-    "cublaslt": "1",
-}
-LIBRARY = ("cudnn 1 2=0", "cudnn 7", "cublaslt 3 tile=2")
-NET = network(
-    {"name": "a", "op": "conv2d", "out_channels": 16, "kernel": 3, "padding": 1, "activation": "relu"},
-    {"name": "b", "op": "conv2d", "out_channels": 16, "kernel": 1, "activation": "silu"},
-    {"name": "pool", "op": "max_pool2d", "kernel": 2},
-    {"name": "c", "op": "conv2d", "out_channels": 8, "kernel": 3, "padding": 1, "groups": 8},
-    {"name": "mean", "op": "global_avg_pool", "keepdims": False},
-    {"name": "fc", "op": "linear", "out_features": 16},
-    shape=(1, 3, 16, 16),
-    precision="float16",
-    batch_sizes=[1, 4],
-)  # fmt: skip
-
-Clock = Callable[[Node, str], float]  # microseconds of a step by an engine
-
-
-def by_digest(node: Node, engine: str) -> float:
-    """Between 1 and 9, the same for the same words."""
-    text = f"{node.layers} {type(node.op).__name__} {node.form} {engine}"
-    return 1 + int(hashlib.sha256(text.encode()).hexdigest()[:4], 16) % 800 / 100
-
-
-class FakeTuner:
-    """Times by a clock; counts what it is asked."""
-
-    def __init__(self, plan: Plan, clock: Clock, wrong: str = "") -> None:
-        self.plan, self.clock, self.wrong = plan, clock, wrong
-        self.measured = 0
-        self.saved: list[list[str]] = []
-
-    def node(self, plan: int, step: int) -> Node:
-        return self.plan.batches[plan].steps[step]
-
-    def time(self, plan: int, step: int, engine: str) -> float:
-        """By what runs it in the end: without an engine the first one."""
-        node, batch = self.node(plan, step), self.plan.batches[plan]
-        options = tile_options(node, batch.graph, batch.batch)
-        if node.form in LIBRARIES:
-            engine = engine or node.engine or LIBRARY[0]
-        elif options:
-            engine = f"{node.form} {tile_text(picked(node.engine, options))}"
-        return self.clock(replace(node, engine=""), engine)
-
-    def steps(self, plan: int) -> list[tuple[str, bool]]:
-        return [(node.name, bool(node.form)) for node in self.plan.batches[plan].steps]
-
-    def prepare(self, plan: int, step: int) -> None:
-        assert self.node(plan, step).form in LIBRARIES
-
-    def engines(self, plan: int, step: int) -> list[str]:
-        return list(LIBRARY)
-
-    def variations(self, plan: int, step: int, engine: str, most: int) -> list[str]:
-        return ["cudnn 1 2=1"] if engine == LIBRARY[0] else []
-
-    def workspace(self, plan: int, step: int, engine: str) -> int:
-        return 256 if engine.startswith("cudnn 7") else 0
-
-    def error(self, plan: int, step: int, engine: str) -> float:
-        return 0.5 if engine == self.wrong else 1e-4
-
-    def keep(self, plan: int, step: int, engine: str) -> None:
-        pass
-
-    def difference(self, plan: int, step: int) -> float:
-        return 0.0
-
-    def glance(self, plan: int, step: int, engine: str) -> float:
-        return self.time(plan, step, engine)
-
-    def measure(
-        self, plan: int, step: int, engine: str, launches: int, no_more: float
-    ) -> tuple[float, float]:
-        self.measured += 1
-        return self.time(plan, step, engine), 0.0
-
-    def measure_pass(self, plan: int, steps: Sequence[tuple[int, str]], replays: int) -> tuple[float, float]:
-        nodes = self.plan.batches[plan].steps
-        given = [*steps, *[(plan, "")] * (len(nodes) - len(steps))]
-        return sum(self.time(other, step, engine) for step, (other, engine) in enumerate(given)), 0.0
-
-    def run_pass(self, plan: int, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
-        for array in outputs:
-            array[:] = 0
-
-    def save_plans(self, plan: int, engines: Sequence[str], folder: str) -> None:
-        self.saved.append(list(engines))
-        Path(folder).mkdir(exist_ok=True)
-        (Path(folder) / f"{plan}.json").write_text("a plan")
-
-    def versions(self) -> dict[str, str]:
-        return dict(MACHINE)
-
-
-class FakeMachine:
-    """Stands for the compiler and the GPU."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, clock: Clock = by_digest, wrong: str = "") -> None:
-        self.clock, self.wrong = clock, wrong
-        self.tuners: list[FakeTuner] = []
-        monkeypatch.setattr(tuning, "gpus", lambda: ["90"])
-        monkeypatch.setattr(tuning, "_driver", dict)
-        monkeypatch.setattr(tuning, "build_candidates", self.build)
-
-    def build(self, plan: Plan, *_: object) -> Candidates:
-        for batch in plan.batches:
-            verify(batch.graph)
-        self.tuners.append(FakeTuner(plan, self.clock, self.wrong))
-        return Candidates(plan, self.tuners[-1])
-
-    @property
-    def measured(self) -> int:
-        return sum(tuner.measured for tuner in self.tuners)
-
-
-def written(drawn: Network, folder: Path) -> Path:
-    spec = drawn.spec.model_copy(update={"weights": "net.safetensors"})
-    save_weights(folder / "net.safetensors", drawn.weights)
-    (folder / "net.yaml").write_text(dump_spec(spec))
-    return folder / "net.yaml"
-
-
-def tuned(path: Path, **options: object) -> tuning.Tuned:
-    return tuning.tune(path, NET.spec, NET.weights, **options)
+from .fake_machine import LIBRARY, MACHINE, NET, FakeMachine, FakeTuner, by_digest, tuned, written
+from .networks import Network
 
 
 def test_the_fastest_engine_of_each_step_is_locked_and_generated(
@@ -382,93 +242,6 @@ def test_a_bench_holds_each_step_once_and_each_tile() -> None:
         node = bench.graph.producers[case.name]
         assert (node.engine in case.engine) or case.engine == ""
     assert not make_bench(base, others, texts).cases
-
-
-# --- stale locks --------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Lock]:
-    FakeMachine(monkeypatch)
-    path = written(NET, tmp_path)
-    return path, tuned(path).lock
-
-
-def problems(path: Path, gpus: Sequence[str] = (), **libraries: str) -> str:
-    chosen = choose_lock(path, None, gpus)
-    assert chosen is not None
-    plan = generate(path, lock=chosen.lock).plan
-    return "\n".join(map(str, lock_problems(chosen, plan, gpus, libraries)))
-
-
-def test_a_lock_of_this_network_and_machine_is_fresh(locked: tuple[Path, Lock]) -> None:
-    path, _ = locked
-    assert problems(path, ["Fake GPU"], cudnn="9.19.0.56") == ""
-
-
-def test_a_kernel_that_a_lock_chose_writes_the_output_and_is_known_to_the_lock(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    FakeMachine(monkeypatch, lambda _node, engine: 1.0 if engine.startswith("implicit_gemm") else 9.0)
-    data = {**NET.spec.model_dump(exclude_unset=True), "outputs": [{"layer": "fc", "dtype": "float16"}]}
-    drawn = Network(type(NET.spec).model_validate(data), NET.weights)
-    path = written(drawn, tmp_path)
-    lock = tuning.tune(path, drawn.spec, drawn.weights).lock
-    assert lock.plans["batch1"].steps["fc"].engine.startswith("implicit_gemm")
-    assert [batch.graph.outputs for batch in generate(path, lock=lock).plan.batches] == [("fc",)] * 2
-    assert problems(path) == ""
-
-
-def test_a_lock_of_other_libraries_is_stale(locked: tuple[Path, Lock]) -> None:
-    path, _ = locked
-    assert "made with cudnn 9.19.0, here is 9.28.0.42" in problems(path, cudnn="9.28.0.42")
-
-
-def test_only_what_changed_is_stale(locked: tuple[Path, Lock]) -> None:
-    path, lock = locked
-    changed = NET.spec.model_copy(
-        update={
-            "weights": "net.safetensors",
-            "layers": tuple(
-                layer.model_copy(update={"activation": None}) if layer.name == "b" else layer
-                for layer in NET.spec.layers
-            ),
-        }
-    )
-    path.write_text(dump_spec(changed))
-    text = problems(path)
-    assert "batch1: b is not what it was made for" in text
-    assert "fc" not in text
-    # The others are built as they were tuned.
-    network_text = generate(path, lock=lock).files["src/network.cu"]
-    assert generate(path).files["src/network.cu"] != network_text
-
-
-def test_without_a_gpu_the_only_lock_is_taken_with_one_only_its_own(
-    locked: tuple[Path, Lock],
-) -> None:
-    path, _ = locked
-    assert choose_lock(path, None, []) is not None
-    assert choose_lock(path, None, ["Fake GPU"]) is not None
-    assert choose_lock(path, None, ["Other GPU"]) is None
-    assert choose_lock(path, "none", ["Fake GPU"]) is None
-
-
-def test_a_lock_cannot_inject_text(locked: tuple[Path, Lock]) -> None:
-    path, _ = locked
-    file = path.with_name("net.fake-gpu.lock.yaml")
-    text = file.read_text()
-    file.write_text(text.replace("gpu: Fake GPU", 'gpu: "x\\n#include <evil>"'))
-    with pytest.raises(LockError, match=r"machine\.gpu"):
-        load_lock(file)
-    first = re.search(r"engine: [^,}]+", text)
-    assert first is not None
-    file.write_text(text.replace(first[0], "engine: 'cudnn 1\"; evil()'", 1))
-    with pytest.raises(LockError, match="names no engine"):
-        load_lock(file)
-    file.write_text("[1, 2")
-    with pytest.raises(LockError, match="not a lock"):
-        load_lock(file)
 
 
 def test_relative_is_infinite_for_numbers_that_are_none() -> None:

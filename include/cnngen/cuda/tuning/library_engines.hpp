@@ -80,18 +80,18 @@ class LibraryEngines {
 
     Built offered(const Operation& op) {
         check(cudaSetDevice(device_), "selecting the GPU");
-        std::vector<Engine> offered;
+        std::vector<Engine> engines;
         {
             const Lease handle(*this);
-            offer_cudnn(op, Library::cudnn, handle.get(), offered);
+            offer_cudnn(op, Library::cudnn, handle.get(), engines);
             if (const auto* c = std::get_if<Convolution>(&op); c && as_matmul(*c)) {
-                offer_cudnn(*as_matmul(*c), Library::cudnn_matmul, handle.get(), offered);
-                offer_cublaslt(*as_matmul(*c), offered);
+                offer_cudnn(*as_matmul(*c), Library::cudnn_matmul, handle.get(), engines);
+                offer_cublaslt(*as_matmul(*c), engines);
             } else {
-                offer_cublaslt(op, offered);
+                offer_cublaslt(op, engines);
             }
         }
-        return built(op, offered);
+        return built(op, engines);
     }
 
     static void offer_cudnn(const Operation& work, Library library, cudnnHandle_t handle,
@@ -168,7 +168,7 @@ class LibraryEngines {
     cublasLtHandle_t cublaslt_;
     std::size_t threads_ = std::max(2u, std::thread::hardware_concurrency()) - 1;  // one launches what is timed
     std::mutex mutex_;
-    std::vector<CudnnHandle> free_;  // of this, handles; a plan may refer to the one that it was made with
+    std::vector<CudnnHandle> free_;  // kept for good: a plan may refer to the one that it was made with
     std::map<std::string, std::shared_ptr<Plan>> plans_;
     std::map<std::string, std::shared_future<Built>> built_;  // last: what is under way ends first
 };
