@@ -156,6 +156,11 @@ def at_its_place(inner: Expr, load: Load) -> Expr:
     return ex.at(inner, load.index)
 
 
+def unmoved(inner: Expr, _load: Load) -> Expr:
+    """A writer's expression as it is: where the load is of the very place that is written."""
+    return inner
+
+
 def inlined(
     host: Node, writer: Node, reader: Node, substitute: Callable[[Expr, Load], Expr] = at_its_place
 ) -> Node:

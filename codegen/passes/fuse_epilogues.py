@@ -27,7 +27,7 @@ from cnngen.codegen.graph import (
     tidy,
     with_sites,
 )
-from cnngen.codegen.rewriting import at_its_place, inlined
+from cnngen.codegen.rewriting import at_its_place, inlined, unmoved
 from cnngen.codegen.targets import CUDA, Target
 
 FUSED, APART = "fused", "apart"
@@ -115,7 +115,7 @@ def _absorbed(graph: Graph, writer: Node | None, reader: Node, fits: _Fits) -> N
     ):
         return None
     # At its own place the writer's expression stays as it is: of a single channel, too, whose number is read as 0.
-    fused = _fused(writer, reader, writer, lambda inner, _load: inner)
+    fused = _fused(writer, reader, writer, unmoved)
     if library and (library_chain(fused, graph) is None or not fits(graph, reader)):
         return None
     return fused

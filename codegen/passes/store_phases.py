@@ -16,7 +16,7 @@ from cnngen.codegen.choices import Choices
 from cnngen.codegen.engines import IMPLICIT_GEMM, runs_as_gemm
 from cnngen.codegen.expr import ACC, Coord, Load
 from cnngen.codegen.graph import Array, Conv, Graph, Node, Pointwise
-from cnngen.codegen.rewriting import Draft, all_layers, divisor, inlined, phase_index
+from cnngen.codegen.rewriting import Draft, all_layers, divisor, inlined, phase_index, unmoved
 from cnngen.codegen.targets import CUDA, Target
 
 APART, STORED = "apart", "stored"
@@ -117,4 +117,4 @@ def _with_epilogue(node: Node, writer: Node, phases: tuple[int, int]) -> Node:
         IMPLICIT_GEMM,
     )
     # The writer's epilogue is the same for all phases: it is done where a phase's pixel is stored.
-    return inlined(fused, writer, node, lambda inner, _load: inner)
+    return inlined(fused, writer, node, unmoved)
