@@ -97,6 +97,15 @@ def gpu_names() -> list[str]:
     return found
 
 
+def bus_id(device: int) -> str:
+    """Where a GPU is, such as 0000:1b:00.0: another process may know it by another number."""
+    cuda, count = _driver()
+    place = ctypes.create_string_buffer(32)
+    if cuda is None or device >= count or cuda.cuDeviceGetPCIBusId(place, len(place), device) != 0:
+        return str(device)
+    return place.value.decode()
+
+
 def _driver() -> tuple[ctypes.CDLL | None, int]:
     """The driver, and how many GPUs it shows."""
     try:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from cnngen import __version__
 from cnngen.codegen import passes
-from cnngen.codegen.architectures import gpus
+from cnngen.codegen.architectures import bus_id, gpus
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.emit.plan_names import PlanNames
 from cnngen.codegen.graph import Array, Graph
@@ -296,7 +296,7 @@ def gpu_to_itself(device: int) -> Iterator[None]:
     """Another process that tunes on the same GPU waits, so that neither measures what the other runs."""
     folder = _cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"gpu{device}.lock").open("w") as file:
+    with (folder / f"gpu-{bus_id(device)}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
