@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+PACKAGES = ("cnngen", "torch", "nvidia-cudnn-cu13")
 SOURCES = 6  # batches in turn
 REPEATS = 50  # passes and copies that are timed together
 Row = dict[str, Any]
@@ -38,11 +39,11 @@ Passes = Generator[None, None, None]  # goes on after each pass
 def main() -> None:
     arguments = _arguments()
     import torch
-    from gpu import environment
+    from machine import environment
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     work = Path(arguments.work or tempfile.mkdtemp(prefix="cnngen-bench-"))
-    results: Row = {"environment": environment(), "cores": len(os.sched_getaffinity(0)), "rows": []}
+    results: Row = {"environment": environment(PACKAGES), "cores": len(os.sched_getaffinity(0)), "rows": []}
     torch.set_grad_enabled(False)
     for dtype, project in built(arguments, work):
         results["rows"] += measure(dtype, project, arguments)

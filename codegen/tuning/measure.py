@@ -15,6 +15,7 @@ from cnngen.codegen.tuning.bench import Case
 from cnngen.codegen.tuning.clock import Clock
 from cnngen.codegen.tuning.journal import Journal, Timing
 from cnngen.codegen.tuning.module import Candidates
+from cnngen.codegen.tuning.turns import gpu_to_itself
 from cnngen.spec.types import ElementType
 
 # What storing and another order of sums may lose; a wrong engine is off by far more.
@@ -59,12 +60,12 @@ def measure_cases(
         if case.step not in journal.steps:
             groups.setdefault(case.step, []).append(case)
     steps = [_Step(candidates, plan, members, deadline, clock) for members in groups.values()]
-    for done, (step, after) in enumerate(zip(steps, [*steps[1:], None], strict=True)):
-        told(done, len(steps), step.members[0].name.partition("~")[0])
+    for step in steps:
         step.prepare()
-        if after is not None:
-            after.prepare()
-        timings, rejected = step.measured()
+    for done, step in enumerate(steps):
+        told(done, len(steps), step.members[0].name.partition("~")[0])
+        with gpu_to_itself(candidates.device):
+            timings, rejected = step.measured()
         journal.add(step.members[0].step, timings, rejected)
     told(len(groups), len(groups), "")
 
@@ -90,7 +91,7 @@ class _Step:
         self.rejected: list[str] = []
 
     def prepare(self) -> None:
-        """Begins to build what the library offers, while another step is timed."""
+        """Begins to build what the library offers, while other steps are timed."""
         if self.library is not None:
             self.tuner.prepare(self.plan, self.numbers[self.library.name])
 

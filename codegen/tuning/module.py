@@ -57,6 +57,7 @@ class Candidates:
 
     plan: Plan
     tuner: Tuner
+    device: int
 
     def number(self, plan: int, name: str) -> int:
         """The number of a step among those of a plan, by the name of what it writes."""
@@ -80,7 +81,7 @@ def build_candidates(
         footprints=list(footprints),
         workspace_limit=WORKSPACE_LIMIT,
     )
-    return Candidates(plan, tuner)
+    return Candidates(plan, tuner, device)
 
 
 def compile_candidates(

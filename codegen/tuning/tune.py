@@ -7,18 +7,15 @@ the spec until the lock is written, so that an interrupted run goes on where it 
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import math
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cnngen import __version__
 from cnngen.codegen import passes
-from cnngen.codegen.architectures import bus_id, gpus
+from cnngen.codegen.architectures import gpus
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.emit.plan_names import PlanNames
 from cnngen.codegen.graph import Array, Graph
@@ -45,6 +42,7 @@ from cnngen.codegen.tuning.measure import Deadline, measure_cases
 from cnngen.codegen.tuning.module import Candidates, build_candidates, footprint, numbered
 from cnngen.codegen.tuning.pass_search import PassSearch, pass_graphs, planned, step_entries, step_options
 from cnngen.codegen.tuning.search import ROUNDS, alternatives, improved, opened
+from cnngen.codegen.tuning.turns import cache_folder, gpu_to_itself
 from cnngen.spec.network import NetworkSpec
 
 # Told of what is going on: the stage, steps done, steps in all.
@@ -159,8 +157,7 @@ class _Session:
         candidates = self._build("candidates", batches, footprints)
         for number, (bench, search) in enumerate(zip(benches, self.searches, strict=True)):
             told = self._teller(f"time the steps of {search.name}")
-            with gpu_to_itself(self.device):
-                measure_cases(candidates, number, bench.cases, self._journal, self.deadline, self.clock, told)
+            measure_cases(candidates, number, bench.cases, self._journal, self.deadline, self.clock, told)
 
     def _teller(self, stage: str) -> Callable[[int, int, str], None]:
         return lambda done, total, step: self.told(f"{stage}: {step}" if step else stage, done, total)
@@ -222,7 +219,7 @@ class _Session:
         stem = self.lock_path.name.removesuffix(SUFFIX)
         folder = self.lock_path.with_name(stem + PLANS_SUFFIX)
         for search, passes_of in zip(self.searches, searches, strict=True):
-            with gpu_to_itself(self.device), self.clock.of("whole passes"):
+            with gpu_to_itself(candidates.device), self.clock.of("whole passes"):
                 told = self._teller(f"try neighbours of {search.name}")
                 found = passes_of.fastest(candidates, self.deadline, told)
                 differences[search.name] = passes_of.difference(candidates)
@@ -283,22 +280,7 @@ def _single(spec: NetworkSpec) -> NetworkSpec:
 
 def _work_folder(path: Path) -> Path:
     name = "".join(c if c.isalnum() else "_" for c in str(path.resolve()))[-80:]
-    return _cache_folder() / name
-
-
-def _cache_folder() -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "cnngen" / "tuning"
-
-
-@contextmanager
-def gpu_to_itself(device: int) -> Iterator[None]:
-    """Another process that tunes on the same GPU waits, so that neither measures what the other runs."""
-    folder = _cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"gpu-{bus_id(device)}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    return cache_folder() / name
 
 
 def _driver() -> dict[str, str]:

@@ -219,6 +219,12 @@ def test_checksum_is_zlibs(tmp_path: Path) -> None:
     assert printed == [f"{zlib.crc32(data[:n]):08x} {zlib.crc32(data[:n]):08x}" for n in range(300)]
 
 
+def test_workers_do_what_is_added_in_order_and_drop_what_none_has_begun(tmp_path: Path) -> None:
+    program = tmp_path / "workers"
+    run("g++", "-std=c++20", "-O1", f"-I{INCLUDE}", HERE / "workers.cpp", "-o", program, "-pthread")
+    assert run(program).split() == ["0", "1", "2", "3", "1000", "0", "1"]
+
+
 def test_weights_are_read_in_parts_and_checked_as_one(tmp_path: Path) -> None:
     program = tmp_path / "parts"
     run("g++", "-std=c++20", "-O1", f"-I{INCLUDE}", HERE / "weight_parts.cpp", "-o", program, "-pthread")

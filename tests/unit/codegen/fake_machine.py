@@ -136,7 +136,7 @@ class FakeMachine:
         for batch in plan.batches:
             verify(batch.graph)
         self.tuners.append(FakeTuner(plan, self.clock, self.wrong))
-        return Candidates(plan, self.tuners[-1])
+        return Candidates(plan, self.tuners[-1], 0)
 
     @property
     def measured(self) -> int:

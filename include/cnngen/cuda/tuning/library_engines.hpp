@@ -6,6 +6,7 @@
 #include <set>
 
 #include "cnngen/cuda/plan.hpp"
+#include "cnngen/parallel.hpp"
 
 namespace cnngen::inline cuda {
 
@@ -15,14 +16,17 @@ class LibraryEngines {
     LibraryEngines(int device, std::size_t workspace_limit, cudnnHandle_t cudnn, cublasLtHandle_t cublaslt)
         : device_(device), workspace_limit_(workspace_limit), cudnn_(cudnn), cublaslt_(cublaslt) {}
 
-    // Begins to build what `engines` is to be asked for.
+    // Begins to build what `engines` is to be asked for, after all that was asked for before.
     void prepare(const Operation& op) {
         if (built_.contains(signature(op))) return;
-        built_[signature(op)] = std::async(std::launch::async, [this, op] { return offered(op); });
+        const auto building = std::make_shared<Building>(op);
+        built_[signature(op)] = building->done.get_future().share();
+        offer(building, {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_B});
     }
 
     // What a library offers for an operation: cuDNN by its heuristics' order, and for products cuBLASLt and cuDNN's
-    // own. Each is built, in parallel; those that cannot be, or do not keep to the limits, are left out.
+    // own. Each is built, in parallel; those that cannot be, or do not keep to the limits, are left out. What cuDNN
+    // falls back to takes the longest to build and never was the fastest: it is built where there is nothing else.
     std::vector<std::string> engines(const Operation& op) {
         prepare(op);
         return known(op, built_[signature(op)].get());
@@ -50,7 +54,12 @@ class LibraryEngines {
         for (std::size_t i = 0; i < std::min(most, offered.size()); ++i) {
             some.push_back(offered[i * offered.size() / std::min(most, offered.size())]);
         }
-        return known(op, built(op, some));
+        const auto building = std::make_shared<Building>(op);
+        building->is_last_resort = true;
+        building->is_urgent = true;
+        std::future<Built> done = building->done.get_future();
+        start(building, some);
+        return known(op, done.get());
     }
 
     // "": the engine that the code names, or the library's first choice.
@@ -65,6 +74,7 @@ class LibraryEngines {
     }
 
    private:
+    using Modes = std::vector<cudnnBackendHeurMode_t>;
     using Built = std::vector<std::pair<std::string, std::shared_ptr<Plan>>>;
 
     std::vector<std::string> known(const Operation& op, const Built& built) {
@@ -76,29 +86,94 @@ class LibraryEngines {
         return names;
     }
 
+    // What is built for an operation: by several threads, the last of which tells that it is done.
+    struct Building {
+        explicit Building(Operation operation) : op(std::move(operation)) {}
+
+        Operation op;
+        bool is_last_resort = false;
+        bool is_urgent = false;  // before what waits
+        Built plans;             // null where one cannot be built
+        std::atomic<std::size_t> left = 0;
+        std::promise<Built> done;
+    };
+
     // --- what several threads do at a time
 
-    Built offered(const Operation& op) {
+    // The handle of a thread, kept for good: a plan may refer to the one that it was made with.
+    cudnnHandle_t handle(std::size_t worker) {
         check(cudaSetDevice(device_), "selecting the GPU");
-        std::vector<Engine> engines;
-        {
-            const Lease handle(*this);
-            offer_cudnn(op, Library::cudnn, handle.get(), engines);
-            if (const auto* c = std::get_if<Convolution>(&op); c && as_matmul(*c)) {
-                offer_cudnn(*as_matmul(*c), Library::cudnn_matmul, handle.get(), engines);
-                offer_cublaslt(*as_matmul(*c), engines);
-            } else {
-                offer_cublaslt(op, engines);
-            }
-        }
-        return built(op, engines);
+        if (!handles_[worker]) handles_[worker] = make_cudnn();
+        return handles_[worker].get();
     }
 
-    static void offer_cudnn(const Operation& work, Library library, cudnnHandle_t handle,
+    // Work for a building; a failure of its own is the building's.
+    template <class Work>
+    void add(const std::shared_ptr<Building>& building, Work work) {
+        const auto guarded = [building, work](std::size_t worker) {
+            try {
+                work(worker);
+            } catch (...) {
+                building->done.set_exception(std::current_exception());
+            }
+        };
+        building->is_urgent ? workers_.add_first(guarded) : workers_.add(guarded);
+    }
+
+    void offer(const std::shared_ptr<Building>& building, Modes modes) {
+        add(building, [this, building, modes = std::move(modes)](std::size_t worker) {
+            start(building, offered(building->op, modes, handle(worker)));
+        });
+    }
+
+    void start(const std::shared_ptr<Building>& building, const std::vector<Engine>& engines) {
+        std::set<std::string> seen;
+        for (const Engine& engine : engines) {
+            if (seen.insert(engine_text(engine)).second) building->plans.emplace_back(engine_text(engine), nullptr);
+        }
+        const std::size_t count = building->plans.size();
+        if (count == 0) return finish(building);
+        building->left = count;
+        for (std::size_t i = 0; i < count; ++i) {
+            add(building, [this, building, i](std::size_t worker) {
+                build(building->op, building->plans[i], handle(worker));
+                if (--building->left == 0) finish(building);
+            });
+        }
+    }
+
+    void build(const Operation& op, std::pair<std::string, std::shared_ptr<Plan>>& entry, cudnnHandle_t handle) const {
+        try {
+            entry.second = plan_by(parse_engine(entry.first), op, handle, cublaslt_, workspace_limit_);
+        } catch (const std::exception&) {
+            // Another may be built.
+        }
+    }
+
+    void finish(const std::shared_ptr<Building>& building) {
+        std::erase_if(building->plans, [](const auto& entry) { return !entry.second; });
+        if (!building->plans.empty() || building->is_last_resort) return building->done.set_value(building->plans);
+        building->is_last_resort = true;
+        offer(building, {CUDNN_HEUR_MODE_FALLBACK});
+    }
+
+    std::vector<Engine> offered(const Operation& op, const Modes& modes, cudnnHandle_t handle) const {
+        std::vector<Engine> engines;
+        offer_cudnn(op, Library::cudnn, modes, handle, engines);
+        if (const auto* c = std::get_if<Convolution>(&op); c && as_matmul(*c)) {
+            offer_cudnn(*as_matmul(*c), Library::cudnn_matmul, modes, handle, engines);
+            offer_cublaslt(*as_matmul(*c), engines);
+        } else {
+            offer_cublaslt(op, engines);
+        }
+        return engines;
+    }
+
+    static void offer_cudnn(const Operation& work, Library library, const Modes& modes, cudnnHandle_t handle,
                             std::vector<Engine>& offered) {
         try {
             const cudnn::Graph graph = graph_of(work, handle);
-            for (auto mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_B, CUDNN_HEUR_MODE_FALLBACK}) {
+            for (const cudnnBackendHeurMode_t mode : modes) {
                 for (const cudnn::Descriptor& config : cudnn::engine_configs(graph, {.handle = handle}, mode)) {
                     Engine engine = cudnn::engine_of(config);
                     engine.library = library;
@@ -122,55 +197,15 @@ class LibraryEngines {
             work);
     }
 
-    Built built(const Operation& op, const std::vector<Engine>& offered) {
-        Built out;
-        std::set<std::string> seen;
-        for (const Engine& engine : offered) {
-            if (seen.insert(engine_text(engine)).second) out.emplace_back(engine_text(engine), nullptr);
-        }
-        const auto setup = [&] {
-            check(cudaSetDevice(device_), "selecting the GPU");
-            return std::make_unique<Lease>(*this);
-        };
-        in_parallel(out.size(), threads_, setup, [&](const std::unique_ptr<Lease>& handle, std::size_t i) {
-            out[i].second = plan_by(parse_engine(out[i].first), op, handle->get(), cublaslt_, workspace_limit_);
-        });
-        std::erase_if(out, [](const auto& entry) { return !entry.second; });
-        return out;
-    }
-
-    // A handle for one thread, of which there are never more than are needed at a time: each takes long to make.
-    class Lease {
-       public:
-        explicit Lease(LibraryEngines& engines) : engines_(engines) {
-            const std::lock_guard lock(engines_.mutex_);
-            if (engines_.free_.empty()) engines_.free_.push_back(make_cudnn());
-            handle_ = std::move(engines_.free_.back());
-            engines_.free_.pop_back();
-        }
-        ~Lease() {
-            const std::lock_guard lock(engines_.mutex_);
-            engines_.free_.push_back(std::move(handle_));
-        }
-        Lease(const Lease&) = delete;
-        Lease& operator=(const Lease&) = delete;
-
-        cudnnHandle_t get() const { return handle_.get(); }
-
-       private:
-        LibraryEngines& engines_;
-        CudnnHandle handle_;
-    };
-
     int device_;
     std::size_t workspace_limit_;
     cudnnHandle_t cudnn_;
     cublasLtHandle_t cublaslt_;
     std::size_t threads_ = std::max(2u, std::thread::hardware_concurrency()) - 1;  // one launches what is timed
-    std::mutex mutex_;
-    std::vector<CudnnHandle> free_;  // kept for good: a plan may refer to the one that it was made with
+    std::vector<CudnnHandle> handles_{threads_};
     std::map<std::string, std::shared_ptr<Plan>> plans_;
-    std::map<std::string, std::shared_future<Built>> built_;  // last: what is under way ends first
+    std::map<std::string, std::shared_future<Built>> built_;
+    Workers workers_{threads_};  // last: what is under way ends first
 };
 
 }  // namespace cnngen::inline cuda
