@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,8 +65,7 @@ def measure_cases(
         step.prepare()
     for done, step in enumerate(steps):
         told(done, len(steps), step.members[0].name.partition("~")[0])
-        with gpu_to_itself(candidates.device):
-            timings, rejected = step.measured()
+        timings, rejected = step.measured()
         journal.add(step.members[0].step, timings, rejected)
     told(len(groups), len(groups), "")
 
@@ -81,7 +81,7 @@ class _Step:
         deadline: Deadline,
         clock: Clock,
     ) -> None:
-        self.tuner, self.plan, self.members = candidates.tuner, plan, members
+        self.tuner, self.device, self.plan, self.members = candidates.tuner, candidates.device, plan, members
         self.deadline, self.clock = deadline, clock
         self.graph = candidates.plan.batches[plan].graph
         self.numbers = {node.name: i for i, node in enumerate(candidates.plan.batches[plan].steps)}
@@ -97,13 +97,21 @@ class _Step:
 
     def measured(self) -> tuple[list[Timing], list[str]]:
         if self.library is not None:
-            step = self.numbers[self.library.name]
-            self._library(step)
-            if self.timings:
+            self._library(self.numbers[self.library.name])
+        with self._turn():
+            if self.library is not None and self.timings:
                 fastest = min(self.timings, key=lambda timing: timing.us)
-                self.tuner.keep(self.plan, step, fastest.engine)
-        self._kernels([case for case in self.members if case.engine], has_reference=bool(self.timings))
+                self.tuner.keep(self.plan, self.numbers[self.library.name], fastest.engine)
+            self._kernels([case for case in self.members if case.engine], has_reference=bool(self.timings))
         return self.timings, self.rejected
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """The GPU to itself, which it is not while engines are built."""
+        with ExitStack() as turn:
+            with self.clock.of("waiting for other tunings"):
+                turn.enter_context(gpu_to_itself(self.device))
+            yield
 
     @property
     def best(self) -> float:
@@ -113,13 +121,15 @@ class _Step:
         node = self.graph.producers[self.members[0].name]
         with self.clock.of("waiting for engines"):
             offered = self.tuner.engines(self.plan, step)
-        self._engines(step, node, offered)
+        with self._turn():
+            self._engines(step, node, offered)
         if not self.timings or self.deadline.is_past:
             return
         best = min(self.timings, key=lambda timing: timing.us)
         with self.clock.of("waiting for engines"):
             varied = self.tuner.variations(self.plan, step, best.engine, VARIATIONS)
-        self._engines(step, node, [engine for engine in varied if engine not in offered])
+        with self._turn():
+            self._engines(step, node, [engine for engine in varied if engine not in offered])
 
     def _engines(self, step: int, node: Node, engines: Sequence[str]) -> None:
         """Those that a glance does not rule out, beginning with what seems fastest."""
