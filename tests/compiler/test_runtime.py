@@ -19,7 +19,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from .fake import HERE, INCLUDE, PAYLOAD, OnDevice, batch, check, count, read, run, write_weights
+from .fake import (
+    HERE,
+    INCLUDE,
+    PAYLOAD,
+    OnDevice,
+    batch,
+    check,
+    compile_fake,
+    count,
+    read,
+    run,
+    write_weights,
+)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
@@ -217,6 +229,13 @@ def test_checksum_is_zlibs(tmp_path: Path) -> None:
     ).stdout.splitlines()
     data = bytes((n * 37 + n // 7) % 256 for n in range(300))
     assert printed == [f"{zlib.crc32(data[:n]):08x} {zlib.crc32(data[:n]):08x}" for n in range(300)]
+
+
+def test_a_library_begins_when_a_kernel_of_ours_has_ended(tmp_path: Path) -> None:
+    program = tmp_path / "early_start"
+    compile_fake(program, HERE / "early_start.cpp")
+    early, after = "early", "after"  # of library, library, ours, ours, library x 4, ours: each to the next
+    assert run(program).split() == [early, early, early, after, early, early, early, early]
 
 
 def test_workers_do_what_is_added_in_order_and_drop_what_none_has_begun(tmp_path: Path) -> None:

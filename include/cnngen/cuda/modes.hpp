@@ -7,8 +7,7 @@
 
 #include <cstring>
 
-#include "cnngen/cuda/pass.hpp"
-#include "cnngen/cuda/plan.hpp"
+#include "cnngen/cuda/executor.hpp"
 #include "cnngen/results.hpp"
 
 namespace cnngen::inline cuda {
@@ -52,48 +51,6 @@ class Collect final : public StepVisitor {
 
     std::vector<Operation> operations;
     std::vector<Step> steps;
-};
-
-// What executing a step needs.
-struct Executor {
-    cudnnHandle_t cudnn = nullptr;  // set to `stream`
-    cublasLtHandle_t cublaslt = nullptr;
-    cudaStream_t stream = nullptr;
-    void* workspace = nullptr;
-    bool starts_early = false;  // the GPU can start a kernel before the one before it has ended
-
-    void execute(Plan& plan, const Operation& op) const {
-        plan.execute(addresses_of(op), cudnn, cublaslt, workspace, stream);
-    }
-
-    void execute(const KernelCall& call) const {
-        cudaLaunchConfig_t config{};
-        config.gridDim = call.grid.blocks;
-        config.blockDim = call.grid.threads;
-        config.dynamicSmemBytes = call.grid.shared;
-        config.stream = stream;
-        cudaLaunchAttribute attributes[2];
-        config.attrs = attributes;
-        if (call.grid.cluster > 1) {
-            cudaLaunchAttribute& attribute = attributes[config.numAttrs++];
-            attribute.id = cudaLaunchAttributeClusterDimension;
-            attribute.val.clusterDim = {call.grid.cluster, 1, 1};
-        }
-        if (starts_early) {
-            cudaLaunchAttribute& attribute = attributes[config.numAttrs++];
-            attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-            attribute.val.programmaticStreamSerializationAllowed = 1;
-        }
-        constexpr unsigned granted = 48 << 10;  // more has to be asked for
-        if (call.grid.shared > granted) {
-            check(cudaFuncSetAttribute(call.function, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                       static_cast<int>(call.grid.shared)),
-                  "shared memory for '", call.layers.label(), "'");
-        }
-        std::vector<void*> arguments;
-        for (const auto& a : call.arguments) arguments.push_back(const_cast<void*>(a.value));
-        check(cudaLaunchKernelExC(&config, call.function, arguments.data()), "launching '", call.layers.label(), "'");
-    }
 };
 
 // A kernel of a captured graph that reads an input or writes an output of the network, with all its arguments.
@@ -156,23 +113,14 @@ class Launch final : public StepVisitor {
         const bool has_port =
             std::ranges::any_of(call.arguments, [](auto& a) { return a.input >= 0 || a.output >= 0; });
         if (!has_port) return;
-        if (const cudaGraphNode_t node = last_captured()) port_kernels.emplace_back(node, call);
+        if (const CapturePoint now = capture_point(executor_.stream); now.node) {
+            port_kernels.emplace_back(now.node, call);
+        }
     }
 
     std::vector<PortKernel> port_kernels;  // of the capture
 
    private:
-    // The node that the capturing stream waits for next, which is the kernel just launched; null outside a capture.
-    cudaGraphNode_t last_captured() const {
-        cudaStreamCaptureStatus status{};
-        const cudaGraphNode_t* nodes = nullptr;
-        const cudaGraphEdgeData* edges = nullptr;
-        std::size_t count = 0;
-        check(cudaStreamGetCaptureInfo(executor_.stream, &status, nullptr, nullptr, &nodes, &edges, &count),
-              "asking for the captured kernel");
-        return status == cudaStreamCaptureStatusActive && count == 1 ? nodes[0] : nullptr;
-    }
-
     const Executor& executor_;
     const std::vector<Step>& steps_;
     std::size_t next_ = 0;

@@ -14,6 +14,9 @@ namespace cnngen::inline cuda {
 // Runs and times the steps of a model's plans. Not for several threads.
 class Tuner {
    public:
+    // By step: the plan that it is taken from, and the engine that runs it.
+    using Choices = std::vector<std::pair<std::size_t, std::string>>;
+
     // tensors: where each tensor of the slab lies and how large it is. footprints: the bytes that a pass touches, by
     // plan; where they exceed the cache, weights are found in memory and not in the cache.
     Tuner(const Model& model, const ReferenceKernels& reference, const std::string& weights, int device,
@@ -113,16 +116,9 @@ class Tuner {
 
     // Microseconds of a whole pass. Each step is that of a plan whose buffers lie where this one's do, by an engine, or
     // by "" as the code says; no steps: this plan's own.
-    Measurement measure_pass(std::size_t plan, std::vector<std::pair<std::size_t, std::string>> choices, int replays) {
+    Measurement measure_pass(std::size_t plan, const Choices& choices, int replays) {
         const DeviceGuard guard(device_);
-        choices.resize(steps_.at(plan).size(), {plan, ""});
-        const auto pass = [&] {
-            for (std::size_t i = 0; i < choices.size(); ++i) {
-                run(steps_.at(choices[i].first).at(i), choices[i].second);
-            }
-        };
-        pass();
-        const Graph graph = capture(stream_.get(), pass);
+        const Graph graph = captured_pass(choices.empty() ? first_choices(plan) : choices);
         const GraphExec exec = instantiate(graph);
         const auto replay = [&] { check(cudaGraphLaunch(exec.get(), stream_.get()), "launching a pass"); };
         for (int i = 0; i < 3; ++i) replay();
@@ -142,7 +138,9 @@ class Tuner {
                                   stream_.get()),
                   "copying an input");
         }
-        for (const CandidateStep& s : steps_[plan]) run(s, "");
+        const Graph graph = captured_pass(first_choices(plan));
+        const GraphExec exec = instantiate(graph);
+        check(cudaGraphLaunch(exec.get(), stream_.get()), "launching a pass");
         check(cudaStreamSynchronize(stream_.get()), "running a pass");
         for (std::size_t i = 0; i < outputs.size(); ++i) {
             check(cudaMemcpy(outputs[i], buffers_[plan].outputs[i], bytes(model_.outputs[i]), cudaMemcpyDeviceToHost),
@@ -178,6 +176,19 @@ class Tuner {
         return buffers;
     }
 
+    // As the code says.
+    Choices first_choices(std::size_t plan) const { return Choices(steps_.at(plan).size(), {plan, ""}); }
+
+    Graph captured_pass(const Choices& choices) {
+        const auto pass = [&] {
+            for (std::size_t i = 0; i < choices.size(); ++i) {
+                run(steps_.at(choices[i].first).at(i), choices[i].second);
+            }
+        };
+        pass();  // loads the kernels, which a capture may not
+        return capture(stream_.get(), pass);
+    }
+
     const Operation& operation(std::size_t plan, std::size_t step) const {
         const CandidateStep& s = steps_.at(plan).at(step);
         if (!s.operation) throw ArgumentError(text("step '", s.layer, "' is a kernel: it has no engines"));
@@ -189,8 +200,7 @@ class Tuner {
         if (!s.operation) return launch(s, copy);
         std::vector<void*> addresses = addresses_of(*s.operation);
         addresses[1] = copies_->find(addresses[1], copy);
-        engines_->plan_of(*s.operation, engine)
-            ->execute(addresses, executor_.cudnn, executor_.cublaslt, executor_.workspace, executor_.stream);
+        executor_.execute(*engines_->plan_of(*s.operation, engine), addresses);
     }
 
     void launch(const CandidateStep& s, int copy) {

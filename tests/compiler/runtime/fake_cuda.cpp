@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 
 namespace {
 std::recursive_mutex everything;
@@ -32,9 +33,26 @@ struct Node {
     const void* function;
     std::vector<std::vector<char>> arguments;
 };
+struct Edge {
+    Node *from, *to;
+    cudaGraphEdgeData data;
+};
 struct FakeGraph {
     std::vector<Node*> nodes;
+    std::vector<Edge> edges;
 };
+// What a launch asks of the one before it.
+cudaGraphEdgeData edge_of(const cudaLaunchConfig_t& c) {
+    cudaGraphEdgeData edge{};
+    for (unsigned i = 0; i < c.numAttrs; ++i) {
+        if (c.attrs[i].id == cudaLaunchAttributeProgrammaticStreamSerialization) {
+            edge.type = cudaGraphDependencyTypeProgrammatic;
+        }
+    }
+    return edge;
+}
+// That are being captured or were; a node does not tell of which it is.
+std::set<FakeGraph*> graphs;
 struct FakeExec {
     std::map<Node*, Node> nodes;
     std::vector<Node*> order;
@@ -316,20 +334,58 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
     return cudaSuccess;
 }
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode) {
-    stream_of(s)->capture = new FakeGraph;
+    Call call;
+    graphs.insert(stream_of(s)->capture = new FakeGraph);
     return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t* g) {
     *g = reinterpret_cast<cudaGraph_t>(std::exchange(stream_of(s)->capture, nullptr));
     return cudaSuccess;
 }
-cudaError_t cudaStreamGetCaptureInfo(cudaStream_t s, cudaStreamCaptureStatus* st, unsigned long long*, cudaGraph_t*,
-                                     const cudaGraphNode_t** d, const cudaGraphEdgeData**, size_t* n) {
+cudaError_t cudaStreamGetCaptureInfo(cudaStream_t s, cudaStreamCaptureStatus* st, unsigned long long*,
+                                     cudaGraph_t* graph, const cudaGraphNode_t** d, const cudaGraphEdgeData**,
+                                     size_t* n) {
     FakeGraph* g = stream_of(s)->capture;
     *st = g ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
-    if (g) {
-        *d = reinterpret_cast<const cudaGraphNode_t*>(&g->nodes.back());
-        *n = 1;
+    if (!g) return cudaSuccess;
+    *graph = reinterpret_cast<cudaGraph_t>(g);
+    *n = g->nodes.empty() ? 0 : 1;
+    if (*n) *d = reinterpret_cast<const cudaGraphNode_t*>(&g->nodes.back());
+    return cudaSuccess;
+}
+cudaError_t cudaGraphNodeGetDependentNodes(cudaGraphNode_t node, cudaGraphNode_t* after, cudaGraphEdgeData* data,
+                                           size_t* n) {
+    Call call;
+    std::size_t found = 0;
+    for (const FakeGraph* g : graphs) {
+        for (const Edge& e : g->edges) {
+            if (e.from != reinterpret_cast<Node*>(node)) continue;
+            if (after) after[found] = reinterpret_cast<cudaGraphNode_t>(e.to);
+            if (after && !data && e.data.type) return cudaErrorLossyQuery;
+            if (data) data[found] = e.data;
+            ++found;
+        }
+    }
+    *n = found;
+    return cudaSuccess;
+}
+cudaError_t cudaGraphRemoveDependencies(cudaGraph_t graph, const cudaGraphNode_t* from, const cudaGraphNode_t* to,
+                                        const cudaGraphEdgeData* data, size_t n) {
+    auto& edges = reinterpret_cast<FakeGraph*>(graph)->edges;
+    for (std::size_t i = 0; i < n; ++i) {
+        const auto gone = std::erase_if(edges, [&](const Edge& e) {
+            return e.from == reinterpret_cast<Node*>(from[i]) && e.to == reinterpret_cast<Node*>(to[i]) &&
+                   e.data.type == (data ? data[i].type : 0);
+        });
+        if (gone != 1) return cudaErrorInvalidValue;
+    }
+    return cudaSuccess;
+}
+cudaError_t cudaGraphAddDependencies(cudaGraph_t graph, const cudaGraphNode_t* from, const cudaGraphNode_t* to,
+                                     const cudaGraphEdgeData* data, size_t n) {
+    for (std::size_t i = 0; i < n; ++i) {
+        reinterpret_cast<FakeGraph*>(graph)->edges.push_back(
+            {reinterpret_cast<Node*>(from[i]), reinterpret_cast<Node*>(to[i]), data ? data[i] : cudaGraphEdgeData{}});
     }
     return cudaSuccess;
 }
@@ -338,7 +394,10 @@ cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* c, const void* f, void
     Node n = make(f, args);
     FakeStream& s = *stream_of(c->stream);
     if (s.capture) {
-        s.capture->nodes.push_back(new Node(n));
+        auto& [nodes, edges] = *s.capture;
+        Node* const node = new Node(n);
+        if (!nodes.empty()) edges.push_back({nodes.back(), node, edge_of(*c)});
+        nodes.push_back(node);
     } else {
         enqueue(s, [n] { return run(n), cudaSuccess; });
     }
@@ -377,6 +436,8 @@ cudaError_t cudaGraphExecKernelNodeSetParams(cudaGraphExec_t e, cudaGraphNode_t 
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t g) {
     auto* x = reinterpret_cast<FakeGraph*>(g);
+    Call call;
+    graphs.erase(x);
     for (Node* n : x->nodes) delete n;
     delete x;
     return cudaSuccess;

@@ -1,0 +1,100 @@
+// Runs the steps of a pass on a stream, which may be captured.
+#pragma once
+
+#include "cnngen/cuda/pass.hpp"
+#include "cnngen/cuda/plan.hpp"
+
+namespace cnngen::inline cuda {
+
+// The graph that a stream is captured into, and the one node that comes before what is next; null where there is none.
+struct CapturePoint {
+    cudaGraph_t graph = nullptr;
+    cudaGraphNode_t node = nullptr;
+};
+
+inline CapturePoint capture_point(cudaStream_t stream) {
+    cudaStreamCaptureStatus status{};
+    cudaGraph_t graph = nullptr;
+    const cudaGraphNode_t* nodes = nullptr;
+    const cudaGraphEdgeData* edges = nullptr;
+    std::size_t count = 0;
+    check(cudaStreamGetCaptureInfo(stream, &status, nullptr, &graph, &nodes, &edges, &count),
+          "asking for the captured kernel");
+    if (status != cudaStreamCaptureStatusActive) return {};
+    return {graph, count == 1 ? nodes[0] : nullptr};
+}
+
+// What follows the node begins when it has ended, and not when it lets it begin.
+inline void wait_for_all_of(const CapturePoint& point) {
+    std::size_t count = 0;
+    check(cudaGraphNodeGetDependentNodes(point.node, nullptr, nullptr, &count), "asking for what follows a kernel");
+    std::vector<cudaGraphNode_t> after(count);
+    std::vector<cudaGraphEdgeData> edges(count);
+    check(cudaGraphNodeGetDependentNodes(point.node, after.data(), edges.data(), &count),
+          "asking for what follows a kernel");
+    for (std::size_t i = 0; i < count; ++i) {
+        if (edges[i].type != cudaGraphDependencyTypeProgrammatic) continue;
+        check(cudaGraphRemoveDependencies(point.graph, &point.node, &after[i], &edges[i], 1), "ordering two kernels");
+        check(cudaGraphAddDependencies(point.graph, &point.node, &after[i], nullptr, 1), "ordering two kernels");
+    }
+}
+
+// What executing a step needs.
+//
+// Kernels of ours let the next kernel begin at once, and wait for the one before it themselves. Not all of a library's
+// kernels that begin so wait for what they read: in a pass, those that follow a kernel of ours begin when it has ended.
+struct Executor {
+    cudnnHandle_t cudnn = nullptr;  // set to `stream`
+    cublasLtHandle_t cublaslt = nullptr;
+    cudaStream_t stream = nullptr;
+    void* workspace = nullptr;
+    bool starts_early = false;                      // the GPU can start a kernel before the one before it has ended
+    mutable cudaGraphNode_t last_kernel = nullptr;  // of ours that was captured
+
+    void execute(Plan& plan, const Operation& op) const { execute(plan, addresses_of(op)); }
+
+    // An operation's addresses as `addresses_of` orders them.
+    void execute(Plan& plan, const std::vector<void*>& addresses) const {
+        of_library([&] { plan.execute(addresses, cudnn, cublaslt, workspace, stream); });
+    }
+
+    // What a library puts on the stream.
+    template <class Work>
+    void of_library(Work&& work) const {
+        const CapturePoint before = capture_point(stream);
+        work();
+        if (before.node && before.node == last_kernel) wait_for_all_of(before);
+    }
+
+    void execute(const KernelCall& call) const {
+        cudaLaunchConfig_t config{};
+        config.gridDim = call.grid.blocks;
+        config.blockDim = call.grid.threads;
+        config.dynamicSmemBytes = call.grid.shared;
+        config.stream = stream;
+        cudaLaunchAttribute attributes[2];
+        config.attrs = attributes;
+        if (call.grid.cluster > 1) {
+            cudaLaunchAttribute& attribute = attributes[config.numAttrs++];
+            attribute.id = cudaLaunchAttributeClusterDimension;
+            attribute.val.clusterDim = {call.grid.cluster, 1, 1};
+        }
+        if (starts_early) {
+            cudaLaunchAttribute& attribute = attributes[config.numAttrs++];
+            attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+            attribute.val.programmaticStreamSerializationAllowed = 1;
+        }
+        constexpr unsigned granted = 48 << 10;  // more has to be asked for
+        if (call.grid.shared > granted) {
+            check(cudaFuncSetAttribute(call.function, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                       static_cast<int>(call.grid.shared)),
+                  "shared memory for '", call.layers.label(), "'");
+        }
+        std::vector<void*> arguments;
+        for (const auto& a : call.arguments) arguments.push_back(const_cast<void*>(a.value));
+        check(cudaLaunchKernelExC(&config, call.function, arguments.data()), "launching '", call.layers.label(), "'");
+        last_kernel = capture_point(stream).node;
+    }
+};
+
+}  // namespace cnngen::inline cuda
