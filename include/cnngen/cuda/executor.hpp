@@ -25,7 +25,7 @@ inline CapturePoint capture_point(cudaStream_t stream) {
 }
 
 // What follows the node begins when it has ended, and not when it lets it begin.
-inline void wait_for_all_of(const CapturePoint& point) {
+inline void wait_for_end_of(const CapturePoint& point) {
     std::size_t count = 0;
     check(cudaGraphNodeGetDependentNodes(point.node, nullptr, nullptr, &count), "asking for what follows a kernel");
     std::vector<cudaGraphNode_t> after(count);
@@ -39,31 +39,41 @@ inline void wait_for_all_of(const CapturePoint& point) {
     }
 }
 
+// Puts on the stream what may not begin before all that came before has ended, even where it asks to.
+template <class Work>
+void in_order(cudaStream_t stream, Work&& work) {
+    const CapturePoint before = capture_point(stream);
+    work();
+    if (before.node) wait_for_end_of(before);
+}
+
+// Whether an operation reads an activation behind its sum.
+inline bool reads_behind_sum(const Operation& op) {
+    return std::visit(
+        [](const auto& o) {
+            return std::ranges::any_of(o.epilogue, [](const Pointwise& p) { return p.operand.rank > 1; });
+        },
+        op);
+}
+
 // What executing a step needs.
-//
-// Kernels of ours let the next kernel begin at once, and wait for the one before it themselves. Not all of a library's
-// kernels that begin so wait for what they read: in a pass, those that follow a kernel of ours begin when it has ended.
 struct Executor {
     cudnnHandle_t cudnn = nullptr;  // set to `stream`
     cublasLtHandle_t cublaslt = nullptr;
     cudaStream_t stream = nullptr;
     void* workspace = nullptr;
-    bool starts_early = false;                      // the GPU can start a kernel before the one before it has ended
-    mutable cudaGraphNode_t last_kernel = nullptr;  // of ours that was captured
+    bool starts_early = false;  // the GPU can start a kernel before the one before it has ended
 
-    void execute(Plan& plan, const Operation& op) const { execute(plan, addresses_of(op)); }
+    void execute(Plan& plan, const Operation& op) const { execute(plan, op, addresses_of(op)); }
 
-    // An operation's addresses as `addresses_of` orders them.
-    void execute(Plan& plan, const std::vector<void*>& addresses) const {
-        of_library([&] { plan.execute(addresses, cudnn, cublaslt, workspace, stream); });
-    }
-
-    // What a library puts on the stream.
-    template <class Work>
-    void of_library(Work&& work) const {
-        const CapturePoint before = capture_point(stream);
-        work();
-        if (before.node && before.node == last_kernel) wait_for_all_of(before);
+    // With other addresses, in the order of `addresses_of`.
+    //
+    // cuDNN's kernels begin early, too. In those that it compiles at run time for capability 9.0, the warp that brings
+    // x and w waits for the kernel before; the warps that read the epilogue's operands do not (cuDNN 9.19 and 9.24,
+    // their machine code).
+    void execute(Plan& plan, const Operation& op, const std::vector<void*>& addresses) const {
+        const auto work = [&] { plan.execute(addresses, cudnn, cublaslt, workspace, stream); };
+        reads_behind_sum(op) ? in_order(stream, work) : work();
     }
 
     void execute(const KernelCall& call) const {
@@ -93,7 +103,6 @@ struct Executor {
         std::vector<void*> arguments;
         for (const auto& a : call.arguments) arguments.push_back(const_cast<void*>(a.value));
         check(cudaLaunchKernelExC(&config, call.function, arguments.data()), "launching '", call.layers.label(), "'");
-        last_kernel = capture_point(stream).node;
     }
 };
 

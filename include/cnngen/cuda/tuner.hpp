@@ -75,6 +75,7 @@ class Tuner {
         const Operation& op = operation(plan, step);
         reference_->fill_operands(op);
         reference_->poison(output_of(op));
+        check(cudaStreamSynchronize(stream_.get()), "filling a step's operands");  // see Executor::execute
         executor_.execute(*engines_->plan_of(op, engine), op);
         return reference_->error(op);
     }
@@ -200,7 +201,7 @@ class Tuner {
         if (!s.operation) return launch(s, copy);
         std::vector<void*> addresses = addresses_of(*s.operation);
         addresses[1] = copies_->find(addresses[1], copy);
-        executor_.execute(*engines_->plan_of(*s.operation, engine), addresses);
+        executor_.execute(*engines_->plan_of(*s.operation, engine), *s.operation, addresses);
     }
 
     void launch(const CandidateStep& s, int copy) {

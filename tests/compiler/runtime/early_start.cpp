@@ -1,5 +1,5 @@
-// Which of the kernels of a captured pass may begin before the one before them has ended: two of ours, two of a library
-// that it launches like ours, and one of ours.
+// Which kernels of a captured pass may begin before the one before them has ended, where a library launches its own
+// like ours.
 #include "cnngen/cuda/executor.hpp"
 #include "fake_cuda.hpp"
 
@@ -32,11 +32,12 @@ int main() {
         }
     };
     const Graph graph = capture(stream.get(), [&] {
-        executor.of_library(of_library);
+        of_library();
         ours();
         ours();
-        executor.of_library(of_library);
-        executor.of_library(of_library);
+        in_order(stream.get(), of_library);
+        of_library();
+        in_order(stream.get(), of_library);
         ours();
     });
     for (cudaGraphNode_t node : nodes) {
