@@ -189,6 +189,7 @@ def tune(
 ) -> None:
     """Measure what runs a spec fastest on the GPU at hand, and write it to a lock beside the spec."""
     from cnngen.codegen.generate import load_network
+    from cnngen.codegen.tuning.tune import MORE_THAN_ROUNDING
     from cnngen.codegen.tuning.tune import tune as tune_network
 
     seconds = _seconds(budget)
@@ -206,6 +207,12 @@ def tune(
             f"outputs differ by {tuned.differences[name]:.1e}",
             soft_wrap=True,
         )
+        if tuned.differences[name] > MORE_THAN_ROUNDING:
+            console.print(
+                f"[bold]The outputs of {name} differ by more than rounding explains,[/] unless the network makes much "
+                "of small differences: compare what net(...) and net.trace(...) give before you use this lock",
+                soft_wrap=True,
+            )
         if plan.is_slower:
             console.print(
                 f"[bold]{name} is slower than by every first choice:[/] what its steps take alone does not say what "

@@ -86,9 +86,10 @@ class PassSearch:
         return Found(min(best, measured()), untuned, engines)
 
     def difference(self, candidates: Candidates) -> float:
-        """How far the outputs by each step's best engine and by every first choice are apart on random inputs.
+        """How far the outputs of a pass by each step's best engine are from those of all first choices, one by one.
 
-        NaN where not even the first choices give numbers.
+        On random inputs. So a step that does not wait for what it reads shows, too. NaN where not even the first
+        choices give numbers.
         """
         rng = np.random.default_rng()
         batches = candidates.plan.batches
@@ -97,7 +98,8 @@ class PassSearch:
         for plan in (self.first, self.tuned):
             values = [batches[plan].graph.values[name] for name in batches[plan].graph.outputs]
             outputs = [np.empty(value.elements, NUMPY_TYPES[value.dtype]) for value in values]
-            candidates.tuner.run_pass(plan, inputs, [array.view(np.uint8) for array in outputs])
+            one_by_one = plan == self.first
+            candidates.tuner.run_pass(plan, inputs, [array.view(np.uint8) for array in outputs], one_by_one)
             results.append([array.astype(np.float64) for array in outputs])
         if not all(np.isfinite(array).all() for array in results[0]):
             return math.nan  # the network is not made for such inputs

@@ -45,6 +45,7 @@ from cnngen.codegen.tuning.search import ROUNDS, alternatives, improved, opened
 from cnngen.codegen.tuning.turns import cache_folder, gpu_to_itself
 from cnngen.spec.network import NetworkSpec
 
+MORE_THAN_ROUNDING = 0.05  # of outputs' relative difference: no deep network in float16 came to a tenth of it
 # Told of what is going on: the stage, steps done, steps in all.
 Told = Callable[[str, int, int], None]
 

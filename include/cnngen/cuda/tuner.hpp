@@ -126,9 +126,13 @@ class Tuner {
         return clock_->median(replays, HUGE_VAL, replay, [] {});
     }
 
-    // The outputs of a pass on inputs in host memory, as the code says; both in the model's order.
-    void run_pass(std::size_t plan, std::span<const void* const> inputs, std::span<void* const> outputs) {
+    // The outputs of a pass on inputs in host memory, as the code says; both in the model's order. one_by_one: each
+    // step when the one before has ended; else as a network runs it.
+    void run_pass(std::size_t plan, std::span<const void* const> inputs, std::span<void* const> outputs,
+                  bool one_by_one) {
         const DeviceGuard guard(device_);
+        const Graph graph = captured_pass(first_choices(plan));
+        const GraphExec exec = instantiate(graph);
         const std::size_t profile = model_.profile_of(plan);
         const auto bytes = [&](const Port& port) {
             return port.bytes(profile) * static_cast<std::size_t>(model_.batch_of(plan));
@@ -139,10 +143,15 @@ class Tuner {
                                   stream_.get()),
                   "copying an input");
         }
-        const Graph graph = captured_pass(first_choices(plan));
-        const GraphExec exec = instantiate(graph);
-        check(cudaGraphLaunch(exec.get(), stream_.get()), "launching a pass");
-        check(cudaStreamSynchronize(stream_.get()), "running a pass");
+        if (one_by_one) {
+            for (const CandidateStep& s : steps_[plan]) {
+                run(s, "");
+                check(cudaStreamSynchronize(stream_.get()), "running '", s.layer, "'");
+            }
+        } else {
+            check(cudaGraphLaunch(exec.get(), stream_.get()), "launching a pass");
+            check(cudaStreamSynchronize(stream_.get()), "running a pass");
+        }
         for (std::size_t i = 0; i < outputs.size(); ++i) {
             check(cudaMemcpy(outputs[i], buffers_[plan].outputs[i], bytes(model_.outputs[i]), cudaMemcpyDeviceToHost),
                   "copying an output");

@@ -162,6 +162,17 @@ def test_what_came_out_slower_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
         assert ("batch1 is slower than by every first choice" in found.stderr) == is_told
 
 
+def test_passes_that_compute_something_else_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a step does not wait for what it reads."""
+    FakeMachine(monkeypatch)
+    path = written(NET, tmp_path)
+    for off, is_told in ((0.0, False), (1.0, True)):
+        monkeypatch.setattr(FakeTuner, "off", off)
+        found = CliRunner().invoke(app, ["tune", str(path), "--fresh"])
+        assert found.exit_code == 0
+        assert ("The outputs of batch1 differ by more than rounding explains" in found.stderr) == is_told
+
+
 def test_tuning_needs_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuning, "gpus", list)
     with pytest.raises(LockError, match="none was found here"):
