@@ -21,13 +21,15 @@ HEAD = (
     "start-up (ms)",
     "memory (MB)",
 )
+WRONG = 0.05  # an error that float16 does not explain
 NOTES = """\
 A pass is one CUDA graph launch; the peers ran in turn, in processes of their own. The floor by layers is the sum over
 the steps of cnngen's plan of the larger of bytes and FLOP at the rates above; as one, only inputs, outputs and weights
 move. Floor reached: the floor by layers over the time. Error: ||y - reference|| / ||reference|| to PyTorch in float32,
-or to the outputs that are stored with a model. Build: what is made once and kept; (kept): it was there from an earlier
-run. Start-up: until a pass can be enqueued, without the CUDA context and Python's imports; cnngen's two are those of
-fresh processes, with no plan kept and with plans kept. Memory: what getting ready took of the GPU, code included."""
+or to the outputs that are stored with a model; over 0.05 it computes something else. Build: what is made once and kept;
+(kept): it was there from an earlier run. Start-up: until a pass can be enqueued, without the CUDA context and Python's
+imports; cnngen's two are those of fresh processes, with no plan kept and with plans kept. Memory: what getting ready
+took of the GPU, code included."""
 
 
 def table(results: dict[str, Any]) -> str:
@@ -104,7 +106,7 @@ def _cells(row: dict[str, Any], own: float | None, floor_ms: float) -> list[str]
         f"{ms['median']:.3f} ({ms['low']:.3f} to {ms['high']:.3f}){remark}",
         f"{ms['median'] / own:.2f}" if own else "",
         f"{floor_ms / ms['median']:.0%}",
-        f"{row['error']:.1e}",
+        f"{row['error']:.1e}{' WRONG' if row['error'] > WRONG else ''}",
         _build(row),
         f"{start:.0f}" if isinstance(start, float) else ", ".join(f"{ms:.0f}" for ms in start.values()),
         f"{row['memory_mb']:.0f}",

@@ -130,6 +130,14 @@ def test_a_network_that_cannot_be_made_is_told_and_the_next_one_runs(
     assert "prepare cannot start" in (tmp_path / "compare.md").read_text()
 
 
+def test_wrong_outputs_are_marked(fakes: type[FakeWorker], tmp_path: Path) -> None:
+    found = run(tmp_path, "resnet18", "--peers", "eager")
+    assert "WRONG" not in (tmp_path / "compare.md").read_text()
+    found["cases"]["resnet18:1"]["peers"]["cnngen"]["error"] = 0.4
+    (line,) = [line for line in table(found).splitlines() if "WRONG" in line]
+    assert "4.0e-01 WRONG" in line
+
+
 def test_runs_add_up_on_one_machine_only(fakes: type[FakeWorker], tmp_path: Path) -> None:
     run(tmp_path, "resnet18", "--peers", "eager")
     assert list(run(tmp_path, "unet:2", "--peers", "eager")["cases"]) == ["resnet18:1", "unet:2"]
