@@ -32,7 +32,12 @@ def _anonymous(value: Value) -> Value:
 
 def step_digest(node: Node, graph: Graph) -> str:
     """Eight hex digits of `step_text`."""
-    return hashlib.sha256(step_text(node, graph).encode()).hexdigest()[:8]
+    return text_digest(step_text(node, graph))
+
+
+def text_digest(text: str) -> str:
+    """Eight hex digits of a step's text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def dump(graph: Graph) -> str:

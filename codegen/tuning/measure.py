@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnngen.codegen.engines import ON_TENSOR_CORES, split_engine
+from cnngen.codegen.engines import OF_LIBRARIES, ON_TENSOR_CORES, split_engine
 from cnngen.codegen.graph import LIBRARIES, Array, Node
+from cnngen.codegen.graph_text import text_digest
 from cnngen.codegen.tuning.bench import Case
 from cnngen.codegen.tuning.clock import Clock
 from cnngen.codegen.tuning.journal import Journal, Timing
@@ -51,16 +52,18 @@ def measure_cases(
     deadline: Deadline,
     clock: Clock,
     told: Told,
+    kept: Mapping[str, str],
 ) -> None:
     """Times what the journal does not know yet; each step's line is written as soon as it is complete.
 
-    What no engine can do has no timings.
+    What no engine can do has no timings. `kept`: engines of an earlier lock, by the digest of the step; they are timed
+    with the others, offered or not.
     """
     groups: dict[str, list[Case]] = {}
     for case in cases:
         if case.step not in journal.steps:
             groups.setdefault(case.step, []).append(case)
-    steps = [_Step(candidates, plan, members, deadline, clock) for members in groups.values()]
+    steps = [_Step(candidates, plan, members, deadline, clock, kept) for members in groups.values()]
     for step in steps:
         step.prepare()
     for done, step in enumerate(steps):
@@ -80,11 +83,13 @@ class _Step:
         members: Sequence[Case],
         deadline: Deadline,
         clock: Clock,
+        kept: Mapping[str, str],
     ) -> None:
         self.tuner, self.device, self.plan, self.members = candidates.tuner, candidates.device, plan, members
         self.deadline, self.clock = deadline, clock
         self.graph = candidates.plan.batches[plan].graph
         self.numbers = {node.name: i for i, node in enumerate(candidates.plan.batches[plan].steps)}
+        self.kept = kept.get(text_digest(members[0].step), "")
         self.library = next((case for case in members if not case.engine), None)
         self.ranks = 0  # that were given out, in the order in which engines are offered
         self.timings: list[Timing] = []
@@ -128,8 +133,19 @@ class _Step:
         best = min(self.timings, key=lambda timing: timing.us)
         with self.clock.of("waiting for engines"):
             varied = self.tuner.variations(self.plan, step, best.engine, VARIATIONS)
+            further = list(dict.fromkeys([*varied, *self._kept(step)]))
         with self._turn():
-            self._engines(step, node, [engine for engine in varied if engine not in offered])
+            self._engines(step, node, [engine for engine in further if engine not in offered])
+
+    def _kept(self, step: int) -> list[str]:
+        """The library's engine that an earlier lock has, where it can be built."""
+        if split_engine(self.kept)[0] not in OF_LIBRARIES:
+            return []
+        try:
+            self.tuner.workspace(self.plan, step, self.kept)
+        except RuntimeError:  # of another version of the library
+            return []
+        return [self.kept]
 
     def _engines(self, step: int, node: Node, engines: Sequence[str]) -> None:
         """Those that a glance does not rule out, beginning with what seems fastest."""

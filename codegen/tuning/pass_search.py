@@ -28,7 +28,8 @@ from cnngen.codegen.tuning.search import LEAST_GAIN, LEAST_GAIN_US, Timings
 CLOSE = 1.15  # times the best: an engine that is tried in the whole pass
 ALTERNATIVES = 2  # of them, a step
 REPLAYS = 40  # of a whole pass
-PASS_GAIN = 0.002  # what a whole pass must gain: its median is steadier than a step's
+# What a whole pass must gain: its median is steadier than a step's, but for short ones.
+PASS_GAIN, PASS_GAIN_US = 0.002, 0.15
 Options = Mapping[
     str, Sequence[Timing]
 ]  # by the name of what a step writes: its engines, first the one to take
@@ -77,8 +78,9 @@ class PassSearch:
                 if deadline.is_past:
                     break
                 before, chosen[node.name] = chosen[node.name], k
+                enough = best - max(PASS_GAIN_US, PASS_GAIN * best)
                 us = measured()
-                if us < best * (1 - PASS_GAIN) and (us := max(us, measured())) < best * (1 - PASS_GAIN):
+                if us < enough and (us := max(us, measured())) < enough:
                     best = us
                 else:
                     chosen[node.name] = before

@@ -156,9 +156,12 @@ class _Session:
         batches = numbered([_bench_plan(bench) for bench in benches])
         footprints = [footprint(planned(search.base)) for search in self.searches]
         candidates = self._build("candidates", batches, footprints)
+        earlier = self.earlier.plans.values() if self.earlier else ()
+        kept = {entry.of: entry.engine for plan in earlier for entry in plan.steps.values()}
         for number, (bench, search) in enumerate(zip(benches, self.searches, strict=True)):
             told = self._teller(f"time the steps of {search.name}")
-            measure_cases(candidates, number, bench.cases, self._journal, self.deadline, self.clock, told)
+            cases, journal = bench.cases, self._journal
+            measure_cases(candidates, number, cases, journal, self.deadline, self.clock, told, kept)
 
     def _teller(self, stage: str) -> Callable[[int, int, str], None]:
         return lambda done, total, step: self.told(f"{stage}: {step}" if step else stage, done, total)

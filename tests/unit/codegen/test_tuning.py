@@ -86,6 +86,22 @@ def test_a_second_run_changes_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
         }
 
 
+def test_an_engine_of_an_earlier_lock_is_timed_though_it_is_not_offered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, offered, other = written(NET, tmp_path), "cudnn 7", "cudnn 77 5=1"
+
+    def clock(node: Node, engine: str) -> float:
+        return {offered: 0.5, other: 0.4}.get(engine) or by_digest(node, engine)
+
+    FakeMachine(monkeypatch, clock)
+    first = tuned(path).path
+    assert f"engine: {offered}," in first.read_text()
+    first.write_text(first.read_text().replace(f"engine: {offered},", f"engine: {other},"))
+    FakeMachine(monkeypatch, clock)
+    assert f"engine: {other}," in tuned(path).path.read_text()
+
+
 def test_a_wrong_engine_is_rejected_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = "cudnn 7"
     FakeMachine(monkeypatch, lambda node, engine: 0.1 if engine == wrong else by_digest(node, engine), wrong)
