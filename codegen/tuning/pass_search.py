@@ -28,6 +28,8 @@ from cnngen.codegen.tuning.search import LEAST_GAIN, LEAST_GAIN_US, Timings
 CLOSE = 1.15  # times the best: an engine that is tried in the whole pass
 ALTERNATIVES = 2  # of them, a step
 REPLAYS = 40  # of a whole pass
+# Of a pass: what it may take longer to need no library, which a network that is started opens for a tenth of a second.
+LIBRARY_FREE = 0.01
 # What a whole pass must gain: its median is steadier than a step's, but for short ones.
 PASS_GAIN, PASS_GAIN_US = 0.002, 0.15
 Options = Mapping[
@@ -64,28 +66,47 @@ class PassSearch:
         nodes = candidates.plan.batches[self.tuned].steps
         chosen = {node.name: 0 for node in nodes}
 
-        def measured() -> float:
+        def measured(chosen: Mapping[str, int]) -> float:
             steps = [(self.tuned + chosen[node.name], "") for node in nodes]
             return tuner.measure_pass(self.tuned, steps, REPLAYS)[0]
 
-        measured()  # a GPU that has rested runs faster for a while
+        measured(chosen)  # a GPU that has rested runs faster for a while
         untuned, _ = tuner.measure_pass(self.first, [], REPLAYS)
-        best = measured()
+        best = measured(chosen)
         order = sorted(nodes, key=lambda node: -self.options[node.name][0].us)
         for done, node in enumerate(order):
             told(done, len(order), "")
             for k in range(1, len(self.options[node.name])):
                 if deadline.is_past:
                     break
-                before, chosen[node.name] = chosen[node.name], k
+                other = {**chosen, node.name: k}
                 enough = best - max(PASS_GAIN_US, PASS_GAIN * best)
-                us = measured()
-                if us < enough and (us := max(us, measured())) < enough:
-                    best = us
-                else:
-                    chosen[node.name] = before
+                us = measured(other)
+                if us < enough and (us := max(us, measured(other))) < enough:
+                    best, chosen = us, other
+        best = min(best, measured(chosen))
+        if own := self._own(chosen):
+            us = measured(own)
+            if us <= best * (1 + LIBRARY_FREE):
+                best, chosen = us, own
         engines = {name: self.options[name][number] for name, number in chosen.items()}
-        return Found(min(best, measured()), untuned, engines)
+        return Found(best, untuned, engines)
+
+    def _own(self, chosen: Mapping[str, int]) -> dict[str, int] | None:
+        """The choices with our own fastest kernel in place of each library's.
+
+        None where there is none to replace, or one that nothing replaces.
+        """
+        found = dict(chosen)
+        for name, number in chosen.items():
+            few = self.options[name]
+            if not is_of_library(few[number]):
+                continue
+            own = [k for k, timing in enumerate(few) if not is_of_library(timing)]
+            if not own:
+                return None
+            found[name] = min(own, key=lambda k: few[k].us)
+        return found if found != dict(chosen) else None
 
     def difference(self, candidates: Candidates) -> float:
         """How far the outputs of a pass by each step's best engine are from those of all first choices, one by one.
@@ -133,11 +154,34 @@ def step_options(graph: Graph, timings: Timings, earlier: PlanEntry | None) -> O
     return found
 
 
+def library_free(graph: Graph, options: Options, timings: Timings) -> Options | None:
+    """The options and, where the best is a library's, our own fastest kernel.
+
+    None where a step has none, or where a pass of them would take much longer.
+    """
+    found: dict[str, Sequence[Timing]] = {}
+    longer = 0.0
+    for name, few in options.items():
+        every = timings[step_text(graph.producers[name], graph)] if is_of_library(few[0]) else few
+        own = min((t for t in every if not is_of_library(t)), key=lambda t: t.us, default=None)
+        if own is None:
+            return None
+        longer += max(own.us - few[0].us, 0) if is_of_library(few[0]) else 0
+        found[name] = few if own in few else [*few, own]
+    whole = sum(few[0].us for few in options.values())
+    return found if longer <= 2 * LIBRARY_FREE * whole else None
+
+
+def is_of_library(timing: Timing) -> bool:
+    """Whether what was timed is a library's engine."""
+    return split_engine(timing.engine)[0] in OF_LIBRARIES
+
+
 def pass_graphs(graph: Graph, options: Options) -> list[Graph]:
     """The graph with each step's best engine, with each one's second, and so on."""
     return [
         _with_engines(graph, {name: few[min(k, len(few) - 1)].engine for name, few in options.items()})
-        for k in range(ALTERNATIVES + 1)
+        for k in range(max(map(len, options.values()), default=1))
     ]
 
 

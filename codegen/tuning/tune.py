@@ -40,8 +40,16 @@ from cnngen.codegen.tuning.clock import Clock
 from cnngen.codegen.tuning.journal import Journal
 from cnngen.codegen.tuning.measure import Deadline, measure_cases
 from cnngen.codegen.tuning.module import Candidates, build_candidates, footprint, numbered
-from cnngen.codegen.tuning.pass_search import PassSearch, pass_graphs, planned, step_entries, step_options
-from cnngen.codegen.tuning.search import ROUNDS, alternatives, improved, opened
+from cnngen.codegen.tuning.pass_search import (
+    Options,
+    PassSearch,
+    library_free,
+    pass_graphs,
+    planned,
+    step_entries,
+    step_options,
+)
+from cnngen.codegen.tuning.search import ROUNDS, Timings, alternatives, improved, opened
 from cnngen.codegen.tuning.turns import cache_folder, gpu_to_itself
 from cnngen.spec.network import NetworkSpec
 
@@ -207,14 +215,24 @@ class _Session:
 
     # --- whole passes, and the lock -----------------------------------------------------------------------------------
 
+    def _options(self, timings: Timings) -> list[Options]:
+        """The engines of each plan's steps, with those that need no library where all plans can do without."""
+        found = []
+        for search in self.searches:
+            earlier = self.earlier.plans.get(search.name) if self.earlier else None
+            found.append(step_options(search.base, timings, earlier))
+        free = [
+            library_free(search.base, options, timings)
+            for search, options in zip(self.searches, found, strict=True)
+        ]
+        return found if None in free else [options for options in free if options is not None]
+
     def finish(self) -> Tuned:
         """Engines by their steps' times, then by those of whole passes; the lock."""
         journal = self._journal
         searches = []
         batches: list[BatchPlan] = []
-        for search in self.searches:
-            earlier = self.earlier.plans.get(search.name) if self.earlier else None
-            options = step_options(search.base, journal.steps, earlier)
+        for search, options in zip(self.searches, self._options(journal.steps), strict=True):
             graphs = [search.rewrite(Choices()), *pass_graphs(search.base, options)]
             searches.append(PassSearch(search.name, search.base, options, len(batches)))
             batches += [planned(graph) for graph in graphs]

@@ -178,6 +178,23 @@ def test_what_came_out_slower_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
         assert ("batch1 is slower than by every first choice" in found.stderr) == is_told
 
 
+@pytest.mark.parametrize(("longer", "needs_libraries"), [(1.005, False), (1.05, True)])
+def test_a_pass_that_is_as_fast_without_libraries_does_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, longer: float, needs_libraries: bool
+) -> None:
+    """A library is opened at start: that is worth a hundredth of a pass, and no more."""
+
+    def clock(node: Node, engine: str) -> float:
+        if engine not in LIBRARY:
+            return 20.0 * longer
+        return 20.0 if engine == "cudnn 7" and "a" not in node.layers else 60.0
+
+    FakeMachine(monkeypatch, clock)
+    lock = tuned(written(NET, tmp_path)).lock
+    engines = [entry.engine for plan in lock.plans.values() for entry in plan.steps.values()]
+    assert any(engine.startswith("cudnn") for engine in engines) == needs_libraries
+
+
 def test_passes_that_compute_something_else_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where a step does not wait for what it reads."""
     FakeMachine(monkeypatch)
