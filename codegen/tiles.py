@@ -7,6 +7,7 @@ runs without a lock.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,10 @@ ENOUGH_THREADS = 16 * 1024  # about 4 warps on each multiprocessor of a large GP
 ENOUGH_BLOCKS = 128
 REGISTERS = 64 * 1024  # of a multiprocessor, whichever it is
 MOST_TILES = 16  # of a kernel: each is compiled and timed
+SHARED_EVERYWHERE = 48 << 10  # bytes that every GPU gives a block without being asked
+SHARED_AT_MOST = 227 << 10  # that a block may ask for, since capability 9.0
+SHARED_OF_ALL = 164 << 10  # of all blocks of a multiprocessor, since capability 8.0
+SECTOR = 32  # bytes that memory gives at least
 MOST_PARTIALS = 3072  # of a block's warps, in shared memory: three floats each
 
 
@@ -74,12 +79,38 @@ class TransposeTile:
 
 @dataclass(frozen=True)
 class SqueezeExciteTile:
-    """A cluster of blocks shares an image: its channels in `slices`, and the pixels of each; `squeeze_excite.cuh`."""
+    """A cluster of blocks shares an image: its channels in `slices`, and the pixels of each; `squeeze_excite.cuh`.
+
+    keeps: 1 where a block that scales its part of the map keeps that in shared memory until the gates are known
+    """
 
     v: int
     threads: int
     cluster: int = 1
     slices: int = 1
+    keeps: int = 0
+
+
+@dataclass(frozen=True)
+class MaxPoolsTile:
+    """A block computes tw x th pixels of `groups` vectors of v channels, a thread `run` at a time; `max_pools.cuh`."""
+
+    v: int
+    groups: int
+    tw: int
+    th: int
+    run: int
+    threads: int
+
+    def shared(self, halo: int, item_bytes: int) -> int:
+        """Bytes of dynamic shared memory: two times its pixels with those around them, rows of an odd number."""
+        rows, columns = self.th + 2 * halo, self.tw + 2 * halo
+        return 2 * rows * (columns | 1) * self.groups * self.v * item_bytes
+
+    def blocks(self, batch: int, channels: int, size: tuple[int, int]) -> int:
+        """The grid for maps of `size`."""
+        slices = channels // (self.v * self.groups)
+        return batch * slices * ceil_div(size[0], self.th) * ceil_div(size[1], self.tw)
 
 
 AnyTile = TypeVar("AnyTile")  # any of these
@@ -108,10 +139,34 @@ def vector_width(channels: int, item_bytes: int) -> int:
     return v
 
 
-def max_pools_tiles(channels: int, item_bytes: int) -> list[Tile]:
-    """For a chain of max pools: a pixel a thread, which small maps have few of."""
-    widest = vector_width(channels, item_bytes)
-    return [Tile(v, 1, 1, threads) for v in (widest, widest // 2) if v > 0 for threads in (128, 64)]
+def max_pools_tiles(
+    batch: int, channels: int, size: tuple[int, int], halo: int, item_bytes: int
+) -> list[MaxPoolsTile]:
+    """For max pools of a map of `size` that see `halo` pixels around one; none where these do not fit a block.
+
+    First what gives all multiprocessors work, and each block much of its own in what it brings.
+    """
+    found: dict[MaxPoolsTile, float] = {}
+    v = vector_width(channels, item_bytes)
+    while v and not found:
+        for groups, side in itertools.product((1, 2, 4), (8, 10, 12, 16, 20, 24, 28, 32)):
+            th, tw = min(side, size[0]), min(side, size[1])
+            run = min(7, th, tw)
+            tile = MaxPoolsTile(v, groups, tw, th, run - (run % 2 == 0), 256)
+            if channels // v % groups == 0 and tile.shared(halo, item_bytes) <= SHARED_EVERYWHERE:
+                found[tile] = _max_pools_price(tile, batch, channels, size, halo, item_bytes)
+        v //= 2
+    return sorted(found, key=lambda tile: found[tile])[:MOST_TILES]
+
+
+def _max_pools_price(
+    tile: MaxPoolsTile, batch: int, channels: int, size: tuple[int, int], halo: int, item_bytes: int
+) -> float:
+    """What all blocks bring to shared memory, one after the other where not all have room."""
+    brought = (tile.th + 2 * halo) * (tile.tw + 2 * halo) * tile.groups
+    at_once = 132 * min(SHARED_OF_ALL // tile.shared(halo, item_bytes), 2048 // tile.threads)
+    short = 1.2 if tile.groups * tile.v * item_bytes < SECTOR else 1.0
+    return brought * max(1.0, tile.blocks(batch, channels, size) / at_once) * short
 
 
 def reduce_blocks(tile: ReduceTile, channels: int) -> int:
@@ -204,11 +259,13 @@ def transpose_tiles(rows: int, columns: int, v: int, w: int) -> list[TransposeTi
     return every + [tile for a, b in smaller for tile in shapes(a, b, 128, 3)]
 
 
-SHARED_EVERYWHERE = 48 << 10  # bytes that every GPU gives a block without being asked
+def squeeze_excite_tiles(
+    channels: int, hidden: int, pixels: int, item_bytes: int, *, scales: bool = False
+) -> list[SqueezeExciteTile]:
+    """For gates: first a block an image, which every GPU can run, then clusters of all sizes.
 
-
-def squeeze_excite_tiles(channels: int, hidden: int, pixels: int, item_bytes: int) -> list[SqueezeExciteTile]:
-    """For gates: first a block an image, which every GPU can run, then clusters of all sizes."""
+    scales: the kernel that writes the map times its gates; with clusters that keep it, too
+    """
     v = vector_width(channels, item_bytes)
 
     def work(tile: SqueezeExciteTile) -> int:
@@ -225,15 +282,21 @@ def squeeze_excite_tiles(channels: int, hidden: int, pixels: int, item_bytes: in
             found += [tile, dataclasses.replace(tile, threads=256)]
     if v * item_bytes == 16:
         found.append(dataclasses.replace(found[1], v=v // 2))
+    if scales:
+        keeping = [dataclasses.replace(tile, keeps=1) for tile in found if tile.cluster > 1 and tile.v == v]
+        sizes = {
+            t: squeeze_excite_shared(t, channels, hidden, pixels, item_bytes, scales=True) for t in keeping
+        }
+        found += sorted((t for t in keeping if sizes[t] <= SHARED_AT_MOST), key=lambda t: sizes[t])[:4]
     return list(dict.fromkeys(found))
 
 
 def squeeze_excite_shared(
-    tile: SqueezeExciteTile, channels: int, hidden: int, item_bytes: int, *, scales: bool = False
+    tile: SqueezeExciteTile, channels: int, hidden: int, pixels: int, item_bytes: int, *, scales: bool = False
 ) -> int:
     """Bytes of dynamic shared memory: sums and units, and a block's part of the matrices where that fits, too.
 
-    scales: the kernel that writes the map times its gates
+    scales: the kernel that writes the map times its gates; where the tile keeps it, its part of that, too
     """
 
     def in_fours(count: int) -> int:
@@ -245,4 +308,10 @@ def squeeze_excite_shared(
     sums = tile.threads // columns * columns * tile.v
     floats = in_fours(sums) + in_fours(part * tile.v) + 2 * in_fours(hidden)
     weights = (part + gates) * tile.v * hidden * item_bytes
-    return 4 * floats + (weights if 4 * floats + weights <= SHARED_EVERYWHERE else 0)
+    bytes_of_all = 4 * floats + (weights if 4 * floats + weights <= SHARED_EVERYWHERE else 0)
+    if not (scales and tile.keeps):
+        return bytes_of_all
+    steps = ceil_div(ceil_div(pixels, tile.cluster // tile.slices), tile.threads // columns)
+    at_once = ceil_div(steps, ceil_div(steps, 8))
+    kept = ceil_div(part, columns) * ceil_div(steps, at_once) * at_once
+    return ceil_div(bytes_of_all, 16) * 16 + kept * tile.threads * tile.v * item_bytes

@@ -11,6 +11,7 @@ from cnngen.codegen.emit.cuda_gemm import (
     gemm_kernel,
     gemm_tile_options,
 )
+from cnngen.codegen.emit.cuda_max_pools import max_pools, max_pools_tile_options
 from cnngen.codegen.emit.cuda_pointwise import pointwise_body
 from cnngen.codegen.emit.cuda_reductions import (
     arg_reduce_kernel,
@@ -49,6 +50,8 @@ from cnngen.codegen.graph import (
 )
 from cnngen.codegen.window_tiles import Windows, grouped_conv_tiles, window_items, window_tiles
 
+MOST_SEPARABLE = 8  # tiles of a pool that other kernels can do, too
+
 
 def kernel_of(node: Node, graph: Graph, largest_batch: int, tile_batch: int) -> Launch | None:
     """The kernel that runs a node; None where a library does."""
@@ -61,10 +64,8 @@ def kernel_of(node: Node, graph: Graph, largest_batch: int, tile_batch: int) -> 
             return _depthwise(node, op, graph, tile_batch)
         case (Conv() as op, "grouped"):
             return _grouped(node, op, graph, tile_batch)
-        case (Pool() as op, _):
-            return _pool(node, op, graph, tile_batch)
-        case (MaxPools() as op, _):
-            return _max_pools(node, op, graph)
+        case (Pool() | MaxPools(), _):
+            return _pool(node, graph, tile_batch)
         case (Reduce() as op, _):
             return reduce_kernel(node, op, graph, largest_batch)
         case (ArgReduce() as op, _):
@@ -86,20 +87,18 @@ def tile_options(node: Node, graph: Graph, tile_batch: int) -> Sequence[object]:
             return gemm_tile_options(node, graph)
         case (Conv() as op, "depthwise"):
             return _window_tile_options(node, op, graph, tile_batch)
-        case (Pool() as op, _):
-            return _window_tile_options(node, op, graph, tile_batch)
+        case (Pool() | MaxPools(), _):
+            return _pool_tile_options(node, graph, tile_batch)
         case (Conv() as op, "grouped"):
             return _grouped_tile_options(node, op, graph, tile_batch)
-        case (MaxPools(), _):
-            return _max_pools_tile_options(node, graph)
         case (Reduce() as op, _):
             return reduce_tile_options(node, op, graph)
         case (ArgReduce() as op, _):
             return arg_reduce_tile_options(node, op, graph)
         case (Softmax() as op, _):
             return softmax_tile_options(node, op, graph)
-        case (SqueezeExcite(), _):
-            return squeeze_tile_options(node, graph)
+        case (SqueezeExcite() as op, _):
+            return squeeze_tile_options(node, op, graph)
     return ()
 
 
@@ -249,10 +248,20 @@ def _depthwise(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
     return Launch(kernel, window_items(tile, x.shape[1], out))
 
 
-def _pool(node: Node, op: Pool, graph: Graph, batch: int) -> Launch:
-    x, sources = graph.values[node.inputs[0]], sources_of(node, graph)
+def _pool_tile_options(node: Node, graph: Graph, batch: int) -> list[tiles.MaxPoolsTile | tiles.Tile]:
+    separable = max_pools_tile_options(node, graph, batch)
+    if not isinstance(node.op, Pool):
+        return [*separable]
+    return [*separable[:MOST_SEPARABLE], *_window_tile_options(node, node.op, graph, batch)]
+
+
+def _pool(node: Node, graph: Graph, batch: int) -> Launch:
+    tile = tiles.picked(node.engine, _pool_tile_options(node, graph, batch))
+    if isinstance(tile, tiles.MaxPoolsTile):
+        return max_pools(node, graph, tile)
+    op, x, sources = node.op, graph.values[node.inputs[0]], sources_of(node, graph)
+    assert isinstance(op, Pool)  # noqa: S101 - by its tile
     out = (node.value.shape[2], node.value.shape[3])
-    tile = tiles.picked(node.engine, _window_tile_options(node, op, graph, batch))
     template = f"{ELEMENTS[x.dtype]}, tile, shape"
     functions = {"max": "max_pool", "sum": "sum_pool", "argmax": "arg_max_pool"}
     if op.kind != "avg":
@@ -273,28 +282,6 @@ def _pool(node: Node, op: Pool, graph: Graph, batch: int) -> Launch:
         resident=tile.resident,
     )
     return Launch(kernel, window_items(tile, x.shape[1], out))
-
-
-def _max_pools_tile_options(node: Node, graph: Graph) -> list[tiles.Tile]:
-    x = graph.values[node.inputs[0]]
-    return tiles.max_pools_tiles(x.shape[1], ITEM_BYTES[x.dtype])
-
-
-def _max_pools(node: Node, op: MaxPools, graph: Graph) -> Launch:
-    x, sources = graph.values[node.inputs[0]], sources_of(node, graph)
-    tile = tiles.picked(node.engine, _max_pools_tile_options(node, graph))
-    _, c, h, w = x.shape
-    shape = {"c": c, "h": h, "w": w, "kernel": op.kernel, "count": op.count}
-    lines = [
-        f"constexpr cnngen::MaxPoolsShape shape = {aggregate(shape)};",
-        kernel_call(
-            f"max_pools<{ELEMENTS[x.dtype]}, {tile.v}, shape>",
-            ["batch", sources[0].parameter, "y"],
-            node.epilogue,
-        ),
-    ]
-    kernel = Kernel(cuda_parameters(sources, node.value), tuple(lines), ("max_pools.cuh",), tile.threads)
-    return Launch(kernel, h * w * c // tile.v)
 
 
 def _grouped(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:

@@ -14,17 +14,18 @@ from cnngen.codegen.expr import ACC, Expr
 from cnngen.codegen.graph import ITEM_BYTES, Graph, Node, SqueezeExcite, Value
 
 
-def squeeze_tile_options(node: Node, graph: Graph) -> list[tiles.SqueezeExciteTile]:
+def squeeze_tile_options(node: Node, op: SqueezeExcite, graph: Graph) -> list[tiles.SqueezeExciteTile]:
     """The tiles that the gates' kernel may have."""
     c, hidden, pixels = _sizes(node, graph)
-    return tiles.squeeze_excite_tiles(c, hidden, pixels, ITEM_BYTES[graph.values[node.inputs[0]].dtype])
+    item = ITEM_BYTES[graph.values[node.inputs[0]].dtype]
+    return tiles.squeeze_excite_tiles(c, hidden, pixels, item, scales=op.gate is not None)
 
 
 def squeeze_kernel(node: Node, op: SqueezeExcite, graph: Graph, largest_batch: int) -> Launch:
     """A cluster of blocks an image; without a lock one block, which every GPU can run."""
     c, hidden, pixels = _sizes(node, graph)
     x, sources = graph.values[node.inputs[0]], sources_of(node, graph)
-    tile = tiles.picked(node.engine, squeeze_tile_options(node, graph))
+    tile = tiles.picked(node.engine, squeeze_tile_options(node, op, graph))
     scales = op.gate is not None
     shape = {"c": c, "hidden": hidden, "pixels": pixels} | ({"width": x.shape[3]} if scales else {})
     lines = [
@@ -51,7 +52,7 @@ def squeeze_kernel(node: Node, op: SqueezeExcite, graph: Graph, largest_batch: i
         capability=90 if tile.cluster > 1 else 0,
         waits=False,
     )
-    shared = tiles.squeeze_excite_shared(tile, c, hidden, ITEM_BYTES[x.dtype], scales=scales)
+    shared = tiles.squeeze_excite_shared(tile, c, hidden, pixels, ITEM_BYTES[x.dtype], scales=scales)
     return Launch(kernel, grid=Grid(node.value.shape[0] * tile.cluster, tile.cluster, shared))
 
 
@@ -66,7 +67,7 @@ def _fields(tile: tiles.SqueezeExciteTile) -> dict[str, int]:
     return {
         name: value
         for name, value in vars(tile).items()
-        if (name, value) not in (("cluster", 1), ("slices", 1))
+        if (name, value) not in (("cluster", 1), ("slices", 1), ("keeps", 0))
     }
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.expr import ACC
-from cnngen.codegen.graph import Graph, MaxPools, Node, Pool
+from cnngen.codegen.graph import ITEM_BYTES, Graph, MaxPools, Node, Pool
 from cnngen.codegen.rewriting import Draft, all_layers, concat_parts
 from cnngen.codegen.targets import CUDA, Target
+from cnngen.codegen.tiles import max_pools_tiles
 
 AS_WRITTEN, FUSED = "as_written", "fused"
+ACCESSES = 5  # of memory on the multiprocessor a pixel and pool; about double that with those around a block's pixels
 LEAST_PARTS = 3  # x and two pools: one pool is no chain
 
 
@@ -49,6 +51,10 @@ def _fused(node: Node, graph: Graph) -> Node | None:
     if not inside.isdisjoint(graph.outputs):
         return None
     op = MaxPools(2 * first + 1, len(maxima))
+    batch, channels, height, width = graph.values[x].shape
+    item = ITEM_BYTES[node.value.dtype]
+    if not max_pools_tiles(batch, channels, (height, width), op.count * first, item):
+        return None  # its pixels do not fit a block's memory
     return Node(node.value, op, (x,), all_layers([*pools, node]))
 
 
@@ -71,9 +77,8 @@ def _prices(fused: Node, draft: Draft) -> dict[str, float]:
     op, cost = fused.op, draft.choices.cost
     assert isinstance(op, MaxPools)  # noqa: S101 - by _fused
     x = draft.graph.values[fused.inputs[0]]
-    window = 1 + op.count * (op.kernel - 1)
-    pools = op.count * (cost.move(2 * x.bytes) + cost.cached(op.kernel**2 * x.bytes))
+    pools = op.count * (cost.move(2 * x.bytes) + cost.cached(ACCESSES * x.bytes))
     return {
         AS_WRITTEN: pools + cost.move(2 * fused.value.bytes),
-        FUSED: cost.move(x.bytes + fused.value.bytes) + cost.cached(window**2 * x.bytes),
+        FUSED: cost.move(x.bytes + fused.value.bytes) + cost.cached(2 * op.count * ACCESSES * x.bytes),
     }

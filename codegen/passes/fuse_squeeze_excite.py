@@ -236,7 +236,7 @@ def _fits(x: Value, w1: Value, w2: Value) -> bool:
         return False
     pixels = x.elements // x.shape[0] // channels
     options = squeeze_excite_tiles(channels, hidden, pixels, item)
-    shared = max(squeeze_excite_shared(tile, channels, hidden, item) for tile in options)
+    shared = max(squeeze_excite_shared(tile, channels, hidden, pixels, item) for tile in options)
     return shared <= SHARED_EVERYWHERE and channels * max(pixels, hidden) < LARGEST_INT
 
 

@@ -103,6 +103,7 @@ def test_squeeze_and_excitation(tmp_path: Path) -> None:
         ".threads = 512};",
         ".cluster = 8",
         ".slices = 2",
+        ".keeps = 1",
     ):
         assert part in text
 
@@ -133,6 +134,37 @@ def test_pyramids_of_pools(tmp_path: Path) -> None:
     check_networks(networks, tmp_path, plans)
     text = "".join(path.read_text() for path in tmp_path.glob("*/kernels.cu"))
     assert text.count("cnngen::max_pools<") >= len(networks)
+
+
+def wide_pool(seed: int, storage: DType) -> Network:
+    """A pool of a large window with what follows it, and one that is a part of a concatenation."""
+    rng = random.Random(seed)  # noqa: S311
+    c, h, w = rng.choice((1, 3, 6, 8, 24)), rng.randint(1, 40), rng.randint(1, 40)
+
+    def pool(name: str, kernel: int) -> dict[str, object]:
+        around = {"kernel": kernel, "stride": 1, "padding": kernel // 2}
+        return {"name": name, "op": "max_pool2d", "input": "x", **around}
+
+    return network(
+        pool("a", 5),
+        {"name": "b", "op": "silu"},
+        pool("d", rng.choice((5, 7, 9))),
+        {"name": "all", "op": "concat", "inputs": ["d", "b"]},
+        {"name": "y", "op": "relu"},
+        shape=(2, c, h, w),
+        precision=storage,
+        batch_sizes=(1, 2),
+        name=f"widepool{seed}",
+    )
+
+
+def test_pools_of_large_windows(tmp_path: Path) -> None:
+    storages: tuple[DType, ...] = ("float16", "float32", "bfloat16")
+    networks = [wide_pool(seed, storages[seed % 3]) for seed in range(9)]
+    check_networks(networks, tmp_path, [tuned_plan(drawn, seed) for seed, drawn in enumerate(networks)])
+    text = "".join(path.read_text() for path in tmp_path.glob("*/kernels.cu"))
+    assert "cnngen::max_pools<" in text
+    assert "cnngen::max_pool<" in text
 
 
 def parted(seed: int, storage: DType) -> Network:

@@ -189,12 +189,16 @@ def squeeze_excite(rng: random.Random) -> Iterator[tuple[str, str]]:
         slices = rng.choice([s for s in (1, 2, 4, 8) if s <= cluster])
         v = rng.choice([v for v in (1, 2, 4, 8) if c % v == 0 and v * SIZE[x] <= 16][-2:])
         threads = rng.choice((32, 64, 256))
-        tile = aggregate("SqueezeExciteTile", v=v, threads=threads, cluster=cluster, slices=slices)
+        keeps = i % 3 % 2
+        tile = aggregate(
+            "SqueezeExciteTile", v=v, threads=threads, cluster=cluster, slices=slices, keeps=keeps
+        )
         function = rng.choice(("squeeze_excite", "squeeze_excite", "squeeze_excite_scale"))
         yield f"{function}<{x}, {y}, {tile}, {shape}>", f"{rng.randint(1, 3)}"
     # More vectors than threads, in turns; matrices that are too large to be copied.
     for c, hidden, tile in (
         (600, 5, "{.v = 4, .threads = 64}"),
+        (600, 5, "{.v = 4, .threads = 64, .keeps = 1}"),
         (96, 400, "{.v = 8, .threads = 64, .cluster = 2}"),
     ):
         shape = aggregate("SqueezeExciteShape", c=c, hidden=hidden, pixels=9)

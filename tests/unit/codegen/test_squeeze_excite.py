@@ -295,7 +295,7 @@ def test_without_a_lock_any_gpu_can_run_it_and_a_lock_may_name_clusters() -> Non
     graph = first.batches[0].graph
     (node,) = [node for node in graph.nodes if isinstance(node.op, SqueezeExcite)]
     options = [tile_text(tile) for tile in tile_options(node, graph, 1)]
-    assert options[0] == "v=8 threads=512 cluster=1 slices=1"
+    assert options[0] == "v=8 threads=512 cluster=1 slices=1 keeps=0"
     assert len(set(options)) == len(options)
     assert {option.split()[2] for option in options} == {f"cluster={size}" for size in (1, 2, 4, 8)}
     assert network_view(first).capability == 0

@@ -1,59 +1,202 @@
-// A chain of max pools of one window and stride 1 at once, as pyramids of them end networks: pools of pools are pools
-// of larger windows, of which each holds the one before.
+// Max pools of one window and stride 1, centred: one, or a chain of them at once, as pyramids end networks: a pool of a
+// pool is a pool of a larger window.
+//
+// A block brings its pixels, with those around them, to shared memory, and takes maxima along rows, then along columns
+// of what came out: two short windows in place of a large one, each of which shares its comparisons with its
+// neighbours'. The next pool goes on from there.
 #pragma once
 
+#include <type_traits>
+
 #include "functions.cuh"
-#include "vector.cuh"
+#include "rows.cuh"
+#include "tensor_core.cuh"
 
 namespace cnngen {
 
 struct MaxPoolsShape {
     int c, h, w;
-    int kernel;  // odd
-    int count;   // of pools
+    int kernel;            // odd
+    int count = 1;         // of pools
+    bool keeps_x = false;  // before what the pools make of it
+    // Elements from a pixel to its neighbour, where a tensor is a slice of wider pixels; 0: as many as it has channels.
+    int x_pixel = 0, y_pixel = 0;
+
+    __host__ __device__ constexpr int halo() const { return count * (kernel / 2); }
+    __host__ __device__ constexpr int x_step() const { return x_pixel > 0 ? x_pixel : c; }
+    __host__ __device__ constexpr int y_step() const { return y_pixel > 0 ? y_pixel : (count + keeps_x) * c; }
 };
 
-// y[n, h, w, level, c] = largest of x[n, h - level * (kernel / 2) ... h + level * (kernel / 2), likewise w, c]; a NaN
-// is larger than any number.
-//
-// x: [batch, shape.h, shape.w, shape.c]; y: [batch, shape.h, shape.w, (shape.count + 1) * shape.c].
-// Launch: at least batch * shape.h * shape.w * shape.c / v threads.
-template <typename T, int v, MaxPoolsShape shape, typename Y>
-__device__ __forceinline__ void max_pools(int batch, const T* x, Y* y) {
-    static_assert(shape.c % v == 0 && shape.kernel % 2 == 1 && shape.count > 0);
-    constexpr unsigned groups = shape.c / v;
-    const unsigned item = blockIdx.x * blockDim.x + threadIdx.x;
-    const int c = static_cast<int>(item % groups) * v;
-    const unsigned pixel = item / groups;
-    const int w = static_cast<int>(pixel % shape.w), h = static_cast<int>(pixel / shape.w % shape.h);
-    const int n = static_cast<int>(pixel / shape.w / shape.h);
-    if (n >= batch) return;
+// A block's part of an image: tw x th pixels of `groups` vectors of v channels. A thread takes `run` neighbours of a
+// row or a column at a time, at most tw and th; odd runs keep threads out of each other's memory banks.
+struct MaxPoolsTile {
+    int v, groups;
+    int tw, th;
+    int run;
+    int threads;
+};
 
-    const T* const image = x + static_cast<std::int64_t>(n) * (shape.h * shape.w * shape.c) + c;
-    float best[shape.count + 1][v];
-    to_float(load_readonly<v>(image + (h * shape.w + w) * shape.c), best[0]);
+// The grid: blocks of tile.threads threads with shared_bytes<T>(shape, tile).
+__host__ __device__ constexpr unsigned blocks(const MaxPoolsShape& shape, const MaxPoolsTile& tile, int batch) {
+    return static_cast<unsigned>(batch * (shape.c / (tile.v * tile.groups)) * detail::ceil_div(shape.h, tile.th) *
+                                 detail::ceil_div(shape.w, tile.tw));
+}
+
+namespace detail {
+
+// A block's pixels and those around them, as vectors in shared memory. Rows are of an odd number of pixels.
+struct MaxPoolsLayout {
+    int rows, columns, pitch, groups;
+
+    __host__ __device__ constexpr MaxPoolsLayout(const MaxPoolsShape& shape, const MaxPoolsTile& tile)
+        : rows(tile.th + 2 * shape.halo()),
+          columns(tile.tw + 2 * shape.halo()),
+          pitch(columns | 1),
+          groups(tile.groups) {}
+
+    __host__ __device__ constexpr int size() const { return rows * pitch * groups; }
+    __host__ __device__ constexpr int at(int row, int column, int group) const {
+        return (row * pitch + column) * groups + group;
+    }
+};
+
+__host__ __device__ constexpr int smaller(int a, int b) { return a < b ? a : b; }
+
+// The larger of two, lane by lane.
+template <typename T, int V>
+__device__ __forceinline__ Vec<T, V> larger(const Vec<T, V>& a, const Vec<T, V>& b) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    if constexpr (V % 2 == 0 && sizeof(T) == 2) {
+        using Pair = std::conditional_t<std::is_same_v<T, __half>, __half2, __nv_bfloat162>;
+        struct alignas(Vec<T, V>) Pairs {
+            Pair pair[V / 2];
+        };
+        const Pairs left = bits_as<Pairs>(a), right = bits_as<Pairs>(b);
+        Pairs out;
+#pragma unroll
+        for (int i = 0; i < V / 2; ++i) out.pair[i] = __hmax2_nan(left.pair[i], right.pair[i]);
+        return bits_as<Vec<T, V>>(out);
+    }
+#endif
+    float left[V], right[V];
+    to_float(a, left);
+    to_float(b, right);
+#pragma unroll
+    for (int lane = 0; lane < V; ++lane) left[lane] = fn::max(left[lane], right[lane]);
+    return from_float<T>(left);
+}
+
+// put(i, largest of get(i) ... get(i + window - 1)) for each i below `run`, each read once.
+template <int window, int run, typename V, typename Get, typename Put>
+__device__ __forceinline__ void maxima(Get get, Put put) {
+    constexpr int reads = run + window - 1;
+    V seen[reads];
+#pragma unroll
+    for (int i = 0; i < reads; ++i) seen[i] = get(i);
+    int width = 1;  // of the windows whose maxima `seen` has: 1, 2, 4, ...
+#pragma unroll
+    for (; 2 * width <= window; width *= 2) {
+#pragma unroll
+        for (int i = 0; i < reads - 2 * width + 1; ++i) seen[i] = larger(seen[i], seen[i + width]);
+    }
+#pragma unroll
+    for (int i = 0; i < run; ++i) put(i, larger(seen[i], seen[i + window - width]));
+}
+
+}  // namespace detail
+
+// y[n, h, w, level, c] = epilogue(largest of x[n, h - level * (kernel / 2) ... h + level * (kernel / 2), likewise w,
+// c]) for levels 1 to count, and 0 where y keeps x; a NaN is larger than any number. An epilogue is for one pool alone.
+//
+// x: [batch, shape.h, shape.w, shape.x_step()], y: [batch, shape.h, shape.w, shape.y_step()].
+// Launch: blocks(shape, tile, batch) blocks of tile.threads threads with shared_bytes<T>(shape, tile).
+template <typename T, MaxPoolsTile tile, MaxPoolsShape shape, typename Y, typename Epilogue = NoEpilogue>
+__device__ __forceinline__ void max_pools(int batch, const T* x, Y* y, const Epilogue& epilogue = Epilogue()) {
+    constexpr int radius = shape.kernel / 2, halo = shape.halo();
+    constexpr detail::MaxPoolsLayout layout(shape, tile);
+    static_assert(shape.kernel % 2 == 1 && shape.kernel > 1 && shape.count > 0);
+    static_assert(shape.c % (tile.v * tile.groups) == 0);
+    static_assert(static_cast<std::int64_t>(shape.h) * shape.w * shape.y_step() < (std::int64_t{1} << 31) &&
+                      static_cast<std::int64_t>(shape.h) * shape.w * shape.x_step() < (std::int64_t{1} << 31),
+                  "one image must have fewer than 2^31 elements");
+    static_assert(tile.run > 0 && tile.run <= tile.tw && tile.run <= tile.th);
+    using V = Vec<T, tile.v>;
+
+    // Blocks that follow each other read neighbouring channels of the same pixels.
+    constexpr unsigned slices = shape.c / (tile.v * tile.groups);
+    constexpr unsigned across = detail::ceil_div(shape.w, tile.tw), down = detail::ceil_div(shape.h, tile.th);
+    const unsigned place = blockIdx.x / slices;
+    const int channel = static_cast<int>(blockIdx.x % slices) * (tile.v * tile.groups);
+    const int left = static_cast<int>(place % across) * tile.tw - halo;
+    const int top = static_cast<int>(place / across % down) * tile.th - halo;
+    const int n = static_cast<int>(place / across / down);
+    if (n >= batch) return;
+    const T* const image = x + static_cast<std::int64_t>(n) * (shape.h * shape.w * shape.x_step()) + channel;
+    Y* const result = y + static_cast<std::int64_t>(n) * (shape.h * shape.w * shape.y_step()) + channel;
+
+    V* const pixels = reinterpret_cast<V*>(ptx::dynamic_shared());
+    V* const rows = pixels + layout.size();  // maxima along rows
+
+    const auto finish = [&](const V& value, int level, int row, int column, int group) {
+        const int h = top + row, w = left + column;
+        if (row < halo || row >= halo + tile.th || column < halo || column >= halo + tile.tw) return;
+        if (h >= shape.h || w >= shape.w) return;
+        float out[tile.v];
+        to_float(value, out);
+        epilogue(out, n, channel + group * tile.v, h, w);
+        const int number = level - (shape.keeps_x ? 0 : 1);
+        store(result + ((h * shape.w + w) * shape.y_step() + number * shape.c + group * tile.v), from_float<Y>(out));
+    };
+
+    for (int item = static_cast<int>(threadIdx.x); item < layout.rows * layout.columns * tile.groups;
+         item += tile.threads) {
+        const int group = item % tile.groups, column = item / tile.groups % layout.columns;
+        const int row = item / tile.groups / layout.columns;
+        const int h = top + row, w = left + column;
+        const bool is_inside = static_cast<unsigned>(h) < static_cast<unsigned>(shape.h) &&
+                               static_cast<unsigned>(w) < static_cast<unsigned>(shape.w);
+        const V value =
+            load_if<tile.v>(is_inside, image + ((h * shape.w + w) * shape.x_step() + group * tile.v), -INFINITY);
+        pixels[layout.at(row, column, group)] = value;
+        if constexpr (shape.keeps_x) finish(value, 0, row, column, group);
+    }
+    __syncthreads();
+
 #pragma unroll
     for (int level = 1; level <= shape.count; ++level) {
-        // Around what the level before has seen.
-        const int seen = (level - 1) * (shape.kernel / 2), reach = level * (shape.kernel / 2);
-#pragma unroll
-        for (int lane = 0; lane < v; ++lane) best[level][lane] = best[level - 1][lane];
-        for (int dh = -reach; dh <= reach; ++dh) {
-            if (static_cast<unsigned>(h + dh) >= static_cast<unsigned>(shape.h)) continue;
-            const bool crosses = -seen <= dh && dh <= seen;
-            for (int dw = -reach; dw <= reach; ++dw) {
-                if (crosses && dw == -seen) dw = seen + 1;
-                if (static_cast<unsigned>(w + dw) >= static_cast<unsigned>(shape.w)) continue;
-                float value[v];
-                to_float(load_readonly<v>(image + ((h + dh) * shape.w + w + dw) * shape.c), value);
-#pragma unroll
-                for (int lane = 0; lane < v; ++lane) best[level][lane] = fn::max(value[lane], best[level][lane]);
-            }
+        const int before = (level - 1) * radius, here = level * radius;  // from the edge, of what is known
+        const int runs_across = detail::ceil_div(layout.columns - 2 * here, tile.run);
+        for (int item = static_cast<int>(threadIdx.x); item < (layout.rows - 2 * before) * runs_across * tile.groups;
+             item += tile.threads) {
+            const int group = item % tile.groups, row = before + item / tile.groups % (layout.rows - 2 * before);
+            const int number = item / tile.groups / (layout.rows - 2 * before);
+            // The last run ends with the row, over what the one before has, too.
+            const int first = detail::smaller(here + number * tile.run, layout.columns - here - tile.run);
+            detail::maxima<shape.kernel, tile.run, V>(
+                [&](int i) { return pixels[layout.at(row, first - radius + i, group)]; },
+                [&](int i, const V& value) { rows[layout.at(row, first + i, group)] = value; });
         }
+        __syncthreads();
+        const int wide = layout.columns - 2 * here, runs_down = detail::ceil_div(layout.rows - 2 * here, tile.run);
+        for (int item = static_cast<int>(threadIdx.x); item < wide * runs_down * tile.groups; item += tile.threads) {
+            const int group = item % tile.groups, column = here + item / tile.groups % wide;
+            const int number = item / tile.groups / wide;
+            const int first = detail::smaller(here + number * tile.run, layout.rows - here - tile.run);
+            detail::maxima<shape.kernel, tile.run, V>(
+                [&](int i) { return rows[layout.at(first - radius + i, column, group)]; },
+                [&](int i, const V& value) {
+                    if (level < shape.count) pixels[layout.at(first + i, column, group)] = value;
+                    finish(value, level, first + i, column, group);
+                });
+        }
+        if (level < shape.count) __syncthreads();
     }
-    Y* const to = y + static_cast<std::int64_t>(pixel) * ((shape.count + 1) * shape.c) + c;
-#pragma unroll
-    for (int level = 0; level <= shape.count; ++level) store(to + level * shape.c, from_float<Y>(best[level]));
+}
+
+// Bytes of dynamic shared memory.
+template <typename T>
+__host__ __device__ constexpr unsigned shared_bytes(const MaxPoolsShape& shape, const MaxPoolsTile& tile) {
+    return static_cast<unsigned>(2 * detail::MaxPoolsLayout(shape, tile).size() * tile.v * static_cast<int>(sizeof(T)));
 }
 
 }  // namespace cnngen

@@ -27,6 +27,7 @@ struct SqueezeExciteTile {
     int threads;
     int cluster = 1;  // 1, 2, 4 or 8; more than one need compute capability 9.0
     int slices = 1;   // divides cluster
+    int keeps = 0;    // 1: squeeze_excite_scale keeps a block's part of the map in shared memory for its second look
 };
 
 // The grid: blocks of tile.threads threads, in clusters of tile.cluster, with shared_bytes<T>(shape, tile).
@@ -62,6 +63,22 @@ struct SqueezeExciteLayout {
     __host__ __device__ constexpr int with_weights(const SqueezeExciteShape& shape, int v, int item) const {
         return weights * 4 + (slice + gates) * v * shape.hidden * item;
     }
+    // Vectors that a thread reads of the map, in `turns` over the vectors: of `steps` pixels, so many loads at once.
+    __host__ __device__ constexpr int turns() const { return ceil_div(slice, columns); }
+    __host__ __device__ constexpr int steps(const SqueezeExciteShape& shape) const {
+        return ceil_div(ceil_div(shape.pixels, parts), rows);
+    }
+    __host__ __device__ constexpr int at_once(const SqueezeExciteShape& shape) const {
+        return ceil_div(steps(shape), ceil_div(steps(shape), 8));
+    }
+    __host__ __device__ constexpr int kept(const SqueezeExciteShape& shape) const {
+        return turns() * ceil_div(steps(shape), at_once(shape)) * at_once(shape);
+    }
+    // Where the map begins, in bytes.
+    __host__ __device__ constexpr int map(const SqueezeExciteShape& shape, int v, int item) const {
+        const int bytes = copies_weights(shape, v, item) ? with_weights(shape, v, item) : weights * 4;
+        return ceil_div(bytes, 16) * 16;
+    }
     // Whether they fit what every GPU gives; else they are read where they lie.
     __host__ __device__ constexpr bool copies_weights(const SqueezeExciteShape& shape, int v, int item) const {
         return with_weights(shape, v, item) <= (48 << 10);
@@ -77,6 +94,10 @@ __host__ __device__ constexpr unsigned shared_bytes(const SqueezeExciteShape& sh
     const detail::SqueezeExciteLayout layout(shape, tile, scales);
     constexpr int item = sizeof(T);
     const bool copies = layout.copies_weights(shape, tile.v, item);
+    if (scales && tile.keeps) {
+        return static_cast<unsigned>(layout.map(shape, tile.v, item) +
+                                     layout.kept(shape) * tile.threads * tile.v * item);
+    }
     return static_cast<unsigned>(copies ? layout.with_weights(shape, tile.v, item) : layout.weights * 4);
 }
 
@@ -133,27 +154,37 @@ __device__ __forceinline__ SqueezeExcitePart part_of_image() {
     return at;
 }
 
-// visit(pixel, value) for each pixel of a block's part that is this thread's, in the vector of channels that is. The
-// threads that stand side by side over the vectors take turns at the pixels.
-template <typename T, SqueezeExciteTile tile, SqueezeExciteShape shape, typename Visit>
-__device__ __forceinline__ void visit_pixels(const T* x, const SqueezeExcitePart& at, int vector, const Visit& visit) {
+// What a thread reads of the map: nothing is kept of it, it is kept, or it is what was kept.
+enum class Look { once, first, again };
+
+// visit(pixel, value) for each pixel of a block's part that is this thread's, in the vector of channels that it has in
+// a turn. The threads that stand side by side over the vectors take turns at the pixels.
+template <typename T, SqueezeExciteTile tile, SqueezeExciteShape shape, Look look, typename Visit>
+__device__ __forceinline__ void visit_pixels(const T* x, const SqueezeExcitePart& at, int turn, Vec<T, tile.v>* kept,
+                                             const Visit& visit) {
     constexpr SqueezeExciteLayout layout(shape, tile, false);
-    constexpr int steps = ceil_div(ceil_div(shape.pixels, layout.parts), layout.rows);
-    constexpr int at_once = ceil_div(steps, ceil_div(steps, 8));  // loads in flight
-    const int row = static_cast<int>(threadIdx.x) / layout.columns;
+    constexpr int steps = layout.steps(shape), at_once = layout.at_once(shape);
+    const int thread = static_cast<int>(threadIdx.x);
+    const int row = thread / layout.columns, vector = turn * layout.columns + thread % layout.columns;
     if (row >= layout.rows || vector >= at.own || at.pixels <= 0) return;
     const T* const image = x + static_cast<std::int64_t>(at.n) * (shape.pixels * shape.c);
+    kept += turn * (layout.kept(shape) / layout.turns()) * tile.threads + thread;
     for (int step = 0; step < steps; step += at_once) {
         Vec<T, tile.v> input[at_once];
 #pragma unroll
         for (int i = 0; i < at_once; ++i) {
-            // Beyond the last pixel that one again: loads without a condition go out together.
-            const int pixel = at.first_pixel + least(row + (step + i) * layout.rows, at.pixels - 1);
-            input[i] = load<tile.v>(image + pixel * shape.c + (at.first + vector) * tile.v);
+            if constexpr (look == Look::again) {
+                input[i] = kept[(step + i) * tile.threads];
+            } else {
+                // Beyond the last pixel that one again: loads without a condition go out together.
+                const int pixel = at.first_pixel + least(row + (step + i) * layout.rows, at.pixels - 1);
+                input[i] = load<tile.v>(image + pixel * shape.c + (at.first + vector) * tile.v);
+            }
         }
 #pragma unroll
         for (int i = 0; i < at_once; ++i) {
             const int pixel = row + (step + i) * layout.rows;
+            if constexpr (look == Look::first) kept[(step + i) * tile.threads] = input[i];
             float value[tile.v];
             to_float(input[i], value);
             if (pixel < at.pixels) visit(at.first_pixel + pixel, value);
@@ -163,14 +194,15 @@ __device__ __forceinline__ void visit_pixels(const T* x, const SqueezeExcitePart
 
 // means[i]: of a channel the sum over the part's pixels, divided by all pixels of the image. One thread a channel adds
 // up what the threads have.
-template <typename T, SqueezeExciteTile tile, SqueezeExciteShape shape>
-__device__ __forceinline__ void add_pixels(const T* x, const SqueezeExcitePart& at, float* sums, float* means) {
+template <typename T, SqueezeExciteTile tile, SqueezeExciteShape shape, Look look>
+__device__ __forceinline__ void add_pixels(const T* x, const SqueezeExcitePart& at, float* sums, float* means,
+                                           Vec<T, tile.v>* kept) {
     constexpr SqueezeExciteLayout layout(shape, tile, false);
     constexpr int width = layout.columns * tile.v;
     const int thread = static_cast<int>(threadIdx.x);
     for (int turn = 0; turn < layout.slice; turn += layout.columns) {
         float acc[tile.v] = {};
-        visit_pixels<T, tile, shape>(x, at, turn + thread % layout.columns, [&](int, const float (&value)[tile.v]) {
+        visit_pixels<T, tile, shape, look>(x, at, turn / layout.columns, kept, [&](int, const float (&value)[tile.v]) {
 #pragma unroll
             for (int v = 0; v < tile.v; ++v) acc[v] += value[v];
         });
@@ -221,6 +253,13 @@ __device__ __forceinline__ void multiply_rows(int rows, int length, const T* mat
     }
 }
 
+// Where a block that scales keeps its part of the map.
+template <typename T, SqueezeExciteTile tile, SqueezeExciteShape shape>
+__device__ __forceinline__ Vec<T, tile.v>* map_of() {
+    constexpr SqueezeExciteLayout layout(shape, tile, true);
+    return reinterpret_cast<Vec<T, tile.v>*>(ptx::dynamic_shared() + layout.map(shape, tile.v, sizeof(T)));
+}
+
 // finish(c)(sum) of each channel that gets its gate here, c counted from the first of them: all before `epilogue` of
 // squeeze_excite. Where there are several blocks, they must wait for each other before they end.
 template <typename T, SqueezeExciteTile tile, SqueezeExciteShape shape, bool scales, typename Hidden, typename Finish>
@@ -259,7 +298,8 @@ __device__ __forceinline__ void make_gates(const SqueezeExcitePart& at, const T*
     ptx::start_next();
     ptx::wait_for_inputs();
 
-    add_pixels<T, tile, shape>(x, at, sums, means);
+    constexpr Look look = scales && tile.keeps ? Look::first : Look::once;
+    add_pixels<T, tile, shape, look>(x, at, sums, means, map_of<T, tile, shape>());
     if constexpr (copies) end_copies();
     __syncthreads();
 
@@ -323,7 +363,8 @@ __device__ __forceinline__ void squeeze_excite(int batch, const T* x, const T* _
 }
 
 // y[n, h, w, c] = epilogue(x[n, h, w, c] * gate(...)), the gate's sum as in squeeze_excite. The map is read twice, the
-// second time where the first has left it. y: as x; `epilogue` as NoEpilogue says.
+// second time from shared memory where the tile keeps it, or else where the first has left it. y: as x; `epilogue` as
+// NoEpilogue says.
 template <typename T, SqueezeExciteTile tile, SqueezeExciteShape shape, typename Y, typename Hidden, typename Gate,
           typename Epilogue = NoEpilogue>
 __device__ __forceinline__ void squeeze_excite_scale(int batch, const T* x, const T* __restrict__ w1,
@@ -346,17 +387,20 @@ __device__ __forceinline__ void squeeze_excite_scale(int batch, const T* x, cons
     for (int turn = 0; turn < layout.slice; turn += layout.columns) {
         const int vector = turn + static_cast<int>(threadIdx.x) % layout.columns;
         if (vector >= at.own) break;
+        constexpr detail::Look look = tile.keeps ? detail::Look::again : detail::Look::once;
+        auto* const kept = detail::map_of<T, tile, shape>();
         const int c = (at.first + vector) * tile.v;
         float factor[tile.v];
         to_float(load<tile.v>(gates + vector * tile.v), factor);
         Y* const to = y + static_cast<std::int64_t>(at.n) * (shape.pixels * shape.c) + c;
-        detail::visit_pixels<T, tile, shape>(x, at, vector, [&](int pixel, const float (&value)[tile.v]) {
+        const auto scale = [&](int pixel, const float (&value)[tile.v]) {
             float acc[tile.v];
 #pragma unroll
             for (int v = 0; v < tile.v; ++v) acc[v] = value[v] * factor[v];
             epilogue(acc, at.n, c, pixel / shape.width, pixel % shape.width);
             store(to + pixel * shape.c, from_float<Y>(acc));
-        });
+        };
+        detail::visit_pixels<T, tile, shape, look>(x, at, turn / layout.columns, kept, scale);
     }
     if constexpr (tile.cluster > 1) ptx::wait_for_arrived();
 }

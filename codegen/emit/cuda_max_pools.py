@@ -1,0 +1,63 @@
+"""Max pools of stride 1 by `max_pools.cuh`: a chain and what it is of, or one of a large window."""
+
+from __future__ import annotations
+
+from cnngen.codegen import tiles
+from cnngen.codegen.emit.cuda_text import ELEMENTS, cuda_parameters, kernel_call, pixel_epilogue
+from cnngen.codegen.emit.kernels import Grid, Kernel, Launch, aggregate, sources_of
+from cnngen.codegen.graph import ITEM_BYTES, Graph, MaxPools, Node, Pool
+
+SEPARABLE = 5  # the least window that takes more to read as a square than as rows and columns
+
+
+def max_pools_tile_options(node: Node, graph: Graph, batch: int) -> list[tiles.MaxPoolsTile]:
+    """First the one that runs without a lock; none where the node is no such pool."""
+    chain = chain_of(node)
+    if chain is None:
+        return []
+    x = graph.values[node.inputs[0]]
+    _, c, h, w = x.shape
+    return tiles.max_pools_tiles(batch, c, (h, w), halo(chain), ITEM_BYTES[x.dtype])
+
+
+def chain_of(node: Node) -> MaxPools | None:
+    """The pools of a step; None where it is something else."""
+    match node.op:
+        case MaxPools() as op:
+            return op
+        case Pool("max", (size, _)) as op if size >= SEPARABLE and size % 2:
+            same = Pool("max", (size, size), (1, 1), (size // 2,) * 4)
+            return MaxPools(size, 1) if op == same else None
+    return None
+
+
+def halo(op: MaxPools) -> int:
+    """How far the last pool sees."""
+    return op.count * (op.kernel // 2)
+
+
+def max_pools(node: Node, graph: Graph, tile: tiles.MaxPoolsTile) -> Launch:
+    """The kernel of such a pool."""
+    chain = chain_of(node)
+    assert chain is not None  # noqa: S101 - it has tiles
+    x, y, sources = graph.values[node.inputs[0]], node.value, sources_of(node, graph)
+    n, c, h, w = x.shape
+    shape: dict[str, object] = {"c": c, "h": h, "w": w, "kernel": chain.kernel}
+    if isinstance(node.op, MaxPools):
+        shape |= {"count": chain.count, "keeps_x": "true"}
+    for name, value in (("x_pixel", x), ("y_pixel", y)):
+        if value.extent(1) != value.shape[1]:
+            shape[name] = value.extent(1)
+    lines = [
+        f"constexpr cnngen::MaxPoolsShape shape = {aggregate(shape)};",
+        f"constexpr cnngen::MaxPoolsTile tile = {aggregate(vars(tile))};",
+        *pixel_epilogue(node, sources, tile.v),
+        kernel_call(
+            f"max_pools<{ELEMENTS[x.dtype]}, tile, shape>",
+            ["batch", sources[0].parameter, "y"],
+            node.epilogue,
+        ),
+    ]
+    kernel = Kernel(cuda_parameters(sources, y), tuple(lines), ("max_pools.cuh",), tile.threads)
+    shared = tile.shared(halo(chain), ITEM_BYTES[x.dtype])
+    return Launch(kernel, grid=Grid(tile.blocks(n, c, (h, w)), 1, shared))
