@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 ENOUGH_THREADS = 16 * 1024  # about 4 warps on each multiprocessor of a large GPU
 ENOUGH_BLOCKS = 128
+FULL_GPU = 132 * 2048  # threads, of a large GPU
 REGISTERS = 64 * 1024  # of a multiprocessor, whichever it is
 MOST_TILES = 16  # of a kernel: each is compiled and timed
 SHARED_EVERYWHERE = 48 << 10  # bytes that every GPU gives a block without being asked
@@ -59,6 +60,13 @@ class RowTile:
     v: int
     lanes: int
     threads: int
+
+
+@dataclass(frozen=True)
+class PointwiseTile:
+    """A thread computes `items` vectors of an image, a block's threads apart."""
+
+    items: int
 
 
 @dataclass(frozen=True)
@@ -137,6 +145,14 @@ def vector_width(channels: int, item_bytes: int) -> int:
     while channels % v:
         v //= 2
     return v
+
+
+def pointwise_tiles(batch: int, items: int, threads: int) -> list[PointwiseTile]:
+    """For images of `items` vectors in blocks of `threads`: several a thread where all multiprocessors stay busy."""
+    some = [
+        PointwiseTile(n) for n in (1, 2, 4) if items % (threads * n) == 0 and batch * items >= n * FULL_GPU
+    ]
+    return some if len(some) > 1 else []
 
 
 def max_pools_tiles(

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 
-from cnngen.codegen import expr as ex
 from cnngen.codegen import tiles
-from cnngen.codegen.emit.cpp import Source, coordinate_names, without_unit_axes
+from cnngen.codegen.emit.cuda_elementwise import pointwise_kernel, pointwise_tile_options
 from cnngen.codegen.emit.cuda_gemm import (
     gemm_kernel,
     gemm_tile_options,
 )
 from cnngen.codegen.emit.cuda_max_pools import max_pools, max_pools_tile_options
-from cnngen.codegen.emit.cuda_pointwise import pointwise_body
 from cnngen.codegen.emit.cuda_reductions import (
     arg_reduce_kernel,
     arg_reduce_tile_options,
@@ -24,16 +22,13 @@ from cnngen.codegen.emit.cuda_reductions import (
 from cnngen.codegen.emit.cuda_squeeze import squeeze_kernel, squeeze_tile_options
 from cnngen.codegen.emit.cuda_text import (
     ELEMENTS,
-    POINTWISE_THREADS,
     cuda_parameters,
-    integer_type,
     kernel_call,
     pixel_epilogue,
 )
-from cnngen.codegen.emit.cuda_transpose import transpose_kernel, turned
+from cnngen.codegen.emit.cuda_transpose import turned
 from cnngen.codegen.emit.kernels import Kernel, Launch, aggregate, sources_of, window_shape
 from cnngen.codegen.engines import ON_TENSOR_CORES
-from cnngen.codegen.expr import Coord, Expr, Load
 from cnngen.codegen.graph import (
     ITEM_BYTES,
     ArgReduce,
@@ -46,7 +41,6 @@ from cnngen.codegen.graph import (
     Reduce,
     Softmax,
     SqueezeExcite,
-    Value,
 )
 from cnngen.codegen.window_tiles import Windows, grouped_conv_tiles, window_items, window_tiles
 
@@ -57,7 +51,7 @@ def kernel_of(node: Node, graph: Graph, largest_batch: int, tile_batch: int) -> 
     """The kernel that runs a node; None where a library does."""
     match node.op, node.form:
         case (Pointwise(), _):
-            return _pointwise(node, graph, largest_batch)
+            return pointwise_kernel(node, graph, largest_batch, tile_batch)
         case (_, form) if form in ON_TENSOR_CORES:
             return gemm_kernel(node, graph)
         case (Conv() as op, "depthwise"):
@@ -82,7 +76,11 @@ def tile_options(node: Node, graph: Graph, tile_batch: int) -> Sequence[object]:
     match node.op, node.form:
         case (Pointwise(), _):
             found = turned(node, graph)
-            return found.tiles(node.value) if found is not None else ()
+            return (
+                found.tiles(node.value)
+                if found is not None
+                else pointwise_tile_options(node, graph, tile_batch)
+            )
         case (_, form) if form in ON_TENSOR_CORES:
             return gemm_tile_options(node, graph)
         case (Conv() as op, "depthwise"):
@@ -121,101 +119,6 @@ def _grouped_tile_options(node: Node, op: Conv, graph: Graph, batch: int) -> lis
     x, w = graph.values[node.inputs[0]], graph.values[node.inputs[1]]
     out = (node.value.shape[2], node.value.shape[3])
     return grouped_conv_tiles(batch, w.shape[0], op.groups, out, ITEM_BYTES[x.dtype])
-
-
-def _pointwise(node: Node, graph: Graph, largest_batch: int) -> Launch:
-    """A thread computes neighbours along the innermost axis; 16 bytes of output where the extent allows it.
-
-    What runs along other coordinates in the input is a matrix that is turned.
-    """
-    found = turned(node, graph)
-    if found is not None:
-        return transpose_kernel(node, found, graph, largest_batch)
-    value, sources = node.value, sources_of(node, graph)
-    expr = without_unit_axes(node.epilogue, value)
-    here = () if value.pixel else _loads_at_own_place(expr, value, sources)
-    extent = value.shape[value.inner_axis] if value.inner_axis else 1
-    if _reads_nothing_else(expr, here):  # then all axes are as one
-        extent = value.elements // value.shape[0]
-    lanes = tiles.vector_width(extent, ITEM_BYTES[value.dtype])
-    at = "i" if lanes == 1 else f"i * {lanes}"
-    body = pointwise_body(expr, value, sources, lanes, places=dict.fromkeys(here, at))
-    items = value.elements // value.shape[0] // lanes
-    integer = integer_type(value, sources, graph, largest_batch)
-    lines = _position_lines(value, items, lanes, body.uses, integer)
-    if value.pixel:
-        threads, at = value.shape[1] // lanes, "at"
-        lines.append(f"const {integer} at = {_in_pixels('i', threads, lanes, value.pixel)};")
-    lines += body.before
-    result_type = ELEMENTS[value.dtype]
-    if lanes == 1:
-        lines += [*body.inside, f"y[{at}] = cnngen::from_float<{result_type}>({body.result});"]
-    else:
-        lines += [
-            f"float out[{lanes}];",
-            "#pragma unroll",
-            f"for (int lane = 0; lane < {lanes}; ++lane) {{",
-            *body.inside,
-            f"out[lane] = {body.result};",
-            "}",
-            f"cnngen::store(y + {at}, cnngen::from_float<{result_type}>(out));",
-        ]
-    kernel = Kernel(
-        cuda_parameters(sources, value),
-        tuple(lines),
-        ("functions.cuh", "vector.cuh"),
-        POINTWISE_THREADS,
-    )
-    return Launch(kernel, items)
-
-
-def _loads_at_own_place(expr: Expr, value: Value, sources: Sequence[Source]) -> tuple[Load, ...]:
-    """The loads of elements that lie where the result's do: no coordinate is needed to find them."""
-    index = ex.broadcast_load(0, value.shape, len(value.shape)).index
-    return tuple(
-        load for load in ex.loads(expr) if load.index == index and sources[load.source].value.lies_like(value)
-    )
-
-
-def _reads_nothing_else(expr: Expr, here: Container[Expr]) -> bool:
-    """Whether an expression depends on what these loads give alone."""
-    if expr in here:
-        return True
-    if isinstance(expr, Coord | Load):
-        return False
-    return all(_reads_nothing_else(child, here) for child in ex.children(expr))
-
-
-def _in_pixels(i: str, threads: int, lanes: int, pixel: int) -> str:
-    """Where thread i writes, of so many that share a pixel."""
-    if threads == 1:
-        return f"{i} * {pixel}"
-    return f"{i} / {threads} * {pixel} + {i} % {threads}{f' * {lanes}' if lanes > 1 else ''}"
-
-
-def _position_lines(value: Value, items: int, lanes: int, uses: frozenset[int], integer: str) -> list[str]:
-    """From the thread's number to the coordinates that the body names."""
-    names = coordinate_names(len(value.shape))
-    block = f"blockIdx.x * {POINTWISE_THREADS} + threadIdx.x"
-    if integer == "int":
-        lines = [f"const int i = static_cast<int>({block});"]
-    else:
-        lines = [
-            f"const {integer} i = static_cast<{integer}>(blockIdx.x) * {POINTWISE_THREADS} + threadIdx.x;"
-        ]
-    limit = (
-        "batch" if items == 1 else f"batch * {items}" if integer == "int" else f"{integer}{{batch}} * {items}"
-    )
-    lines.append(f"if (i >= {limit}) return;")
-    stride = 1
-    for axis in reversed(value.axes):
-        extent = value.shape[axis] // (lanes if axis == value.inner_axis else 1)
-        scale = f" * {lanes}" if axis == value.inner_axis and lanes > 1 else ""
-        if axis in uses:
-            place = "i" if stride == 1 else f"i / {stride}"
-            lines.append(f"const {integer} {names[axis]} = {place}{f' % {extent}' if axis else ''}{scale};")
-        stride *= extent if axis else 1
-    return lines
 
 
 def _tile_line(tile: tiles.Tile) -> str:

@@ -7,6 +7,9 @@ import random
 import re
 from pathlib import Path
 
+import pytest
+
+from cnngen.codegen import tiles
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.graph import Join, Slice
 from cnngen.codegen.plan import make_plan
@@ -165,6 +168,34 @@ def test_pools_of_large_windows(tmp_path: Path) -> None:
     text = "".join(path.read_text() for path in tmp_path.glob("*/kernels.cu"))
     assert "cnngen::max_pools<" in text
     assert "cnngen::max_pool<" in text
+
+
+def read_by_many(seed: int, storage: DType) -> Network:
+    """Steps whose elements share what they read: norms, resized maps, and one whose channels do not divide a block."""
+    rng = random.Random(seed)  # noqa: S311
+    c, side = rng.choice((8, 16, 24, 32)), rng.choice((16, 32))
+    return network(
+        {"name": "norm", "op": "instance_norm"},
+        {"name": "large", "op": "upsample", "scale": 2, "mode": rng.choice(("bilinear", "nearest"))},
+        {"name": "mean", "op": "global_avg_pool", "input": "x"},
+        {"name": "y", "op": "mul", "inputs": ["large", "mean"]},
+        shape=(2, c, side, side),
+        precision=storage,
+        batch_sizes=(1, 2),
+        name=f"shared{seed}",
+    )
+
+
+def test_several_items_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        tiles, "FULL_GPU", 1
+    )  # what is small enough to be emulated has tiles of large maps, too
+    storages: tuple[DType, ...] = ("float16", "float32", "bfloat16")
+    networks = [read_by_many(seed, storages[seed % 3]) for seed in range(9)]
+    check_networks(networks, tmp_path, [tuned_plan(drawn, seed) for seed, drawn in enumerate(networks)])
+    text = "".join(path.read_text() for path in tmp_path.glob("*/kernels.cu"))
+    assert "item < 2" in text
+    assert "item < 4" in text
 
 
 def parted(seed: int, storage: DType) -> Network:
