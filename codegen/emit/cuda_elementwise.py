@@ -18,14 +18,16 @@ from cnngen.codegen.graph import ITEM_BYTES, Graph, Node, Value
 def pointwise_tile_options(node: Node, graph: Graph, batch: int) -> list[tiles.PointwiseTile]:
     """First the one that runs without a lock; none where there is but one way.
 
-    Several items a thread win where they share what they read, as of a channel's mean, and cost nothing else.
+    Several items a thread win where they share what they read: that is each channel's, and what follows from it.
     """
     value, sources = node.value, sources_of(node, graph)
     expr, here, lanes = _lanes(node, sources)
     items = value.elements // value.shape[0] // lanes
     if value.pixel or _reads_nothing_else(expr, here):
         return []
-    return tiles.pointwise_tiles(batch, items, POINTWISE_THREADS)
+    options = tiles.pointwise_tiles(batch, items, POINTWISE_THREADS)
+    small = [64 * sources[load.source].value.elements <= value.elements for load in ex.loads(expr)]
+    return options[::-1] if any(small) else options
 
 
 def pointwise_kernel(node: Node, graph: Graph, largest_batch: int, tile_batch: int) -> Launch:

@@ -136,15 +136,15 @@ class LibraryEngines {
         building->left = count;
         for (std::size_t i = 0; i < count; ++i) {
             add(building, [this, building, i](std::size_t worker) {
-                build(building->op, building->plans[i], handle(worker));
+                build(building->op, building->plans[i], worker);
                 if (--building->left == 0) finish(building);
             });
         }
     }
 
-    void build(const Operation& op, std::pair<std::string, std::shared_ptr<Plan>>& entry, cudnnHandle_t handle) const {
+    void build(const Operation& op, std::pair<std::string, std::shared_ptr<Plan>>& entry, std::size_t worker) {
         try {
-            entry.second = plan_by(parse_engine(entry.first), op, handle, cublaslt_, workspace_limit_);
+            entry.second = plan_by(parse_engine(entry.first), op, handle(worker), cublaslt_, workspace_limit_);
         } catch (const std::exception&) {
             // Another may be built.
         }
