@@ -106,7 +106,7 @@ def load(project: str | PathLike[str]) -> ModuleType:
     Raises:
         BuildError: the folder holds no built project.
     """
-    from cnngen.codegen.build import load_project
+    from cnngen.codegen.loading import load_project
 
     return load_project(project)
 

@@ -1,4 +1,4 @@
-"""Compiles a generated project in place with CMake and Ninja, and imports what came out."""
+"""Compiles a generated project in place with CMake and Ninja."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ import shlex
 import shutil
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from types import ModuleType
 from typing import TextIO
 
 from cnngen.codegen.architectures import BuildError, choose_architectures
+from cnngen.codegen.loading import module_path
 from cnngen.codegen.project import disk_problem, free_space, runtime_of
 from cnngen.codegen.targets import CPU, CUDA, Target
 from cnngen.codegen.toolchain import Toolchain, find_toolchain
@@ -106,11 +105,6 @@ def build_project(
     return BuildResult(folder, target, module, architectures, toolchain, seconds, cached, build / "build.log")
 
 
-def module_path(folder: Path) -> Path:
-    """Where the extension module of a project lies once it is built, for the running Python."""
-    return folder / f"_core{sysconfig.get_config_var('EXT_SUFFIX')}"
-
-
 def find_toolchain_for(target: Target) -> Toolchain | CpuToolchain:
     """What a build for this target uses. Raises ToolchainError with all that is missing."""
     return find_cpu_toolchain() if target is CPU else find_toolchain()
@@ -119,37 +113,6 @@ def find_toolchain_for(target: Target) -> Toolchain | CpuToolchain:
 def project_target(project: Path) -> Target:
     """What a generated project is for."""
     return CPU if (project / "src" / "network.cpp").is_file() else CUDA
-
-
-def load_project(project: str | PathLike[str]) -> ModuleType:
-    """Import a built project from its folder, wherever that is, under the folder's name.
-
-    Raises:
-        BuildError: it is not built for this Python, or another module of that name is already imported.
-    """
-    folder = Path(project).resolve()
-    if not module_path(folder).is_file():
-        raise BuildError(
-            f"{project} is not built for Python {sys.version.split()[0]}: run cnngen build first"
-        )
-    loaded = sys.modules.get(folder.name)
-    if loaded is not None:
-        if Path(loaded.__file__ or "").resolve().parent != folder:
-            raise BuildError(f"another module {folder.name!r} is already imported, from {loaded.__file__}")
-        return loaded
-    spec = importlib.util.spec_from_file_location(
-        folder.name, folder / "__init__.py", submodule_search_locations=[str(folder)]
-    )
-    if spec is None or spec.loader is None:
-        raise BuildError(f"{folder}/__init__.py cannot be imported")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[folder.name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[folder.name]
-        raise
-    return module
 
 
 def install_project(result: BuildResult) -> str:

@@ -27,7 +27,8 @@ from onnx.backend.base import Backend as OnnxBackend
 from onnx.backend.base import BackendRep, Device, DeviceType
 
 from cnngen.codegen.architectures import gpus
-from cnngen.codegen.build import build_project, load_project
+from cnngen.codegen.build import build_project
+from cnngen.codegen.loading import load_project
 from cnngen.codegen.project import generate_project
 from cnngen.codegen.targets import TARGETS, TargetName
 from cnngen.spec import dump_spec, save_weights

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from cnngen.codegen.build import BuildResult, Progress, build_project, module_path
+from cnngen.codegen.build import BuildResult, Progress, build_project
 from cnngen.codegen.emit.project import tuning_files
 from cnngen.codegen.graph import Array
+from cnngen.codegen.loading import module_path
 from cnngen.codegen.plan import BatchPlan, Plan
 from cnngen.codegen.project import Content, runtime_files, write_project
 from cnngen.codegen.targets import CUDA

@@ -16,7 +16,8 @@ from pathlib import Path
 import jinja2
 import pytest
 
-from cnngen.codegen.build import BuildError, BuildResult, build_project, load_project
+from cnngen.codegen.build import BuildError, BuildResult, build_project
+from cnngen.codegen.loading import load_project
 from cnngen.codegen.project import RUNTIME, runtime_files, write_project
 from cnngen.codegen.toolchain import Toolchain, find_toolchain
 
@@ -100,6 +101,13 @@ def test_it_is_loaded_from_anywhere(built: BuildResult) -> None:
     module = load_project(built.project)
     assert module.versions()[0] > 90000
     assert load_project(built.project) is module
+
+
+def test_loading_brings_nothing_that_reads_specs(built: BuildResult) -> None:
+    script = f"import cnngen, sys; cnngen.load({str(built.project)!r}); print(*sys.modules)"
+    loaded = run(sys.executable, "-c", script).split()
+    assert built.project.name in loaded
+    assert not {"cnngen.spec", "pydantic", "numpy", "yaml"}.intersection(loaded)
 
 
 def test_the_promised_architectures_are_in_it(built: BuildResult) -> None:
