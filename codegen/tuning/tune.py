@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cnngen import __version__
 from cnngen.codegen import passes
-from cnngen.codegen.architectures import gpus
+from cnngen.codegen.architectures import gpu_names, gpus
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.emit.plan_names import PlanNames
 from cnngen.codegen.graph import Array, Graph
@@ -125,6 +125,7 @@ class _Session:
         self.deadline, self.told, self.fresh = deadline, told, fresh
         self.computed = CUDA.adapt(spec)
         self.work = _work_folder(path)
+        self.earlier = None if fresh else _earlier_lock(path, device)
         names = PlanNames(spec)
         self.searches: list[PlanSearch] = []
         self.journal: Journal | None = None
@@ -135,7 +136,8 @@ class _Session:
                 lowered = lower(self.computed, weights, batch, profile)
                 begun = passes.run(lowered, end=passes.FIRST_CHOICE)
                 name = names.suffix(_named(begun, profile))
-                self.searches.append(PlanSearch(name, _rewriter(begun), Choices()))
+                forms = self.earlier.choices(name).forms if self.earlier else {}
+                self.searches.append(PlanSearch(name, _rewriter(begun), Choices(forms=forms)))
 
     # --- rewrites ------------------------------------------------------------------------------------------------
 
@@ -194,16 +196,13 @@ class _Session:
         return candidates
 
     def _begin(self, candidates: Candidates) -> None:
-        """Now that the machine is known: the journal, and what an earlier lock for it says."""
+        """Now that the machine is known: the journal."""
         self.machine = {**candidates.tuner.versions(), **_driver()}
         self.lock_path = lock_path(self.path, self.machine["gpu"])
         journal = self.lock_path.with_name(self.lock_path.name.removesuffix(SUFFIX) + ".tuning.jsonl")
         if self.fresh:
             journal.unlink(missing_ok=True)
         self.journal = Journal(journal, {**self.machine, "cnngen": __version__})
-        self.earlier = None
-        if self.lock_path.is_file() and not self.fresh:
-            self.earlier = load_lock(self.lock_path)
 
     @property
     def _journal(self) -> Journal:
@@ -303,6 +302,13 @@ def _single(spec: NetworkSpec) -> NetworkSpec:
 def _work_folder(path: Path) -> Path:
     name = "".join(c if c.isalnum() else "_" for c in str(path.resolve()))[-80:]
     return cache_folder() / name
+
+
+def _earlier_lock(path: Path, device: int) -> Lock | None:
+    """What an earlier run on such a GPU has chosen: it is where the search begins."""
+    names = gpu_names()
+    lock = lock_path(path, names[device]) if device < len(names) else None
+    return load_lock(lock) if lock is not None and lock.is_file() else None
 
 
 def _driver() -> dict[str, str]:

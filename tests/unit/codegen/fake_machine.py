@@ -136,6 +136,7 @@ class FakeMachine:
         self.clock, self.wrong = clock, wrong
         self.tuners: list[FakeTuner] = []
         monkeypatch.setattr(tuning, "gpus", lambda: ["90"])
+        monkeypatch.setattr(tuning, "gpu_names", lambda: [MACHINE["gpu"]])
         monkeypatch.setattr(tuning, "_driver", dict)
         monkeypatch.setattr(tuning, "build_candidates", self.build)
 

@@ -86,6 +86,20 @@ def test_a_second_run_changes_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
         }
 
 
+@pytest.mark.parametrize("locked", ["32", "8", "4"])
+def test_a_form_of_an_earlier_lock_stays_where_none_is_clearly_better(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locked: str
+) -> None:
+    """Whichever of those that cannot be told apart a first run has taken."""
+    FakeMachine(monkeypatch)
+    path = written(NET, tmp_path)
+    lock = tuned(path).path
+    lock.write_text(re.sub(r"(pad_channels a.conv: {chosen:) '\d+'", rf"\1 '{locked}'", lock.read_text()))
+    FakeMachine(monkeypatch, lambda _node, _engine: 2.0)
+    for plan in tuned(path).lock.plans.values():
+        assert plan.forms["pad_channels a.conv"].chosen == locked
+
+
 def test_an_engine_of_an_earlier_lock_is_timed_though_it_is_not_offered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
