@@ -59,6 +59,10 @@ class Tuner {
         return engines_->engines(operation(plan, step));
     }
 
+    std::vector<std::string> fallbacks(std::size_t plan, std::size_t step) {
+        return engines_->fallbacks(operation(plan, step));
+    }
+
     std::vector<std::string> variations(std::size_t plan, std::size_t step, const std::string& engine,
                                         std::size_t most) {
         return engines_->variations(operation(plan, step), engine, most);

@@ -30,6 +30,7 @@ MACHINE = {
     "cublaslt": "1",
 }
 LIBRARY = ("cudnn 1 2=0", "cudnn 7", "cublaslt 3 tile=2")
+FALLBACK = "cudnn 0"
 NET = network(
     {"name": "a", "op": "conv2d", "out_channels": 16, "kernel": 3, "padding": 1, "activation": "relu"},
     {"name": "b", "op": "conv2d", "out_channels": 16, "kernel": 1, "activation": "silu"},
@@ -82,6 +83,9 @@ class FakeTuner:
 
     def engines(self, plan: int, step: int) -> list[str]:
         return list(LIBRARY)
+
+    def fallbacks(self, plan: int, step: int) -> list[str]:
+        return [*LIBRARY[:1], FALLBACK]
 
     def variations(self, plan: int, step: int, engine: str, most: int) -> list[str]:
         return ["cudnn 1 2=1"] if engine == LIBRARY[0] else []

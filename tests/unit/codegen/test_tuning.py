@@ -28,7 +28,7 @@ from cnngen.codegen.tuning.measure import relative
 from cnngen.codegen.tuning.search import alternatives, improved, pieces
 from cnngen.codegen.verify import verify
 
-from .fake_machine import LIBRARY, MACHINE, NET, FakeMachine, FakeTuner, by_digest, tuned, written
+from .fake_machine import FALLBACK, LIBRARY, MACHINE, NET, FakeMachine, FakeTuner, by_digest, tuned, written
 from .networks import Network
 
 
@@ -124,6 +124,17 @@ def test_a_wrong_engine_is_rejected_and_named(tmp_path: Path, monkeypatch: pytes
         text.startswith(f"{wrong} for a") and "its error is 5.0e-01" in text for text in found.rejected
     )
     assert wrong not in found.path.read_text()
+
+
+def test_where_all_that_is_offered_is_wrong_the_library_falls_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeMachine(monkeypatch, lambda _node, engine: 0.1 if engine.startswith(("cud", "cub")) else 9.0)
+    monkeypatch.setattr(FakeTuner, "error", lambda *given: 0.5 if given[-1] in LIBRARY else 1e-4)
+    found = tuned(written(NET, tmp_path))
+    engines = {entry.engine for plan in found.lock.plans.values() for entry in plan.steps.values()}
+    assert FALLBACK in engines
+    assert engines.isdisjoint(LIBRARY)
 
 
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

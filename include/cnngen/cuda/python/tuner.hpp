@@ -37,6 +37,7 @@ inline void bind_tuner(py::module_& m, const Model& model, const ReferenceKernel
              })
         .def("prepare", &Tuner::prepare, Release())
         .def("engines", &Tuner::engines, Release())
+        .def("fallbacks", &Tuner::fallbacks, Release())
         .def("variations", &Tuner::variations, Release())
         .def("workspace", &Tuner::workspace, Release())
         .def("error", &Tuner::error, Release())

@@ -62,6 +62,16 @@ class LibraryEngines {
         return known(op, done.get());
     }
 
+    // What cuDNN falls back to, for where what it offers computes something else.
+    std::vector<std::string> fallbacks(const Operation& op) {
+        const auto building = std::make_shared<Building>(op);
+        building->is_last_resort = true;
+        building->is_urgent = true;
+        std::future<Built> done = building->done.get_future();
+        offer(building, {CUDNN_HEUR_MODE_FALLBACK});
+        return known(op, done.get());
+    }
+
     // "": the engine that the code names, or the library's first choice.
     std::shared_ptr<Plan> plan_of(const Operation& op, const std::string& engine) {
         const std::string name = engine.empty() ? std::string(engine_of(op)) : engine;
