@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.emit.words import flops
-from cnngen.codegen.graph import ITEM_BYTES, Conv, Graph, MatMul, Node, Pool, Value
+from cnngen.codegen.graph import ITEM_BYTES, Graph, Node, Value
+from cnngen.codegen.node_ops import Conv, MatMul, Pool
 from cnngen.codegen.plan import BatchPlan
 
 

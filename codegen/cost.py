@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from cnngen.codegen.graph import ITEM_BYTES, Conv, Shape, Value
+from cnngen.codegen.graph import ITEM_BYTES, Shape, Value
+from cnngen.codegen.node_ops import Conv
 from cnngen.spec.types import ElementType
 
 

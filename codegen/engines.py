@@ -10,7 +10,8 @@ import math
 import re
 
 from cnngen.codegen.gemm_tiles import MOST_DIRECT_DEPTH, tap_gemm_tiles, window_gemm_tiles
-from cnngen.codegen.graph import Conv, Graph, MatMul, Node
+from cnngen.codegen.graph import Graph, Node
+from cnngen.codegen.node_ops import Conv, MatMul
 
 OF_LIBRARIES = ("cudnn", "cudnn_matmul", "cublaslt")
 IMPLICIT_GEMM, DIRECT_GEMM, WINDOW_GEMM, TAP_GEMM = "implicit_gemm", "direct_gemm", "window_gemm", "tap_gemm"

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import Acc, Call, Coord, Expr, Float, Load
-from cnngen.codegen.graph import BatchMatMul, Conv, Graph, MatMul, Node
+from cnngen.codegen.graph import Graph, Node
+from cnngen.codegen.node_ops import BatchMatMul, Conv, MatMul
 
 # Pointwise modes of cuDNN's graph API, or composed of them; the result must be the first operand of each.
 CUDNN_ACTIVATIONS = frozenset(

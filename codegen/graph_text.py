@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import ACC
-from cnngen.codegen.graph import Graph, Join, Node, Op, Pointwise, SqueezeExcite, Value
+from cnngen.codegen.graph import Graph, Node, Value
+from cnngen.codegen.node_ops import Join, Op, Pointwise, SqueezeExcite
 
 
 def step_text(node: Node, graph: Graph) -> str:

@@ -12,18 +12,15 @@ import numpy as np
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import ACC
-from cnngen.codegen.graph import (
-    FLOATS,
+from cnngen.codegen.graph import FLOATS, Array, Graph, Node, Value
+from cnngen.codegen.node_ops import (
     Affine,
     ArgReduce,
-    Array,
     BatchMatMul,
     Conv,
-    Graph,
     Join,
     MatMul,
     MaxPools,
-    Node,
     Pointwise,
     Pool,
     Reduce,
@@ -31,7 +28,6 @@ from cnngen.codegen.graph import (
     Slice,
     Softmax,
     SqueezeExcite,
-    Value,
 )
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cnngen.codegen.engines import ON_TENSOR_CORES, own_forms
-from cnngen.codegen.graph import LIBRARIES, Conv, Node
+from cnngen.codegen.graph import LIBRARIES, Node
 from cnngen.codegen.graph_text import step_digest
 from cnngen.codegen.lock import PLANS_SUFFIX, SUFFIX, Lock, LockError, load_lock, lock_path, locks_beside
+from cnngen.codegen.node_ops import Conv
 from cnngen.codegen.plan import Plan, plan_name
 from cnngen.codegen.titles import titles_of
 from cnngen.spec.errors import Problem, listing

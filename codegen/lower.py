@@ -16,22 +16,8 @@ import numpy as np
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import ACC, Expr, Int, Load
-from cnngen.codegen.graph import (
-    FLOATS,
-    Array,
-    Constant,
-    Graph,
-    Layout,
-    Node,
-    Op,
-    Pointwise,
-    Reduce,
-    ReduceKind,
-    Reshape,
-    Shape,
-    Value,
-    unused,
-)
+from cnngen.codegen.graph import FLOATS, Array, Constant, Graph, Layout, Node, Shape, Value, unused
+from cnngen.codegen.node_ops import Op, Pointwise, Reduce, ReduceKind, Reshape
 from cnngen.codegen.ops import OPS
 from cnngen.spec.network import NetworkSpec
 from cnngen.spec.resolve import ResolvedLayer, resolve

@@ -14,12 +14,8 @@ from cnngen.codegen.expr import ACC, Call, Coord, Expr, Int, Load
 from cnngen.codegen.graph import (
     Array,
     Constant,
-    Conv,
     Graph,
-    MatMul,
     Node,
-    Pointwise,
-    Pool,
     Shape,
     Site,
     Value,
@@ -28,6 +24,7 @@ from cnngen.codegen.graph import (
     unused,
     with_sites,
 )
+from cnngen.codegen.node_ops import Conv, MatMul, Pointwise, Pool
 
 SLIDING = ("cudnn", "depthwise")  # the forms of convolutions that know of pixels that lie apart
 PART_ALIGNMENT = 16  # bytes, of parts of wider pixels: of vector accesses, and of what a library takes

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cnngen.codegen.graph import Graph, Pointwise, unused
+from cnngen.codegen.graph import Graph, unused
 from cnngen.codegen.lower import OUTPUT
+from cnngen.codegen.node_ops import Pointwise
 
 
 def titles_of(graph: Graph) -> Mapping[str, str]:

@@ -7,16 +7,14 @@ from collections.abc import Container, Sequence
 from dataclasses import replace
 
 from cnngen.codegen import expr as ex
-from cnngen.codegen.graph import (
-    LIBRARIES,
+from cnngen.codegen.graph import LIBRARIES, Graph, Node, Value
+from cnngen.codegen.node_ops import (
     ArgReduce,
     BatchMatMul,
     Conv,
-    Graph,
     Join,
     MatMul,
     MaxPools,
-    Node,
     Pointwise,
     Pool,
     Reduce,
@@ -24,7 +22,6 @@ from cnngen.codegen.graph import (
     Slice,
     Softmax,
     SqueezeExcite,
-    Value,
     operand_count,
 )
 

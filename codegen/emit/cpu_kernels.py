@@ -17,7 +17,8 @@ from cnngen.codegen.emit.kernels import (
     sources_of,
     window_shape,
 )
-from cnngen.codegen.graph import ArgReduce, Graph, Node, Pointwise, Pool, Reduce, Softmax, Value
+from cnngen.codegen.graph import Graph, Node, Value
+from cnngen.codegen.node_ops import ArgReduce, Pointwise, Pool, Reduce, Softmax
 from cnngen.codegen.targets import CPU
 
 POOLING = {"max": "max", "argmax": "argmax", "sum": "sum", "avg": "average"}

@@ -17,7 +17,8 @@ from cnngen.codegen.emit.cuda_pointwise import pointwise_body
 from cnngen.codegen.emit.cuda_text import ELEMENTS, cuda_parameters, epilogue_lambda, kernel_call
 from cnngen.codegen.emit.kernels import Grid, Kernel, Launch, Parameter, aggregate, sources_of
 from cnngen.codegen.expr import ACC, Coord, Load
-from cnngen.codegen.graph import Conv, Graph, MatMul, Node, Value
+from cnngen.codegen.graph import Graph, Node, Value
+from cnngen.codegen.node_ops import Conv, MatMul
 from cnngen.codegen.tiles import picked
 
 SHAPE = Parameter("cnngen::GemmShape", "shape")

@@ -29,19 +29,8 @@ from cnngen.codegen.emit.cuda_text import (
 from cnngen.codegen.emit.cuda_transpose import turned
 from cnngen.codegen.emit.kernels import Kernel, Launch, aggregate, sources_of, window_shape
 from cnngen.codegen.engines import ON_TENSOR_CORES
-from cnngen.codegen.graph import (
-    ITEM_BYTES,
-    ArgReduce,
-    Conv,
-    Graph,
-    MaxPools,
-    Node,
-    Pointwise,
-    Pool,
-    Reduce,
-    Softmax,
-    SqueezeExcite,
-)
+from cnngen.codegen.graph import ITEM_BYTES, Graph, Node
+from cnngen.codegen.node_ops import ArgReduce, Conv, MaxPools, Pointwise, Pool, Reduce, Softmax, SqueezeExcite
 from cnngen.codegen.window_tiles import Windows, grouped_conv_tiles, window_items, window_tiles
 
 MOST_SEPARABLE = 8  # tiles of a pool that other kernels can do, too

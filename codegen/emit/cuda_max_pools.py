@@ -5,7 +5,8 @@ from __future__ import annotations
 from cnngen.codegen import tiles
 from cnngen.codegen.emit.cuda_text import ELEMENTS, cuda_parameters, kernel_call, pixel_epilogue
 from cnngen.codegen.emit.kernels import Grid, Kernel, Launch, aggregate, sources_of
-from cnngen.codegen.graph import ITEM_BYTES, Graph, MaxPools, Node, Pool
+from cnngen.codegen.graph import ITEM_BYTES, Graph, Node
+from cnngen.codegen.node_ops import MaxPools, Pool
 
 SEPARABLE = 5  # the least window that takes more to read as a square than as rows and columns
 

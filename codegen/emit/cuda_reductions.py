@@ -18,7 +18,8 @@ from cnngen.codegen.emit.cuda_text import (
 )
 from cnngen.codegen.emit.kernels import Kernel, Launch, aggregate, product, sources_of
 from cnngen.codegen.expr import ACC
-from cnngen.codegen.graph import ITEM_BYTES, ArgReduce, Graph, Node, Reduce, Softmax, Value
+from cnngen.codegen.graph import ITEM_BYTES, Graph, Node, Value
+from cnngen.codegen.node_ops import ArgReduce, Reduce, Softmax
 
 REDUCE_THREADS, VARIANCE_THREADS = 1024, 512  # of a multiprocessor, with 64 and 128 registers
 MOST_RESIDENT = 16  # blocks of a multiprocessor, whichever it is

@@ -11,7 +11,8 @@ from cnngen.codegen.emit.cuda_pointwise import pointwise_body
 from cnngen.codegen.emit.cuda_text import ELEMENTS, cuda_parameters, integer_type, pixel_epilogue
 from cnngen.codegen.emit.kernels import Grid, Kernel, Launch, aggregate, sources_of
 from cnngen.codegen.expr import ACC, Expr
-from cnngen.codegen.graph import ITEM_BYTES, Graph, Node, SqueezeExcite, Value
+from cnngen.codegen.graph import ITEM_BYTES, Graph, Node, Value
+from cnngen.codegen.node_ops import SqueezeExcite
 
 
 def squeeze_tile_options(node: Node, op: SqueezeExcite, graph: Graph) -> list[tiles.SqueezeExciteTile]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cnngen.codegen.emit.cpp import Source, kernel_names
-from cnngen.codegen.graph import ITEM_BYTES, Conv, Graph, Node, Pool, Value
+from cnngen.codegen.graph import ITEM_BYTES, Graph, Node, Value
+from cnngen.codegen.node_ops import Conv, Pool
 from cnngen.spec.types import ElementType
 
 LARGEST_INT = 2**31

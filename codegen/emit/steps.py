@@ -24,15 +24,8 @@ from cnngen.codegen.emit.views import (
 )
 from cnngen.codegen.emit.words import comment
 from cnngen.codegen.epilogues import ChainStep, library_chain
-from cnngen.codegen.graph import (
-    LIBRARIES,
-    BatchMatMul,
-    Conv,
-    Graph,
-    MatMul,
-    Node,
-    unused,
-)
+from cnngen.codegen.graph import LIBRARIES, Graph, Node, unused
+from cnngen.codegen.node_ops import BatchMatMul, Conv, MatMul
 from cnngen.codegen.plan import BatchPlan, Plan
 from cnngen.codegen.titles import titles_of
 from cnngen.spec.names import CppIdentifier, identifiers

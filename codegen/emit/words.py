@@ -7,20 +7,18 @@ from collections.abc import Mapping, Sequence
 from cnngen.codegen import expr as ex
 from cnngen.codegen.emit.cpp import kernel_names
 from cnngen.codegen.expr import ACC
-from cnngen.codegen.graph import (
+from cnngen.codegen.graph import Graph, Node, Value
+from cnngen.codegen.node_ops import (
     ArgReduce,
     BatchMatMul,
     Conv,
-    Graph,
     MatMul,
     MaxPools,
-    Node,
     Pointwise,
     Pool,
     Reduce,
     Softmax,
     SqueezeExcite,
-    Value,
 )
 
 LONGEST_EXPRESSION = 90  # in a comment

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import ACC, Coord, Expr, Load
-from cnngen.codegen.graph import Array, Conv, Shape
+from cnngen.codegen.graph import Array, Shape
 from cnngen.codegen.interpret import convolve
+from cnngen.codegen.node_ops import Conv
 from cnngen.codegen.ops.activation import lower_activation, reference_activation
 from cnngen.codegen.ops.registry import OpRules
 from cnngen.codegen.ops.spatial import flat, image, pair, plane, sides

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cnngen.codegen.expr import Coord, Expr, Int, Load
-from cnngen.codegen.graph import Array, BatchMatMul, Layout, Pointwise, Shape
-from cnngen.codegen.graph import MatMul as MatMulForm
+from cnngen.codegen.graph import Array, Layout, Shape
+from cnngen.codegen.node_ops import BatchMatMul, Pointwise
+from cnngen.codegen.node_ops import MatMul as MatMulForm
 from cnngen.codegen.ops.activation import lower_activation, reference_activation
 from cnngen.codegen.ops.conv import with_bias
 from cnngen.codegen.ops.registry import OpRules

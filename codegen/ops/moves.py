@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import Coord, Expr, Int
-from cnngen.codegen.graph import Pointwise, Shape
+from cnngen.codegen.graph import Shape
+from cnngen.codegen.node_ops import Pointwise
 from cnngen.spec.types import ElementType
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import numpy as np
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import Coord, Expr, Float, Int, Load
-from cnngen.codegen.graph import Affine, Array, Shape
+from cnngen.codegen.graph import Array, Shape
+from cnngen.codegen.node_ops import Affine
 from cnngen.codegen.ops.powers import lower_powers, reference_norm, root
 from cnngen.codegen.ops.registry import OpRules
 from cnngen.spec.ops.norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LpNorm, Lrn, RmsNorm

@@ -11,8 +11,9 @@ import numpy as np
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import Coord, Expr, Float, Int, Load
-from cnngen.codegen.graph import Array, Pointwise, Pool, Shape
+from cnngen.codegen.graph import Array, Shape
 from cnngen.codegen.interpret import pool
+from cnngen.codegen.node_ops import Pointwise, Pool
 from cnngen.codegen.ops.powers import lower_norm, power, reference_norm, root
 from cnngen.codegen.ops.registry import OpRules
 from cnngen.codegen.ops.spatial import flat, image, pair, plane, sides

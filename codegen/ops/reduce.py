@@ -9,8 +9,9 @@ import numpy as np
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import Expr, Float
-from cnngen.codegen.graph import ArgReduce, Array, ReduceKind, Shape
+from cnngen.codegen.graph import Array, Shape
 from cnngen.codegen.interpret import REDUCTIONS, arg_reduce
+from cnngen.codegen.node_ops import ArgReduce, ReduceKind
 from cnngen.codegen.ops.registry import OpRules
 from cnngen.spec.ops.reduce import ArgMax, ArgMin, Reduction
 

@@ -10,7 +10,7 @@ import numpy as np
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import Coord
 from cnngen.codegen.graph import Array, Shape
-from cnngen.codegen.graph import Softmax as SoftmaxForm
+from cnngen.codegen.node_ops import Softmax as SoftmaxForm
 from cnngen.codegen.ops.registry import OpRules
 from cnngen.spec.ops.softmax import Dfl, LogSoftmax, Softmax
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from cnngen.codegen import expr as ex
 from cnngen.codegen.epilogues import added_in_place
 from cnngen.codegen.expr import ACC
-from cnngen.codegen.graph import ITEM_BYTES, Graph, Join, Node, Pointwise, Reshape, Slice, Value
+from cnngen.codegen.graph import ITEM_BYTES, Graph, Node, Value
+from cnngen.codegen.node_ops import Join, Pointwise, Reshape, Slice
 
 ALIGNMENT = 256
 CLOSE_ENOUGH = 1.05  # of the largest sum of live bytes; beyond, more orders are tried

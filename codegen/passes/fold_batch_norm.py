@@ -9,7 +9,8 @@ import numpy as np
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import ACC, Call, Load
-from cnngen.codegen.graph import Affine, Array, Constant, Conv, Graph, MatMul, Node, Pointwise, Value
+from cnngen.codegen.graph import Array, Constant, Graph, Node, Value
+from cnngen.codegen.node_ops import Affine, Conv, MatMul, Pointwise
 from cnngen.codegen.rewriting import known_weights, with_weights
 
 

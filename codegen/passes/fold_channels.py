@@ -18,16 +18,8 @@ from cnngen.codegen.choices import Choices
 from cnngen.codegen.cost import ConvProblem
 from cnngen.codegen.expr import ACC, Coord, Expr, Float, Int, Load
 from cnngen.codegen.folding import Axis, paired_axis, paired_filter, phase_axis, phase_filters
-from cnngen.codegen.graph import (
-    Constant,
-    Conv,
-    Graph,
-    Node,
-    Pointwise,
-    Value,
-    add_inputs,
-    tidy,
-)
+from cnngen.codegen.graph import Constant, Graph, Node, Value, add_inputs, tidy
+from cnngen.codegen.node_ops import Conv, Pointwise
 from cnngen.codegen.rewriting import Draft, all_layers, is_by_channel, phase_index, problem_of, repeats
 from cnngen.codegen.targets import CUDA, Target
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import Coord, Expr, Float, Int
-from cnngen.codegen.graph import Constant, Graph, Node, Pointwise, tidy, with_numbers
+from cnngen.codegen.graph import Constant, Graph, Node, tidy, with_numbers
 from cnngen.codegen.interpret import run_node
+from cnngen.codegen.node_ops import Pointwise
 
 # A folded constant may be larger than what it is made of by this factor: beyond, computing is cheaper than storing.
 GROWTH = 4

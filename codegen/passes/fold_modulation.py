@@ -15,7 +15,8 @@ import numpy as np
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import ACC, Call, Load
-from cnngen.codegen.graph import Affine, Array, Conv, Graph, Node, Pointwise
+from cnngen.codegen.graph import Array, Graph, Node
+from cnngen.codegen.node_ops import Affine, Conv, Pointwise
 from cnngen.codegen.rewriting import known_weights, with_weights
 
 # Of the shift, in units of what a norm gives: 1. x s is then larger than x s + t by that much, and so is what rounding

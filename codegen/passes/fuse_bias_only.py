@@ -7,20 +7,17 @@ from dataclasses import replace
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import Acc, Expr, Float
-from cnngen.codegen.graph import (
+from cnngen.codegen.graph import Graph, Node, tidy, with_numbers
+from cnngen.codegen.node_ops import (
     OPERANDS,
     Affine,
     BatchMatMul,
     Conv,
-    Graph,
     MatMul,
-    Node,
     Pointwise,
     Pool,
     Reduce,
     Reshape,
-    tidy,
-    with_numbers,
 )
 
 

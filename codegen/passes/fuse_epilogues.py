@@ -9,23 +9,18 @@ from cnngen.codegen import expr as ex
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.epilogues import FREE, functions_of, library_chain
 from cnngen.codegen.expr import Coord, Expr, Load
-from cnngen.codegen.graph import (
-    LIBRARIES,
+from cnngen.codegen.graph import LIBRARIES, Graph, Node, Site, tidy, with_sites
+from cnngen.codegen.node_ops import (
     Affine,
     ArgReduce,
     BatchMatMul,
     Conv,
-    Graph,
     MatMul,
-    Node,
     Pointwise,
     Pool,
     Reduce,
-    Site,
     Softmax,
     SqueezeExcite,
-    tidy,
-    with_sites,
 )
 from cnngen.codegen.rewriting import at_its_place, inlined, unmoved
 from cnngen.codegen.targets import CUDA, Target

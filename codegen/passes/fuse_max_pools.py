@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.expr import ACC
-from cnngen.codegen.graph import ITEM_BYTES, Graph, MaxPools, Node, Pool
+from cnngen.codegen.graph import ITEM_BYTES, Graph, Node
+from cnngen.codegen.node_ops import MaxPools, Pool
 from cnngen.codegen.rewriting import Draft, all_layers, concat_parts
 from cnngen.codegen.targets import CUDA, Target
 from cnngen.codegen.tiles import max_pools_tiles

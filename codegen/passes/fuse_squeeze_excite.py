@@ -13,21 +13,8 @@ from dataclasses import dataclass, replace
 from cnngen.codegen import expr as ex
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.expr import ACC, Acc, Call, Coord, Expr, Int, Load
-from cnngen.codegen.graph import (
-    FLOATS,
-    ITEM_BYTES,
-    Conv,
-    Graph,
-    MatMul,
-    Node,
-    Pointwise,
-    Reduce,
-    Reshape,
-    Site,
-    SqueezeExcite,
-    Value,
-    with_sites,
-)
+from cnngen.codegen.graph import FLOATS, ITEM_BYTES, Graph, Node, Site, Value, with_sites
+from cnngen.codegen.node_ops import Conv, MatMul, Pointwise, Reduce, Reshape, SqueezeExcite
 from cnngen.codegen.targets import CUDA, Target
 from cnngen.codegen.tiles import SHARED_EVERYWHERE, squeeze_excite_shared, squeeze_excite_tiles
 

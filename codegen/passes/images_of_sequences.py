@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import Coord, Expr, Int, Load
-from cnngen.codegen.graph import Affine, Graph, Node, Pointwise, Reshape, Value, unused
+from cnngen.codegen.graph import Graph, Node, Value, unused
+from cnngen.codegen.node_ops import Affine, Pointwise, Reshape
 
 
 def images_of_sequences(graph: Graph) -> Graph:

@@ -15,7 +15,8 @@ import numpy as np
 from cnngen.codegen import expr as ex
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.expr import Coord, Expr, Float, Int, Load
-from cnngen.codegen.graph import Array, Conv, Graph, Node, Pointwise, Value, add_inputs, tidy
+from cnngen.codegen.graph import Array, Graph, Node, Value, add_inputs, tidy
+from cnngen.codegen.node_ops import Conv, Pointwise
 from cnngen.codegen.rewriting import Draft, all_layers, is_by_channel, problem_of
 from cnngen.codegen.targets import CUDA, Target
 from cnngen.spec.types import ElementType

@@ -15,19 +15,8 @@ from cnngen.codegen import expr as ex
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.cost import ConvProblem
 from cnngen.codegen.expr import Coord, Expr, Float, Int, Load
-from cnngen.codegen.graph import (
-    ITEM_BYTES,
-    Array,
-    Constant,
-    Conv,
-    Graph,
-    Node,
-    Pointwise,
-    Site,
-    Value,
-    unused,
-    with_sites,
-)
+from cnngen.codegen.graph import ITEM_BYTES, Array, Constant, Graph, Node, Site, Value, unused, with_sites
+from cnngen.codegen.node_ops import Conv, Pointwise
 from cnngen.codegen.targets import CUDA, Target
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from cnngen.codegen import expr as ex
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.expr import Coord, Int
-from cnngen.codegen.graph import ITEM_BYTES, LIBRARIES, Conv, Graph, Join, Node, Pointwise, Pool, Value, tidy
+from cnngen.codegen.graph import ITEM_BYTES, LIBRARIES, Graph, Node, Value, tidy
+from cnngen.codegen.node_ops import Conv, Join, Pointwise, Pool
 from cnngen.codegen.rewriting import (
     PART_ALIGNMENT,
     SLIDING,

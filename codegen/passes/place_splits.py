@@ -13,7 +13,8 @@ from cnngen.codegen import expr as ex
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.epilogues import FREE, functions_of, library_chain
 from cnngen.codegen.expr import ACC, Call, Coord, Expr, Int, Load
-from cnngen.codegen.graph import ITEM_BYTES, LIBRARIES, Conv, Graph, Node, Pointwise, Slice, Value
+from cnngen.codegen.graph import ITEM_BYTES, LIBRARIES, Graph, Node, Value
+from cnngen.codegen.node_ops import Conv, Pointwise, Slice
 from cnngen.codegen.rewriting import PART_ALIGNMENT, Draft, adds_apart, reads_apart
 from cnngen.codegen.targets import CUDA, Target
 

@@ -11,7 +11,8 @@ from dataclasses import replace
 from cnngen.codegen import expr as ex
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.expr import Coord, Expr, Load
-from cnngen.codegen.graph import Affine, Conv, Graph, Node, Pointwise, Value
+from cnngen.codegen.graph import Graph, Node, Value
+from cnngen.codegen.node_ops import Affine, Conv, Pointwise
 from cnngen.codegen.rewriting import Draft, all_layers, is_by_channel, problem_of, repeats
 from cnngen.codegen.targets import CUDA, Target
 

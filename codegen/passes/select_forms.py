@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cnngen.codegen.graph import ITEM_BYTES, BatchMatMul, Constant, Conv, Graph, MatMul, Node, unused
+from cnngen.codegen.graph import ITEM_BYTES, Constant, Graph, Node, unused
+from cnngen.codegen.node_ops import BatchMatMul, Conv, MatMul
 from cnngen.codegen.targets import CUDA, Target
 
 

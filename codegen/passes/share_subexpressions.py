@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cnngen.codegen.expr import ACC
-from cnngen.codegen.graph import Graph, Node, Reshape, tidy
+from cnngen.codegen.graph import Graph, Node, tidy
+from cnngen.codegen.node_ops import Reshape
 
 
 def share_subexpressions(graph: Graph) -> Graph:

@@ -15,7 +15,8 @@ from cnngen.codegen import expr as ex
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.engines import IMPLICIT_GEMM, runs_as_gemm
 from cnngen.codegen.expr import ACC, Coord, Load
-from cnngen.codegen.graph import Array, Conv, Graph, Node, Pointwise
+from cnngen.codegen.graph import Array, Graph, Node
+from cnngen.codegen.node_ops import Conv, Pointwise
 from cnngen.codegen.rewriting import Draft, all_layers, divisor, inlined, phase_index, unmoved
 from cnngen.codegen.targets import CUDA, Target
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.engines import ON_TENSOR_CORES
-from cnngen.codegen.graph import Graph, Node, Pointwise
+from cnngen.codegen.graph import Graph, Node
+from cnngen.codegen.node_ops import Pointwise
 
 
 def write_outputs(graph: Graph) -> Graph:

@@ -10,8 +10,9 @@ import numpy as np
 
 from cnngen.codegen.emit.project import project_files
 from cnngen.codegen.emit.titles import layer_names
-from cnngen.codegen.graph import ITEM_BYTES, Array, Node, SqueezeExcite, Value
+from cnngen.codegen.graph import ITEM_BYTES, Array, Node, Value
 from cnngen.codegen.interpret import run_node, run_op
+from cnngen.codegen.node_ops import SqueezeExcite
 from cnngen.codegen.plan import BatchPlan, Plan, make_plan
 from cnngen.codegen.storage import NUMPY_TYPES, from_memory, to_memory
 

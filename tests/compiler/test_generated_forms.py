@@ -11,7 +11,7 @@ import pytest
 
 from cnngen.codegen import tiles
 from cnngen.codegen.choices import Choices
-from cnngen.codegen.graph import Join, Slice
+from cnngen.codegen.node_ops import Join, Slice
 from cnngen.codegen.plan import make_plan
 from cnngen.spec.types import DType
 

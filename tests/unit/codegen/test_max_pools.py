@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cnngen.codegen.choices import Choices
-from cnngen.codegen.graph import MaxPools
+from cnngen.codegen.node_ops import MaxPools
 from cnngen.codegen.passes.fuse_max_pools import fuse_max_pools
 from cnngen.codegen.targets import CPU
 

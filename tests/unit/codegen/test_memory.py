@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen import passes
-from cnngen.codegen.graph import ACC, Graph, Node, Pointwise, Reshape, Value
+from cnngen.codegen.graph import ACC, Graph, Node, Value
 from cnngen.codegen.lower import lower
+from cnngen.codegen.node_ops import Pointwise, Reshape
 from cnngen.codegen.passes.assign_buffers import Arena, assign_buffers
 from cnngen.spec import load_spec, resolve
 

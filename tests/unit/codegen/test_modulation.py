@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnngen.codegen.graph import Affine
+from cnngen.codegen.node_ops import Affine
 from cnngen.codegen.passes.fold_modulation import fold_modulation
 
 from .networks import Network, network

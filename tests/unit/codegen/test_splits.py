@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cnngen.codegen.choices import Choices
-from cnngen.codegen.graph import Slice
+from cnngen.codegen.node_ops import Slice
 from cnngen.codegen.passes import run
 from cnngen.codegen.passes.assign_buffers import assign_buffers
 from cnngen.codegen.passes.place_splits import place_splits

@@ -16,10 +16,11 @@ from cnngen.codegen import passes
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.emit.cuda_kernels import tile_options
 from cnngen.codegen.emit.steps import network_view
-from cnngen.codegen.graph import Graph, SqueezeExcite
+from cnngen.codegen.graph import Graph
 from cnngen.codegen.graph_text import step_digest
 from cnngen.codegen.interpret import run_node
 from cnngen.codegen.lower import lower
+from cnngen.codegen.node_ops import SqueezeExcite
 from cnngen.codegen.passes.fuse_squeeze_excite import fuse_squeeze_excite
 from cnngen.codegen.plan import Plan, make_plan
 from cnngen.codegen.targets import CPU
