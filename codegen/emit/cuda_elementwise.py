@@ -15,11 +15,16 @@ from cnngen.codegen.expr import Coord, Expr, Load
 from cnngen.codegen.graph import ITEM_BYTES, Graph, Node, Value
 
 
-def pointwise_tile_options(node: Node, graph: Graph, batch: int) -> list[tiles.PointwiseTile]:
-    """First the one that runs without a lock; none where there is but one way.
+def pointwise_tile_options(
+    node: Node, graph: Graph, batch: int
+) -> Sequence[tiles.TransposeTile | tiles.PointwiseTile]:
+    """First the one that runs without a lock; none where there is but one way."""
+    found = turned(node, graph)
+    return found.tiles(node.value) if found is not None else _item_options(node, graph, batch)
 
-    Several items a thread win where they share what they read: that is each channel's, and what follows from it.
-    """
+
+def _item_options(node: Node, graph: Graph, batch: int) -> list[tiles.PointwiseTile]:
+    """Several items a thread win where they share what they read: that is each channel's, and what follows from it."""
     value, sources = node.value, sources_of(node, graph)
     expr, here, lanes = _lanes(node, sources)
     items = value.elements // value.shape[0] // lanes
@@ -44,7 +49,7 @@ def pointwise_kernel(node: Node, graph: Graph, largest_batch: int, tile_batch: i
     body = pointwise_body(expr, value, sources, lanes, places=dict.fromkeys(here, at))
     items = value.elements // value.shape[0] // lanes
     integer = integer_type(value, sources, graph, largest_batch)
-    options = pointwise_tile_options(node, graph, tile_batch)
+    options = _item_options(node, graph, tile_batch)
     several = tiles.picked(node.engine, options).items if options else 1
     once, each = _position_lines(value, items, lanes, body.uses, integer, several)
     if value.pixel:

@@ -26,7 +26,6 @@ from cnngen.codegen.emit.cuda_text import (
     kernel_call,
     pixel_epilogue,
 )
-from cnngen.codegen.emit.cuda_transpose import turned
 from cnngen.codegen.emit.kernels import Kernel, Launch, aggregate, sources_of, window_shape
 from cnngen.codegen.engines import ON_TENSOR_CORES
 from cnngen.codegen.graph import ITEM_BYTES, Graph, Node
@@ -64,12 +63,7 @@ def tile_options(node: Node, graph: Graph, tile_batch: int) -> Sequence[object]:
     """The tiles that a node's kernel may have, first the one that it has where nothing else is said."""
     match node.op, node.form:
         case (Pointwise(), _):
-            found = turned(node, graph)
-            return (
-                found.tiles(node.value)
-                if found is not None
-                else pointwise_tile_options(node, graph, tile_batch)
-            )
+            return pointwise_tile_options(node, graph, tile_batch)
         case (_, form) if form in ON_TENSOR_CORES:
             return gemm_tile_options(node, graph)
         case (Conv() as op, "depthwise"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,19 @@ def test_squeeze_and_excitation(tmp_path: Path) -> None:
         assert part in text
 
 
+NETWORKS = 9  # of a kind
+
+
+def checked(
+    draw: Callable[[int, DType], Network], folder: Path, forms: Mapping[str, int] | None = None
+) -> str:
+    """Checks networks of a kind, of all storage types and with random tiles; the text of their kernels."""
+    storages: tuple[DType, ...] = ("float16", "float32", "bfloat16")
+    networks = [draw(seed, storages[seed % 3]) for seed in range(NETWORKS)]
+    check_networks(networks, folder, [tuned_plan(drawn, seed, forms) for seed, drawn in enumerate(networks)])
+    return "".join(path.read_text() for path in folder.glob("*/kernels.cu"))
+
+
 def pyramid(seed: int, storage: DType) -> Network:
     """Pools of pools behind what they are of, in every width of vectors."""
     rng = random.Random(seed)  # noqa: S311
@@ -131,12 +145,7 @@ def pyramid(seed: int, storage: DType) -> Network:
 
 
 def test_pyramids_of_pools(tmp_path: Path) -> None:
-    storages: tuple[DType, ...] = ("float16", "float32", "bfloat16")
-    networks = [pyramid(seed, storages[seed % 3]) for seed in range(9)]
-    plans = [tuned_plan(drawn, seed, {"fuse_max_pools": 1}) for seed, drawn in enumerate(networks)]
-    check_networks(networks, tmp_path, plans)
-    text = "".join(path.read_text() for path in tmp_path.glob("*/kernels.cu"))
-    assert text.count("cnngen::max_pools<") >= len(networks)
+    assert checked(pyramid, tmp_path, {"fuse_max_pools": 1}).count("cnngen::max_pools<") >= NETWORKS
 
 
 def wide_pool(seed: int, storage: DType) -> Network:
@@ -162,10 +171,7 @@ def wide_pool(seed: int, storage: DType) -> Network:
 
 
 def test_pools_of_large_windows(tmp_path: Path) -> None:
-    storages: tuple[DType, ...] = ("float16", "float32", "bfloat16")
-    networks = [wide_pool(seed, storages[seed % 3]) for seed in range(9)]
-    check_networks(networks, tmp_path, [tuned_plan(drawn, seed) for seed, drawn in enumerate(networks)])
-    text = "".join(path.read_text() for path in tmp_path.glob("*/kernels.cu"))
+    text = checked(wide_pool, tmp_path)
     assert "cnngen::max_pools<" in text
     assert "cnngen::max_pool<" in text
 
@@ -187,13 +193,9 @@ def read_by_many(seed: int, storage: DType) -> Network:
 
 
 def test_several_items_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        tiles, "FULL_GPU", 1
-    )  # what is small enough to be emulated has tiles of large maps, too
-    storages: tuple[DType, ...] = ("float16", "float32", "bfloat16")
-    networks = [read_by_many(seed, storages[seed % 3]) for seed in range(9)]
-    check_networks(networks, tmp_path, [tuned_plan(drawn, seed) for seed, drawn in enumerate(networks)])
-    text = "".join(path.read_text() for path in tmp_path.glob("*/kernels.cu"))
+    # What is small enough to be emulated has the tiles of large maps, too.
+    monkeypatch.setattr(tiles, "FULL_GPU", 1)
+    text = checked(read_by_many, tmp_path)
     assert "item < 2" in text
     assert "item < 4" in text
 

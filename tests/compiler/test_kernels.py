@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from cnngen.codegen.tiles import max_pools_tiles
+
 from .gemm_cases import GEMMS
 from .kernel_shapes import CASES, SIZE, aggregate, large_window, vector, window, window_shape, window_tile
 
@@ -206,6 +208,19 @@ def squeeze_excite(rng: random.Random) -> Iterator[tuple[str, str]]:
             yield f"{function}<half, half, SqueezeExciteTile{tile}, {shape}>", "2"
 
 
+def max_pools(rng: random.Random) -> Iterator[tuple[str, str]]:
+    """One pool with what follows it; chains are in generated networks."""
+    for i in range(CASES):
+        x, y = rng.choice(tuple(SIZE)), rng.choice(tuple(SIZE))
+        c, h, w = rng.choice((1, 2, 6, 8, 24)), rng.randint(1, 30), rng.randint(1, 30)
+        kernel, batch = rng.choice((3, 5, 7, 9)), rng.randint(1, 2)
+        tile = rng.choice(max_pools_tiles(batch, c, (h, w), kernel // 2, SIZE[x]))
+        shape = aggregate("MaxPoolsShape", c=c, h=h, w=w, kernel=kernel)
+        grid, shared = tile.blocks(batch, c, (h, w)), tile.shared(kernel // 2, SIZE[x])
+        call = f"max_pools<{x}, {y}, {aggregate('MaxPoolsTile', **vars(tile))}, {shape}>"
+        yield call, f"{batch}, {grid}, {shared}, {('false', 'true')[i % 2]}"
+
+
 def comparison(_rng: random.Random) -> Iterator[tuple[str, str]]:
     for x, rows in (
         ("half", "float16, 5, 8, 40"),
@@ -245,6 +260,7 @@ KERNELS: tuple[Callable[[random.Random], Iterator[tuple[str, str]]], ...] = (
     transpose,
     softmax,
     squeeze_excite,
+    max_pools,
     comparison,
 )
 
@@ -256,6 +272,7 @@ def test_emulated_kernel_computes_its_definition(
     calls = list(kernel(random.Random(f"cnngen {kernel.__name__}")))  # noqa: S311
     headers = dict.fromkeys(GEMMS, "gemm_checks.hpp") | {
         squeeze_excite: "squeeze_checks.hpp",
+        max_pools: "max_pools_checks.hpp",
         transpose: "transpose_checks.hpp",
         comparison: "reference_checks.hpp",
     }

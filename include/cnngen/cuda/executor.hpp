@@ -6,10 +6,10 @@
 
 namespace cnngen::inline cuda {
 
-// The graph that a stream is captured into, and the one node that comes before what is next; null where there is none.
+// The graph that a stream is captured into, and the nodes that come before what is next; neither outside a capture.
 struct CapturePoint {
     cudaGraph_t graph = nullptr;
-    cudaGraphNode_t node = nullptr;
+    std::vector<cudaGraphNode_t> nodes = {};
 };
 
 inline CapturePoint capture_point(cudaStream_t stream) {
@@ -21,21 +21,20 @@ inline CapturePoint capture_point(cudaStream_t stream) {
     check(cudaStreamGetCaptureInfo(stream, &status, nullptr, &graph, &nodes, &edges, &count),
           "asking for the captured kernel");
     if (status != cudaStreamCaptureStatusActive) return {};
-    return {graph, count == 1 ? nodes[0] : nullptr};
+    return {graph, {nodes, nodes + count}};
 }
 
 // What follows the node begins when it has ended, and not when it lets it begin.
-inline void wait_for_end_of(const CapturePoint& point) {
+inline void wait_for_end_of(cudaGraph_t graph, cudaGraphNode_t node) {
     std::size_t count = 0;
-    check(cudaGraphNodeGetDependentNodes(point.node, nullptr, nullptr, &count), "asking for what follows a kernel");
+    check(cudaGraphNodeGetDependentNodes(node, nullptr, nullptr, &count), "asking for what follows a kernel");
     std::vector<cudaGraphNode_t> after(count);
     std::vector<cudaGraphEdgeData> edges(count);
-    check(cudaGraphNodeGetDependentNodes(point.node, after.data(), edges.data(), &count),
-          "asking for what follows a kernel");
+    check(cudaGraphNodeGetDependentNodes(node, after.data(), edges.data(), &count), "asking for what follows a kernel");
     for (std::size_t i = 0; i < count; ++i) {
         if (edges[i].type != cudaGraphDependencyTypeProgrammatic) continue;
-        check(cudaGraphRemoveDependencies(point.graph, &point.node, &after[i], &edges[i], 1), "ordering two kernels");
-        check(cudaGraphAddDependencies(point.graph, &point.node, &after[i], nullptr, 1), "ordering two kernels");
+        check(cudaGraphRemoveDependencies(graph, &node, &after[i], &edges[i], 1), "ordering two kernels");
+        check(cudaGraphAddDependencies(graph, &node, &after[i], nullptr, 1), "ordering two kernels");
     }
 }
 
@@ -44,7 +43,7 @@ template <class Work>
 void in_order(cudaStream_t stream, Work&& work) {
     const CapturePoint before = capture_point(stream);
     work();
-    if (before.node) wait_for_end_of(before);
+    for (cudaGraphNode_t node : before.nodes) wait_for_end_of(before.graph, node);
 }
 
 // Whether an operation reads an activation behind its sum.
@@ -68,9 +67,9 @@ struct Executor {
 
     // With other addresses, in the order of `addresses_of`.
     //
-    // cuDNN's kernels begin early, too. In those that it compiles at run time for capability 9.0, the warp that brings
-    // x and w waits for the kernel before; the warps that read the epilogue's operands do not (cuDNN 9.19 and 9.24,
-    // their machine code).
+    // cuDNN launches kernels that begin early, too. In those that it compiles at run time for capability 9.0, the warp
+    // that brings x and w waits for the kernel before; the warps that read the epilogue's operands do not (cuDNN 9.24,
+    // its machine code).
     void execute(Plan& plan, const Operation& op, const std::vector<void*>& addresses) const {
         const auto work = [&] { plan.execute(addresses, cudnn, cublaslt, workspace, stream); };
         reads_behind_sum(op) ? in_order(stream, work) : work();

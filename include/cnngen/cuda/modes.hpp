@@ -113,8 +113,8 @@ class Launch final : public StepVisitor {
         const bool has_port =
             std::ranges::any_of(call.arguments, [](auto& a) { return a.input >= 0 || a.output >= 0; });
         if (!has_port) return;
-        if (const CapturePoint now = capture_point(executor_.stream); now.node) {
-            port_kernels.emplace_back(now.node, call);
+        if (const CapturePoint now = capture_point(executor_.stream); now.nodes.size() == 1) {
+            port_kernels.emplace_back(now.nodes[0], call);
         }
     }
 

@@ -16,7 +16,7 @@ int main() {
     std::vector<cudaGraphNode_t> nodes;
     const auto ours = [&] {
         executor.execute(call);
-        nodes.push_back(capture_point(stream.get()).node);
+        nodes.push_back(capture_point(stream.get()).nodes.at(0));
     };
     const auto of_library = [&] {
         for (int i = 0; i < 2; ++i) {
@@ -28,7 +28,7 @@ int main() {
             config.attrs = &attribute;
             config.numAttrs = 1;
             cudaLaunchKernelExC(&config, reinterpret_cast<const void*>(k_nothing), nullptr);
-            nodes.push_back(capture_point(stream.get()).node);
+            nodes.push_back(capture_point(stream.get()).nodes.at(0));
         }
     };
     const Graph graph = capture(stream.get(), [&] {

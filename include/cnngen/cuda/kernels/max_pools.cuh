@@ -60,8 +60,6 @@ struct MaxPoolsLayout {
     }
 };
 
-__host__ __device__ constexpr int smaller(int a, int b) { return a < b ? a : b; }
-
 // The larger of two, lane by lane.
 template <typename T, int V>
 __device__ __forceinline__ Vec<T, V> larger(const Vec<T, V>& a, const Vec<T, V>& b) {
@@ -171,7 +169,7 @@ __device__ __forceinline__ void max_pools(int batch, const T* x, Y* y, const Epi
             const int group = item % tile.groups, row = before + item / tile.groups % (layout.rows - 2 * before);
             const int number = item / tile.groups / (layout.rows - 2 * before);
             // The last run ends with the row, over what the one before has, too.
-            const int first = detail::smaller(here + number * tile.run, layout.columns - here - tile.run);
+            const int first = detail::least(here + number * tile.run, layout.columns - here - tile.run);
             detail::maxima<shape.kernel, tile.run, V>(
                 [&](int i) { return pixels[layout.at(row, first - radius + i, group)]; },
                 [&](int i, const V& value) { rows[layout.at(row, first + i, group)] = value; });
@@ -181,12 +179,13 @@ __device__ __forceinline__ void max_pools(int batch, const T* x, Y* y, const Epi
         for (int item = static_cast<int>(threadIdx.x); item < wide * runs_down * tile.groups; item += tile.threads) {
             const int group = item % tile.groups, column = here + item / tile.groups % wide;
             const int number = item / tile.groups / wide;
-            const int first = detail::smaller(here + number * tile.run, layout.rows - here - tile.run);
+            const int first = detail::least(here + number * tile.run, layout.rows - here - tile.run);
             detail::maxima<shape.kernel, tile.run, V>(
                 [&](int i) { return rows[layout.at(first - radius + i, column, group)]; },
                 [&](int i, const V& value) {
                     if (level < shape.count) pixels[layout.at(first + i, column, group)] = value;
-                    finish(value, level, first + i, column, group);
+                    // Once each: an epilogue may read what lies where y does.
+                    if (first + i >= here + number * tile.run) finish(value, level, first + i, column, group);
                 });
         }
         if (level < shape.count) __syncthreads();

@@ -110,8 +110,6 @@ struct SumAsItIs {
 
 namespace detail {
 
-__host__ __device__ constexpr int least(int a, int b) { return a < b ? a : b; }
-
 // Starts the copy of V constants into shared memory; an ordinary one where it is not of 16 bytes, or the GPU has none
 // that is asynchronous.
 template <int V, typename T>

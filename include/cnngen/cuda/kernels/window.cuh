@@ -40,6 +40,8 @@ namespace detail {
 
 __host__ __device__ constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
+__host__ __device__ constexpr int least(int a, int b) { return a < b ? a : b; }
+
 __host__ __device__ constexpr unsigned blocks_of(std::int64_t items, int threads) {
     return static_cast<unsigned>((items + threads - 1) / threads);
 }

@@ -54,22 +54,12 @@ class LibraryEngines {
         for (std::size_t i = 0; i < std::min(most, offered.size()); ++i) {
             some.push_back(offered[i * offered.size() / std::min(most, offered.size())]);
         }
-        const auto building = std::make_shared<Building>(op);
-        building->is_last_resort = true;
-        building->is_urgent = true;
-        std::future<Built> done = building->done.get_future();
-        start(building, some);
-        return known(op, done.get());
+        return at_once(op, [&](const auto& building) { start(building, some); });
     }
 
     // What cuDNN falls back to, for where what it offers computes something else.
     std::vector<std::string> fallbacks(const Operation& op) {
-        const auto building = std::make_shared<Building>(op);
-        building->is_last_resort = true;
-        building->is_urgent = true;
-        std::future<Built> done = building->done.get_future();
-        offer(building, {CUDNN_HEUR_MODE_FALLBACK});
-        return known(op, done.get());
+        return at_once(op, [&](const auto& building) { offer(building, {CUDNN_HEUR_MODE_FALLBACK}); });
     }
 
     // "": the engine that the code names, or the library's first choice.
@@ -101,12 +91,21 @@ class LibraryEngines {
         explicit Building(Operation operation) : op(std::move(operation)) {}
 
         Operation op;
-        bool is_last_resort = false;
-        bool is_urgent = false;  // before what waits
-        Built plans;             // null where one cannot be built
+        bool is_last = false;  // nothing else is tried, and it comes before what waits
+        Built plans;           // null where one cannot be built
         std::atomic<std::size_t> left = 0;
         std::promise<Built> done;
     };
+
+    // What `begin` has built for an operation, before what waits.
+    template <class Begin>
+    std::vector<std::string> at_once(const Operation& op, Begin begin) {
+        const auto building = std::make_shared<Building>(op);
+        building->is_last = true;
+        std::future<Built> done = building->done.get_future();
+        begin(building);
+        return known(op, done.get());
+    }
 
     // --- what several threads do at a time
 
@@ -127,7 +126,7 @@ class LibraryEngines {
                 building->done.set_exception(std::current_exception());
             }
         };
-        building->is_urgent ? workers_.add_first(guarded) : workers_.add(guarded);
+        building->is_last ? workers_.add_first(guarded) : workers_.add(guarded);
     }
 
     void offer(const std::shared_ptr<Building>& building, Modes modes) {
@@ -162,8 +161,8 @@ class LibraryEngines {
 
     void finish(const std::shared_ptr<Building>& building) {
         std::erase_if(building->plans, [](const auto& entry) { return !entry.second; });
-        if (!building->plans.empty() || building->is_last_resort) return building->done.set_value(building->plans);
-        building->is_last_resort = true;
+        if (!building->plans.empty() || building->is_last) return building->done.set_value(building->plans);
+        building->is_last = true;
         offer(building, {CUDNN_HEUR_MODE_FALLBACK});
     }
 
