@@ -11,18 +11,18 @@ from kernel_plan import Step
 
 ENOUGH = 0.8  # of the bandwidth of a copy
 COMPILED = re.compile(
-    r"Compiling entry function '(?P<symbol>\w+)'.*?(?P<out>\d+) bytes spill stores, (?P<back>\d+) bytes spill loads"
-    r".*?Used (?P<registers>\d+) registers(?P<rest>[^\n]*)",
+    r"Compiling entry function '(?P<symbol>\w+)'.*?(?P<stack>\d+) bytes stack frame, (?P<out>\d+) bytes spill stores, "
+    r"(?P<back>\d+) bytes spill loads.*?Used (?P<registers>\d+) registers(?P<rest>[^\n]*)",
     re.DOTALL,
 )
 
 
 @dataclass(frozen=True)
 class Resources:
-    """Of a kernel: registers of a thread, bytes that it spills, bytes of shared memory of a block."""
+    """Of a kernel: registers of a thread, bytes of it that are in no register, bytes of shared memory of a block."""
 
     registers: int
-    spilled: int
+    spilled: int  # an array of a thread's that some index keeps out of registers counts, too
     shared: int
 
     def __str__(self) -> str:
@@ -34,7 +34,7 @@ def resources(log: str) -> dict[str, Resources]:
     found = {}
     for match in COMPILED.finditer(log):
         shared = re.search(r"(\d+) bytes smem", match["rest"])
-        spilled = int(match["out"]) + int(match["back"])
+        spilled = sum(int(match[name]) for name in ("stack", "out", "back"))
         found[name_of(match["symbol"])] = Resources(
             int(match["registers"]), spilled, int(shared[1]) if shared else 0
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ REPLAYS = 40  # of a whole pass
 LIBRARY_FREE = 0.01
 # What a whole pass must gain: its median is steadier than a step's, but for short ones.
 PASS_GAIN, PASS_GAIN_US = 0.002, 0.15
+Choice = tuple[float, dict[str, int]]  # what a pass takes, and each step's option in it
 Options = Mapping[
     str, Sequence[Timing]
 ]  # by the name of what a step writes: its engines, first the one to take
@@ -44,6 +45,10 @@ class Found:
     us: float
     first_us: float  # by every first choice
     engines: Mapping[str, Timing]  # by the name of what a step writes
+
+    @property
+    def needs_libraries(self) -> bool:
+        return any(map(is_of_library, self.engines.values()))
 
 
 @dataclass(frozen=True)
@@ -60,53 +65,59 @@ class PassSearch:
         """The number of the candidate with each step's best engine."""
         return self.first + 1
 
-    def fastest(self, candidates: Candidates, deadline: Deadline, told: Told) -> Found:
-        """From the steps' best engines on, each step's others are tried, and kept where the pass gains."""
+    def fastest(self, candidates: Candidates, deadline: Deadline, told: Told) -> tuple[Found, Found | None]:
+        """From the steps' best engines on, each step's others are tried, and kept where the pass gains.
+
+        Also what takes hardly longer and needs no library; None where nothing does.
+        """
         tuner = candidates.tuner
         nodes = candidates.plan.batches[self.tuned].steps
-        chosen = {node.name: 0 for node in nodes}
+        first = {node.name: 0 for node in nodes}
 
         def measured(chosen: Mapping[str, int]) -> float:
             steps = [(self.tuned + chosen[node.name], "") for node in nodes]
             return tuner.measure_pass(self.tuned, steps, REPLAYS)[0]
 
-        measured(chosen)  # a GPU that has rested runs faster for a while
+        def descended(chosen: dict[str, int], stage: str, is_allowed: Callable[[Timing], bool]) -> Choice:
+            """From there, each step's allowed others one by one, kept where the pass gains."""
+            best = measured(chosen)
+            for done, node in enumerate(order):
+                told(done, len(order), stage)
+                for k, timing in enumerate(self.options[node.name]):
+                    if deadline.is_past or k == chosen[node.name] or not is_allowed(timing):
+                        continue
+                    other = {**chosen, node.name: k}
+                    enough = best - max(PASS_GAIN_US, PASS_GAIN * best)
+                    us = measured(other)
+                    if us < enough and (us := max(us, measured(other))) < enough:
+                        best, chosen = us, other
+            return min(best, measured(chosen)), chosen
+
+        measured(first)  # a GPU that has rested runs faster for a while
         untuned, _ = tuner.measure_pass(self.first, [], REPLAYS)
-        best = measured(chosen)
         order = sorted(nodes, key=lambda node: -self.options[node.name][0].us)
-        for done, node in enumerate(order):
-            told(done, len(order), "")
-            for k in range(1, len(self.options[node.name])):
-                if deadline.is_past:
-                    break
-                other = {**chosen, node.name: k}
-                enough = best - max(PASS_GAIN_US, PASS_GAIN * best)
-                us = measured(other)
-                if us < enough and (us := max(us, measured(other))) < enough:
-                    best, chosen = us, other
-        best = min(best, measured(chosen))
-        if own := self._own(chosen):
-            us = measured(own)
-            if us <= best * (1 + LIBRARY_FREE):
-                best, chosen = us, own
-        engines = {name: self.options[name][number] for name, number in chosen.items()}
-        return Found(best, untuned, engines)
 
-    def _own(self, chosen: Mapping[str, int]) -> dict[str, int] | None:
-        """The choices with our own fastest kernel in place of each library's.
+        def found(us: float, chosen: Mapping[str, int]) -> Found:
+            return Found(us, untuned, {name: self.options[name][k] for name, k in chosen.items()})
 
-        None where there is none to replace, or one that nothing replaces.
-        """
-        found = dict(chosen)
-        for name, number in chosen.items():
-            few = self.options[name]
-            if not is_of_library(few[number]):
-                continue
+        best = found(*descended(first, "", lambda _: True))
+        if not best.needs_libraries:
+            return best, best
+        own = self._own()
+        if own is None:
+            return best, None
+        without = found(*descended(own, "without libraries", lambda timing: not is_of_library(timing)))
+        return best, without if without.us <= best.us * (1 + LIBRARY_FREE) else None
+
+    def _own(self) -> dict[str, int] | None:
+        """The first of our own kernels for each step; None where there is none for one of them."""
+        found = {}
+        for name, few in self.options.items():
             own = [k for k, timing in enumerate(few) if not is_of_library(timing)]
             if not own:
                 return None
-            found[name] = min(own, key=lambda k: few[k].us)
-        return found if found != dict(chosen) else None
+            found[name] = own[0]
+        return found
 
     def difference(self, candidates: Candidates) -> float:
         """How far the outputs of a pass by each step's best engine are from those of all first choices, one by one.
@@ -146,28 +157,33 @@ def planned(graph: Graph) -> BatchPlan:
 
 
 def step_options(graph: Graph, timings: Timings, earlier: PlanEntry | None) -> Options:
-    """For each step the engines that come into question; of equals the one that an earlier lock has."""
-    found, titles = {}, titles_of(graph)
-    for node in planned(graph).steps:
-        kept = earlier.steps.get(titles[node.name]) if earlier else None
-        found[node.name] = _ordered(timings[step_text(node, graph)], kept.engine if kept else "")
-    return found
+    """For each step the engines that come into question, first what an earlier lock has."""
+    titles = titles_of(graph)
+    return {
+        node.name: _ordered(timings[step_text(node, graph)], _kept(earlier, titles[node.name]))
+        for node in planned(graph).steps
+    }
 
 
-def library_free(graph: Graph, options: Options, timings: Timings) -> Options | None:
-    """The options and, where the best is a library's, our own fastest kernel.
+def library_free(
+    graph: Graph, options: Options, timings: Timings, earlier: PlanEntry | None
+) -> Options | None:
+    """The options and, where the best is a library's, the best of our own kernels.
 
     None where a step has none, or where a pass of them would take much longer.
     """
     found: dict[str, Sequence[Timing]] = {}
     longer = 0.0
+    titles = titles_of(graph)
     for name, few in options.items():
-        every = timings[step_text(graph.producers[name], graph)] if is_of_library(few[0]) else few
-        own = min((t for t in every if not is_of_library(t)), key=lambda t: t.us, default=None)
-        if own is None:
-            return None
-        longer += max(own.us - few[0].us, 0) if is_of_library(few[0]) else 0
-        found[name] = few if own in few else [*few, own]
+        found[name] = few
+        if is_of_library(few[0]):
+            own = [t for t in timings[step_text(graph.producers[name], graph)] if not is_of_library(t)]
+            if not own:
+                return None
+            best = _ordered(own, _kept(earlier, titles[name]))
+            found[name] = [*few, *(timing for timing in best if timing not in few)]
+            longer += max(best[0].us - few[0].us, 0)
     whole = sum(few[0].us for few in options.values())
     return found if longer <= 2 * LIBRARY_FREE * whole else None
 
@@ -208,18 +224,29 @@ def step_entries(graph: Graph, engines: Mapping[str, Timing], timings: Timings) 
     return found
 
 
+def _kept(earlier: PlanEntry | None, title: str) -> str:
+    """The engine of a step in an earlier lock; "" where it has none."""
+    entry = earlier.steps.get(title) if earlier else None
+    return entry.engine if entry else ""
+
+
 def _ordered(timings: Sequence[Timing], kept: str) -> list[Timing]:
     """The engines close to the best, first the one to take.
 
-    Of those that cannot be told apart it is the one that was kept, or else the first that was offered.
+    That is the one that was kept, as whole passes may have decided on it; else, of those that cannot be told apart,
+    the first that was offered.
     """
     if not timings:
         raise LockError("no engine runs a step of the network within the workspace limit")
     best = min(timing.us for timing in timings)
+    near = sorted((timing for timing in timings if timing.us <= best * CLOSE), key=lambda timing: timing.us)
     same = [timing for timing in timings if timing.us <= best + max(LEAST_GAIN_US, LEAST_GAIN * best)]
-    first = min(same, key=lambda timing: (timing.engine != kept, timing.rank))
-    close = sorted((t for t in timings if t is not first and t.us <= best * CLOSE), key=lambda t: t.us)
-    return [first, *close[:ALTERNATIVES]]
+    first = min(
+        (timing for timing in near if timing.engine == kept),
+        default=min(same, key=lambda timing: timing.rank),
+        key=lambda timing: timing.us,
+    )
+    return [first, *[timing for timing in near if timing is not first][:ALTERNATIVES]]
 
 
 def _with_engines(graph: Graph, engines: Mapping[str, str]) -> Graph:

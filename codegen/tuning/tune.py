@@ -41,6 +41,7 @@ from cnngen.codegen.tuning.journal import Journal
 from cnngen.codegen.tuning.measure import Deadline, measure_cases
 from cnngen.codegen.tuning.module import Candidates, build_candidates, footprint, numbered
 from cnngen.codegen.tuning.pass_search import (
+    Found,
     Options,
     PassSearch,
     library_free,
@@ -216,13 +217,15 @@ class _Session:
 
     def _options(self, timings: Timings) -> list[Options]:
         """The engines of each plan's steps, with those that need no library where all plans can do without."""
-        found = []
-        for search in self.searches:
-            earlier = self.earlier.plans.get(search.name) if self.earlier else None
-            found.append(step_options(search.base, timings, earlier))
+        plans = self.earlier.plans if self.earlier else {}
+        earlier = [plans.get(search.name) for search in self.searches]
+        found = [
+            step_options(search.base, timings, plan)
+            for search, plan in zip(self.searches, earlier, strict=True)
+        ]
         free = [
-            library_free(search.base, options, timings)
-            for search, options in zip(self.searches, found, strict=True)
+            library_free(search.base, options, timings, plan)
+            for search, options, plan in zip(self.searches, found, earlier, strict=True)
         ]
         return found if None in free else [options for options in free if options is not None]
 
@@ -239,10 +242,10 @@ class _Session:
         plans, differences = {}, {}
         stem = self.lock_path.name.removesuffix(SUFFIX)
         folder = self.lock_path.with_name(stem + PLANS_SUFFIX)
-        for search, passes_of in zip(self.searches, searches, strict=True):
+        for search, passes_of, found in zip(
+            self.searches, searches, self._fastest(candidates, searches), strict=True
+        ):
             with gpu_to_itself(candidates.device), self.clock.of("whole passes"):
-                told = self._teller(f"try neighbours of {search.name}")
-                found = passes_of.fastest(candidates, self.deadline, told)
                 differences[search.name] = passes_of.difference(candidates)
             plan = PlanEntry(
                 us=found.us,
@@ -258,6 +261,17 @@ class _Session:
         part.replace(self.lock_path)
         journal.path.unlink(missing_ok=True)
         return Tuned(lock, self.lock_path, tuple(journal.rejected), differences, dict(self.clock.seconds))
+
+    def _fastest(self, candidates: Candidates, searches: Sequence[PassSearch]) -> list[Found]:
+        """The passes to lock: those that need no library where all plans can do without."""
+        found, without = [], []
+        for search in searches:
+            told = self._teller(f"try neighbours of {search.name}")
+            with gpu_to_itself(candidates.device), self.clock.of("whole passes"):
+                best, free = search.fastest(candidates, self.deadline, told)
+            found.append(best)
+            without.append(free)
+        return [free for free in without if free] if all(without) else found
 
 
 # --- pieces of it ---------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 #include "cnngen/cuda/kernels/depthwise.cuh"
 #include "cnngen/cuda/kernels/functions.cuh"
 #include "cnngen/cuda/kernels/grouped_conv.cuh"
+#include "cnngen/cuda/kernels/max_pools.cuh"
 #include "cnngen/cuda/kernels/pool.cuh"
 #include "cnngen/cuda/kernels/reduce.cuh"
 #include "cnngen/cuda/kernels/softmax.cuh"
@@ -52,6 +53,10 @@ constexpr WindowShape same(int c, int size, int taps, int stride = 1) {
             .pad_right = pad};
 }
 
+constexpr MaxPoolsShape pools(int c, int size, int kernel, int count, bool keeps_x) {
+    return {.c = c, .h = size, .w = size, .kernel = kernel, .count = count, .keeps_x = keeps_x};
+}
+
 constexpr ConvShape grouped(int c, int size, int k, int groups) {
     return {.c = c,
             .h = size,
@@ -85,6 +90,14 @@ constexpr ConvShape grouped(int c, int size, int k, int groups) {
         constexpr WindowShape s = name##_shape;                                                       \
         constexpr Tile tile = name##_tile;                                                            \
         call(batch, x, y, Epilogue<T>{bias, nullptr, s.oh, s.ow, s.c});                               \
+    }
+#define POOLS(name, T, shape_, ...)                                                                   \
+    constexpr MaxPoolsShape name##_shape = shape_;                                                    \
+    constexpr MaxPoolsTile name##_tile = __VA_ARGS__;                                                 \
+    __global__ void __launch_bounds__(name##_tile.threads)                                            \
+        name(int batch, const T* __restrict__ x, const float* __restrict__ bias, T* __restrict__ y) { \
+        constexpr MaxPoolsShape s = name##_shape;                                                     \
+        max_pools<T, name##_tile, s>(batch, x, y, Epilogue<T>{bias, nullptr, s.h, s.w, s.c});         \
     }
 #define CONV(name, T, ...)                                                                                     \
     constexpr ConvShape name##_shape = __VA_ARGS__;                                                            \
@@ -162,6 +175,12 @@ POOL(sum_3x3, float, (sum_pool<float, tile, s>), same(64, 112, 3, 2), window_til
 POOL(arg_max_2x2, half, (arg_max_pool<half, tile, s>), same(64, 112, 2, 2), window_tile<half>(arg_max_2x2_shape, 64))
 POOL(avg_3x3, half, (avg_pool<half, tile, s, false>), same(192, 35, 3), window_tile<half>(avg_3x3_shape, 64))
 POOL(avg_padded, bfloat16, (avg_pool<bfloat16, tile, s, true>), same(192, 35, 3), {.v = 8, .tw = 2})
+
+POOLS(pools_5x5, half, pools(256, 56, 5, 1, false), {.v = 8, .groups = 2, .tw = 16, .th = 16, .run = 7, .threads = 256})
+POOLS(pools_9x9, half, pools(256, 26, 9, 1, false), {8, 1, 13, 13, 7, 256})
+POOLS(pools_float, float, pools(256, 26, 7, 1, false), {4, 2, 13, 13, 7, 256})
+POOLS(pyramid_5x5, half, pools(512, 40, 5, 3, true),
+      {.v = 8, .groups = 1, .tw = 20, .th = 20, .run = 7, .threads = 256})
 
 CONV(resnext, half, grouped(128, 56, 128, 32))
 CONV(resnext_wide, half, grouped(512, 14, 512, 32))

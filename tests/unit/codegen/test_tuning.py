@@ -19,7 +19,7 @@ from cnngen.codegen.engines import IMPLICIT_GEMM, is_engine
 from cnngen.codegen.generate import generate
 from cnngen.codegen.graph import Node
 from cnngen.codegen.graph_text import step_text
-from cnngen.codegen.lock import LockError, load_lock
+from cnngen.codegen.lock import Lock, LockError, load_lock
 from cnngen.codegen.passes.assign_buffers import is_view
 from cnngen.codegen.tuning import tune as tuning
 from cnngen.codegen.tuning.bench import make_bench
@@ -73,17 +73,36 @@ def test_the_lock_is_sorted_text_that_says_what_it_was_made_on(
     assert str(tmp_path) not in text
 
 
+def chosen(lock: Lock) -> dict[str, dict[str, str]]:
+    """By plan and step: the engine."""
+    return {
+        name: {title: entry.engine for title, entry in plan.steps.items()}
+        for name, plan in lock.plans.items()
+    }
+
+
 def test_a_second_run_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Times that differ by less than can be told apart leave the lock's choices as they are."""
     FakeMachine(monkeypatch)
     path = written(NET, tmp_path)
     first = tuned(path).lock
     FakeMachine(monkeypatch, lambda node, engine: by_digest(node, engine) * (1 + len(engine) % 3 / 200))
-    second = tuned(path).lock
-    for name, plan in first.plans.items():
-        assert {k: s.engine for k, s in plan.steps.items()} == {
-            k: s.engine for k, s in second.plans[name].steps.items()
-        }
+    assert chosen(tuned(path).lock) == chosen(first)
+
+
+def test_what_whole_passes_decided_on_stays_where_they_cannot_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though a step of it, timed by itself, takes a tenth longer than by another engine."""
+    FakeMachine(monkeypatch)
+    path = written(NET, tmp_path)
+    first = chosen(tuned(path).lock)
+    taken = {engine for engines in first.values() for engine in engines.values()}
+    FakeMachine(monkeypatch, lambda _node, engine: 2.2 if engine in taken else 2.0)
+    monkeypatch.setattr(FakeTuner, "measure_pass", lambda *_: (30.0, 0.0))
+    second = chosen(tuned(path).lock)
+    for name, engines in first.items():
+        assert all(second[name].get(step, engine) == engine for step, engine in engines.items())
 
 
 @pytest.mark.parametrize("locked", ["32", "8", "4"])
@@ -218,6 +237,20 @@ def test_a_pass_that_is_as_fast_without_libraries_does_without(
     lock = tuned(written(NET, tmp_path)).lock
     engines = [entry.engine for plan in lock.plans.values() for entry in plan.steps.values()]
     assert any(engine.startswith("cudnn") for engine in engines) == needs_libraries
+
+
+def test_all_plans_do_without_libraries_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one of them opens a library, the others gain nothing by avoiding it."""
+
+    def clock(node: Node, engine: str) -> float:
+        if engine not in LIBRARY:
+            return 20.0
+        fast = 19.5 if node.value.shape[0] == 1 else 10.0
+        return fast if engine == "cudnn 7" and "a" not in node.layers else 60.0
+
+    FakeMachine(monkeypatch, clock)
+    for name, engines in chosen(tuned(written(NET, tmp_path)).lock).items():
+        assert any(engine == "cudnn 7" for engine in engines.values()), name
 
 
 def test_passes_that_compute_something_else_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

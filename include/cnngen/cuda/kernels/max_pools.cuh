@@ -84,19 +84,24 @@ __device__ __forceinline__ Vec<T, V> larger(const Vec<T, V>& a, const Vec<T, V>&
     return from_float<T>(left);
 }
 
+// From maxima of `width` neighbours to those of the largest power of two within a window; returns that.
+template <int window, int width = 1, typename V, int reads>
+__device__ __forceinline__ int widen(V (&seen)[reads]) {
+    if constexpr (2 * width <= window) {
+#pragma unroll
+        for (int i = 0; i < reads - 2 * width + 1; ++i) seen[i] = larger(seen[i], seen[i + width]);
+        return widen<window, 2 * width>(seen);
+    }
+    return width;
+}
+
 // put(i, largest of get(i) ... get(i + window - 1)) for each i below `run`, each read once.
 template <int window, int run, typename V, typename Get, typename Put>
 __device__ __forceinline__ void maxima(Get get, Put put) {
-    constexpr int reads = run + window - 1;
-    V seen[reads];
+    V seen[run + window - 1];
 #pragma unroll
-    for (int i = 0; i < reads; ++i) seen[i] = get(i);
-    int width = 1;  // of the windows whose maxima `seen` has: 1, 2, 4, ...
-#pragma unroll
-    for (; 2 * width <= window; width *= 2) {
-#pragma unroll
-        for (int i = 0; i < reads - 2 * width + 1; ++i) seen[i] = larger(seen[i], seen[i + width]);
-    }
+    for (int i = 0; i < run + window - 1; ++i) seen[i] = get(i);
+    const int width = widen<window>(seen);
 #pragma unroll
     for (int i = 0; i < run; ++i) put(i, larger(seen[i], seen[i + window - width]));
 }
