@@ -6,6 +6,7 @@ tests/models/make.py makes them: NAME.onnx, and NAME.npz with in_<input> and out
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import warnings
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    import onnx
     import torch
     from torch import nn
 
@@ -83,20 +85,49 @@ def parse(text: str, work: Path, models: Path | None) -> Case:
 
 def torch_models() -> dict[str, Callable[[], nn.Module]]:
     """The models of tests/models that are torch modules, by name: each makes its module."""
-    sys.path.insert(0, str(ROOT))
+    sys.path.append(str(ROOT))  # behind the installed cnngen, which its folder of that name is not
     from tests.models.make import MODELS, FromTorch
 
     return {name: made.module for name, made in MODELS.items() if isinstance(made, FromTorch)}
 
 
-def module_of(case: Case) -> nn.Module | None:
-    """The network as a torch module in float32 on the CPU; None where it was never one."""
+def module_of(case: Case) -> nn.Module:
+    """The network as a torch module in float32 on the CPU: what it was made of, or else what onnx2torch makes of it."""
     if case.model is None:
         from networks import network
 
         return network(case.network, case.folder)[0]
-    make = torch_models().get(case.network)
-    return make() if make else None
+    if make := torch_models().get(case.network):
+        from tests.models.wheels import FetchError
+
+        with contextlib.suppress(FetchError):
+            return make()
+    from onnx.shape_inference import infer_shapes
+    from onnx2torch import convert
+
+    return convert(infer_shapes(at_its_shapes(case), data_prop=True))
+
+
+def is_torch_module(case: Case) -> bool:
+    """Whether `module_of` can do without onnx2torch."""
+    return case.model is None or case.network in torch_models()
+
+
+def at_its_shapes(case: Case) -> onnx.ModelProto:
+    """A model with the shapes that it is run with, and no input that is a weight."""
+    import onnx
+
+    model = onnx.load(case.model)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    ports = [port for port in model.graph.input if port.name not in weights]
+    for port in ports:
+        shape = stored_with(case, "in_")[port.name].shape
+        kind = port.type.tensor_type.elem_type
+        port.CopyFrom(onnx.helper.make_tensor_value_info(port.name, kind, shape))
+    del model.graph.input[:], model.graph.value_info[:]
+    model.graph.input.extend(ports)
+    model.ir_version = max(model.ir_version, 4)  # before that each weight is an input, too
+    return model
 
 
 def input_sets(case: Case) -> list[list[torch.Tensor]]:
@@ -199,12 +230,7 @@ def write_float16(case: Case, module: nn.Module | None) -> None:
         import onnx
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
-        model = onnx.load(case.model)
-        shapes = {name: x.shape for name, x in stored_with(case, "in_").items()}
-        for port in model.graph.input:
-            for axis, size in enumerate(shapes.get(port.name, ())):
-                port.type.tensor_type.shape.dim[axis].dim_value = size
-        onnx.save(convert_float_to_float16(model, keep_io_types=False), case.float16)
+        onnx.save(convert_float_to_float16(at_its_shapes(case), keep_io_types=False), case.float16)
         return
     device = device_at_hand()
     inputs = tuple(x.to(device) for x in input_sets(case)[0])

@@ -8,13 +8,14 @@ Each lives in a process of its own (worker.py), so that none meets another's lib
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from cases import Case, module_of, torch_models
+from cases import Case, is_torch_module, module_of
 
 if TYPE_CHECKING:
     import torch
@@ -98,9 +99,9 @@ class Eager(Peer):
 
     @classmethod
     def missing(cls, case: Case) -> str:
-        return (
-            "" if case.model is None or case.network in torch_models() else "the network is no torch module"
-        )
+        if is_torch_module(case) or importlib.util.find_spec("onnx2torch"):
+            return ""
+        return "the network is no torch module, and onnx2torch, which makes one of its file, is not installed"
 
     def run_module(self) -> Callable[..., Any]:
         import torch
