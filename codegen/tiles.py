@@ -7,7 +7,6 @@ runs without a lock.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,8 +19,6 @@ REGISTERS = 64 * 1024  # of a multiprocessor, whichever it is
 MOST_TILES = 16  # of a kernel: each is compiled and timed
 SHARED_EVERYWHERE = 48 << 10  # bytes that every GPU gives a block without being asked
 SHARED_AT_MOST = 227 << 10  # that a block may ask for, since capability 9.0
-SHARED_OF_ALL = 164 << 10  # of all blocks of a multiprocessor, since capability 8.0
-SECTOR = 32  # bytes that memory gives at least
 MOST_PARTIALS = 3072  # of a block's warps, in shared memory: three floats each
 
 
@@ -99,28 +96,6 @@ class SqueezeExciteTile:
     keeps: int = 0
 
 
-@dataclass(frozen=True)
-class MaxPoolsTile:
-    """A block computes tw x th pixels of `groups` vectors of v channels, a thread `run` at a time; `max_pools.cuh`."""
-
-    v: int
-    groups: int
-    tw: int
-    th: int
-    run: int
-    threads: int
-
-    def shared(self, halo: int, item_bytes: int) -> int:
-        """Bytes of dynamic shared memory: two times its pixels with those around them, rows of an odd number."""
-        rows, columns = self.th + 2 * halo, self.tw + 2 * halo
-        return 2 * rows * (columns | 1) * self.groups * self.v * item_bytes
-
-    def blocks(self, batch: int, channels: int, size: tuple[int, int]) -> int:
-        """The grid for maps of `size`."""
-        slices = channels // (self.v * self.groups)
-        return batch * slices * ceil_div(size[0], self.th) * ceil_div(size[1], self.tw)
-
-
 AnyTile = TypeVar("AnyTile")  # any of these
 
 
@@ -153,36 +128,6 @@ def pointwise_tiles(batch: int, items: int, threads: int) -> list[PointwiseTile]
         PointwiseTile(n) for n in (1, 2, 4) if items % (threads * n) == 0 and batch * items >= n * FULL_GPU
     ]
     return some if len(some) > 1 else []
-
-
-def max_pools_tiles(
-    batch: int, channels: int, size: tuple[int, int], halo: int, item_bytes: int
-) -> list[MaxPoolsTile]:
-    """For max pools of a map of `size` that see `halo` pixels around one; none where these do not fit a block.
-
-    First what gives all multiprocessors work, and each block much of its own in what it brings.
-    """
-    found: dict[MaxPoolsTile, float] = {}
-    v = vector_width(channels, item_bytes)
-    while v and not found:
-        for groups, side in itertools.product((1, 2, 4), (8, 10, 12, 16, 20, 24, 28, 32)):
-            th, tw = min(side, size[0]), min(side, size[1])
-            run = min(7, th, tw)
-            tile = MaxPoolsTile(v, groups, tw, th, run - (run % 2 == 0), 256)
-            if channels // v % groups == 0 and tile.shared(halo, item_bytes) <= SHARED_EVERYWHERE:
-                found[tile] = _max_pools_price(tile, batch, channels, size, halo, item_bytes)
-        v //= 2
-    return sorted(found, key=lambda tile: found[tile])[:MOST_TILES]
-
-
-def _max_pools_price(
-    tile: MaxPoolsTile, batch: int, channels: int, size: tuple[int, int], halo: int, item_bytes: int
-) -> float:
-    """What all blocks bring to shared memory, one after the other where not all have room."""
-    brought = (tile.th + 2 * halo) * (tile.tw + 2 * halo) * tile.groups
-    at_once = 132 * min(SHARED_OF_ALL // tile.shared(halo, item_bytes), 2048 // tile.threads)
-    short = 1.2 if tile.groups * tile.v * item_bytes < SECTOR else 1.0
-    return brought * max(1.0, tile.blocks(batch, channels, size) / at_once) * short
 
 
 def reduce_blocks(tile: ReduceTile, channels: int) -> int:

@@ -29,6 +29,7 @@ from cnngen.codegen.emit.cuda_text import (
 from cnngen.codegen.emit.kernels import Kernel, Launch, aggregate, sources_of, window_shape
 from cnngen.codegen.engines import ON_TENSOR_CORES
 from cnngen.codegen.graph import ITEM_BYTES, Graph, Node
+from cnngen.codegen.max_pools_tiles import MaxPoolsTile
 from cnngen.codegen.node_ops import ArgReduce, Conv, MaxPools, Pointwise, Pool, Reduce, Softmax, SqueezeExcite
 from cnngen.codegen.window_tiles import Windows, grouped_conv_tiles, window_items, window_tiles
 
@@ -134,7 +135,7 @@ def _depthwise(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
     return Launch(kernel, window_items(tile, x.shape[1], out))
 
 
-def _pool_tile_options(node: Node, graph: Graph, batch: int) -> list[tiles.MaxPoolsTile | tiles.Tile]:
+def _pool_tile_options(node: Node, graph: Graph, batch: int) -> list[MaxPoolsTile | tiles.Tile]:
     separable = max_pools_tile_options(node, graph, batch)
     if not isinstance(node.op, Pool):
         return [*separable]
@@ -143,7 +144,7 @@ def _pool_tile_options(node: Node, graph: Graph, batch: int) -> list[tiles.MaxPo
 
 def _pool(node: Node, graph: Graph, batch: int) -> Launch:
     tile = tiles.picked(node.engine, _pool_tile_options(node, graph, batch))
-    if isinstance(tile, tiles.MaxPoolsTile):
+    if isinstance(tile, MaxPoolsTile):
         return max_pools(node, graph, tile)
     op, x, sources = node.op, graph.values[node.inputs[0]], sources_of(node, graph)
     assert isinstance(op, Pool)  # noqa: S101 - by its tile

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from cnngen.codegen import tiles
 from cnngen.codegen.emit.cuda_text import ELEMENTS, cuda_parameters, kernel_call, pixel_epilogue
 from cnngen.codegen.emit.kernels import Grid, Kernel, Launch, aggregate, sources_of
 from cnngen.codegen.graph import ITEM_BYTES, Graph, Node
+from cnngen.codegen.max_pools_tiles import MaxPoolsTile, Pools, max_pools_tiles
 from cnngen.codegen.node_ops import MaxPools, Pool
 
 SEPARABLE = 5  # the least window that takes more to read as a square than as rows and columns
 
 
-def max_pools_tile_options(node: Node, graph: Graph, batch: int) -> list[tiles.MaxPoolsTile]:
+def max_pools_tile_options(node: Node, graph: Graph, batch: int) -> list[MaxPoolsTile]:
     """First the one that runs without a lock; none where the node is no such pool."""
     chain = chain_of(node)
-    if chain is None:
-        return []
-    x = graph.values[node.inputs[0]]
-    _, c, h, w = x.shape
-    return tiles.max_pools_tiles(batch, c, (h, w), halo(chain), ITEM_BYTES[x.dtype])
+    return max_pools_tiles(_pools(chain, node, graph, batch)) if chain else []
 
 
 def chain_of(node: Node) -> MaxPools | None:
@@ -32,12 +28,13 @@ def chain_of(node: Node) -> MaxPools | None:
     return None
 
 
-def halo(op: MaxPools) -> int:
-    """How far the last pool sees."""
-    return op.count * (op.kernel // 2)
+def _pools(chain: MaxPools, node: Node, graph: Graph, batch: int) -> Pools:
+    x = graph.values[node.inputs[0]]
+    _, c, h, w = x.shape
+    return Pools(batch, c, (h, w), chain.kernel, chain.count, ITEM_BYTES[x.dtype])
 
 
-def max_pools(node: Node, graph: Graph, tile: tiles.MaxPoolsTile) -> Launch:
+def max_pools(node: Node, graph: Graph, tile: MaxPoolsTile) -> Launch:
     """The kernel of such a pool."""
     chain = chain_of(node)
     assert chain is not None  # noqa: S101 - it has tiles
@@ -60,5 +57,5 @@ def max_pools(node: Node, graph: Graph, tile: tiles.MaxPoolsTile) -> Launch:
         ),
     ]
     kernel = Kernel(cuda_parameters(sources, y), tuple(lines), ("max_pools.cuh",), tile.threads)
-    shared = tile.shared(halo(chain), ITEM_BYTES[x.dtype])
+    shared = tile.shared(_pools(chain, node, graph, n).halo, ITEM_BYTES[x.dtype])
     return Launch(kernel, grid=Grid(tile.blocks(n, c, (h, w)), 1, shared))

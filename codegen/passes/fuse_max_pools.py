@@ -9,10 +9,10 @@ from __future__ import annotations
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.expr import ACC
 from cnngen.codegen.graph import ITEM_BYTES, Graph, Node
+from cnngen.codegen.max_pools_tiles import Pools, max_pools_tiles
 from cnngen.codegen.node_ops import MaxPools, Pool
 from cnngen.codegen.rewriting import Draft, all_layers, concat_parts
 from cnngen.codegen.targets import CUDA, Target
-from cnngen.codegen.tiles import max_pools_tiles
 
 AS_WRITTEN, FUSED = "as_written", "fused"
 ACCESSES = 5  # of memory on the multiprocessor a pixel and pool; about double that with those around a block's pixels
@@ -54,7 +54,7 @@ def _fused(node: Node, graph: Graph) -> Node | None:
     op = MaxPools(2 * first + 1, len(maxima))
     batch, channels, height, width = graph.values[x].shape
     item = ITEM_BYTES[node.value.dtype]
-    if not max_pools_tiles(batch, channels, (height, width), op.count * first, item):
+    if not max_pools_tiles(Pools(batch, channels, (height, width), op.kernel, op.count, item)):
         return None  # its pixels do not fit a block's memory
     return Node(node.value, op, (x,), all_layers([*pools, node]))
 

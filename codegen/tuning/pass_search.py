@@ -33,6 +33,9 @@ LIBRARY_FREE = 0.01
 # What a whole pass must gain: its median is steadier than a step's, but for short ones.
 PASS_GAIN, PASS_GAIN_US = 0.002, 0.15
 Choice = tuple[float, dict[str, int]]  # what a pass takes, and each step's option in it
+Earlier = Mapping[str, str]  # by the name of what a step writes: the engine of an earlier lock
+# Of a pass: what it must gain for an earlier lock's choices to go. Many are equally good, and a lock is read as text.
+WORTH_A_CHANGE = 0.01
 Options = Mapping[
     str, Sequence[Timing]
 ]  # by the name of what a step writes: its engines, first the one to take
@@ -58,6 +61,7 @@ class PassSearch:
     name: str
     graph: Graph
     options: Options
+    earlier: Earlier
     first: int
 
     @property
@@ -65,10 +69,21 @@ class PassSearch:
         """The number of the candidate with each step's best engine."""
         return self.first + 1
 
+    @property
+    def kept(self) -> dict[str, int]:
+        """Those of the options that an earlier lock has."""
+        return {
+            name: k
+            for name, few in self.options.items()
+            for k, timing in enumerate(few)
+            if timing.engine == self.earlier.get(name)
+        }
+
     def fastest(self, candidates: Candidates, deadline: Deadline, told: Told) -> tuple[Found, Found | None]:
         """From the steps' best engines on, each step's others are tried, and kept where the pass gains.
 
-        Also what takes hardly longer and needs no library; None where nothing does.
+        What an earlier lock has stays where that gains too little. Also what takes hardly longer and needs no library;
+        None where nothing does.
         """
         tuner = candidates.tuner
         nodes = candidates.plan.batches[self.tuned].steps
@@ -100,7 +115,13 @@ class PassSearch:
         def found(us: float, chosen: Mapping[str, int]) -> Found:
             return Found(us, untuned, {name: self.options[name][k] for name, k in chosen.items()})
 
-        best = found(*descended(first, "", lambda _: True))
+        us, chosen = descended(first, "", lambda _: True)
+        best = found(us, chosen)
+        if self.kept:
+            as_before = {**chosen, **self.kept}
+            before = found(measured(as_before), as_before)
+            if best.us > before.us * (1 - WORTH_A_CHANGE):
+                return before, None if before.needs_libraries else before
         if not best.needs_libraries:
             return best, best
         own = self._own()
@@ -156,36 +177,39 @@ def planned(graph: Graph) -> BatchPlan:
     return BatchPlan(graph, assign_buffers(graph), places, 0)
 
 
-def step_options(graph: Graph, timings: Timings, earlier: PlanEntry | None) -> Options:
-    """For each step the engines that come into question, first what an earlier lock has."""
-    titles = titles_of(graph)
+def step_options(graph: Graph, timings: Timings, earlier: Earlier) -> Options:
+    """For each step the engines that come into question, first the one to take."""
     return {
-        node.name: _ordered(timings[step_text(node, graph)], _kept(earlier, titles[node.name]))
+        node.name: _ordered(timings[step_text(node, graph)], earlier.get(node.name, ""))
         for node in planned(graph).steps
     }
 
 
-def library_free(
-    graph: Graph, options: Options, timings: Timings, earlier: PlanEntry | None
-) -> Options | None:
+def library_free(graph: Graph, options: Options, timings: Timings) -> Options | None:
     """The options and, where the best is a library's, the best of our own kernels.
 
     None where a step has none, or where a pass of them would take much longer.
     """
     found: dict[str, Sequence[Timing]] = {}
     longer = 0.0
-    titles = titles_of(graph)
     for name, few in options.items():
         found[name] = few
         if is_of_library(few[0]):
             own = [t for t in timings[step_text(graph.producers[name], graph)] if not is_of_library(t)]
             if not own:
                 return None
-            best = _ordered(own, _kept(earlier, titles[name]))
+            best = _ordered(own, "")
             found[name] = [*few, *(timing for timing in best if timing not in few)]
             longer += max(best[0].us - few[0].us, 0)
     whole = sum(few[0].us for few in options.values())
     return found if longer <= 2 * LIBRARY_FREE * whole else None
+
+
+def earlier_engines(graph: Graph, entry: PlanEntry | None) -> Earlier:
+    """What an earlier lock's plan says of the graph's steps."""
+    titles = titles_of(graph)
+    steps = entry.steps if entry else {}
+    return {name: steps[title].engine for name, title in titles.items() if title in steps}
 
 
 def is_of_library(timing: Timing) -> bool:
@@ -224,29 +248,19 @@ def step_entries(graph: Graph, engines: Mapping[str, Timing], timings: Timings) 
     return found
 
 
-def _kept(earlier: PlanEntry | None, title: str) -> str:
-    """The engine of a step in an earlier lock; "" where it has none."""
-    entry = earlier.steps.get(title) if earlier else None
-    return entry.engine if entry else ""
-
-
 def _ordered(timings: Sequence[Timing], kept: str) -> list[Timing]:
-    """The engines close to the best, first the one to take.
+    """The engines close to the best, first the one to take, and the one that was kept.
 
-    That is the one that was kept, as whole passes may have decided on it; else, of those that cannot be told apart,
-    the first that was offered.
+    Of those that cannot be told apart it is the one that was kept, or else the first that was offered.
     """
     if not timings:
         raise LockError("no engine runs a step of the network within the workspace limit")
     best = min(timing.us for timing in timings)
-    near = sorted((timing for timing in timings if timing.us <= best * CLOSE), key=lambda timing: timing.us)
     same = [timing for timing in timings if timing.us <= best + max(LEAST_GAIN_US, LEAST_GAIN * best)]
-    first = min(
-        (timing for timing in near if timing.engine == kept),
-        default=min(same, key=lambda timing: timing.rank),
-        key=lambda timing: timing.us,
-    )
-    return [first, *[timing for timing in near if timing is not first][:ALTERNATIVES]]
+    first = min(same, key=lambda timing: (timing.engine != kept, timing.rank))
+    others = sorted((timing for timing in timings if timing is not first), key=lambda timing: timing.us)
+    close = [timing for timing in others if timing.us <= best * CLOSE][:ALTERNATIVES]
+    return [first, *close, *(timing for timing in others if timing.engine == kept and timing not in close)]
 
 
 def _with_engines(graph: Graph, engines: Mapping[str, str]) -> Graph:

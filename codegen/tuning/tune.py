@@ -41,9 +41,11 @@ from cnngen.codegen.tuning.journal import Journal
 from cnngen.codegen.tuning.measure import Deadline, measure_cases
 from cnngen.codegen.tuning.module import Candidates, build_candidates, footprint, numbered
 from cnngen.codegen.tuning.pass_search import (
+    Earlier,
     Found,
     Options,
     PassSearch,
+    earlier_engines,
     library_free,
     pass_graphs,
     planned,
@@ -215,17 +217,15 @@ class _Session:
 
     # --- whole passes, and the lock -----------------------------------------------------------------------------------
 
-    def _options(self, timings: Timings) -> list[Options]:
+    def _options(self, timings: Timings, earlier: Sequence[Earlier]) -> list[Options]:
         """The engines of each plan's steps, with those that need no library where all plans can do without."""
-        plans = self.earlier.plans if self.earlier else {}
-        earlier = [plans.get(search.name) for search in self.searches]
         found = [
-            step_options(search.base, timings, plan)
-            for search, plan in zip(self.searches, earlier, strict=True)
+            step_options(search.base, timings, engines)
+            for search, engines in zip(self.searches, earlier, strict=True)
         ]
         free = [
-            library_free(search.base, options, timings, plan)
-            for search, options, plan in zip(self.searches, found, earlier, strict=True)
+            library_free(search.base, options, timings)
+            for search, options in zip(self.searches, found, strict=True)
         ]
         return found if None in free else [options for options in free if options is not None]
 
@@ -234,12 +234,15 @@ class _Session:
         journal = self._journal
         searches = []
         batches: list[BatchPlan] = []
-        for search, options in zip(self.searches, self._options(journal.steps), strict=True):
+        plans = self.earlier.plans if self.earlier else {}
+        earlier = [earlier_engines(search.base, plans.get(search.name)) for search in self.searches]
+        every = self._options(journal.steps, earlier)
+        for search, options, engines in zip(self.searches, every, earlier, strict=True):
             graphs = [search.rewrite(Choices()), *pass_graphs(search.base, options)]
-            searches.append(PassSearch(search.name, search.base, options, len(batches)))
+            searches.append(PassSearch(search.name, search.base, options, engines, len(batches)))
             batches += [planned(graph) for graph in graphs]
         candidates = self._build("passes", numbered(batches), [footprint(batch) for batch in batches])
-        plans, differences = {}, {}
+        entries, differences = {}, {}
         stem = self.lock_path.name.removesuffix(SUFFIX)
         folder = self.lock_path.with_name(stem + PLANS_SUFFIX)
         for search, passes_of, found in zip(
@@ -254,8 +257,8 @@ class _Session:
                 steps=step_entries(search.base, found.engines, journal.steps),
             )
             passes_of.save_plans(candidates, plan, folder)
-            plans[search.name] = plan
-        lock = Lock(cnngen=__version__, machine=self.machine, plans=plans)
+            entries[search.name] = plan
+        lock = Lock(cnngen=__version__, machine=self.machine, plans=entries)
         part = self.lock_path.with_name(self.lock_path.name + ".part")
         part.write_text(lock_text(lock, self.path.name, folder.name), encoding="utf-8")
         part.replace(self.lock_path)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from cnngen.codegen.tiles import max_pools_tiles
+from cnngen.codegen.max_pools_tiles import Pools, max_pools_tiles
 
 from .gemm_cases import GEMMS
 from .kernel_shapes import CASES, SIZE, aggregate, large_window, vector, window, window_shape, window_tile
@@ -214,7 +214,7 @@ def max_pools(rng: random.Random) -> Iterator[tuple[str, str]]:
         x, y = rng.choice(tuple(SIZE)), rng.choice(tuple(SIZE))
         c, h, w = rng.choice((1, 2, 6, 8, 24)), rng.randint(1, 30), rng.randint(1, 30)
         kernel, batch = rng.choice((3, 5, 7, 9)), rng.randint(1, 2)
-        tile = rng.choice(max_pools_tiles(batch, c, (h, w), kernel // 2, SIZE[x]))
+        tile = rng.choice(max_pools_tiles(Pools(batch, c, (h, w), kernel, 1, SIZE[x])))
         shape = aggregate("MaxPoolsShape", c=c, h=h, w=w, kernel=kernel)
         grid, shared = tile.blocks(batch, c, (h, w)), tile.shared(kernel // 2, SIZE[x])
         call = f"max_pools<{x}, {y}, {aggregate('MaxPoolsTile', **vars(tile))}, {shape}>"

@@ -28,7 +28,7 @@ struct MaxPoolsShape {
 };
 
 // A block's part of an image: tw x th pixels of `groups` vectors of v channels. A thread takes `run` neighbours of a
-// row or a column at a time, at most tw and th; odd runs keep threads out of each other's memory banks.
+// row or a column at a time, at most tw and th.
 struct MaxPoolsTile {
     int v, groups;
     int tw, th;
@@ -82,6 +82,26 @@ __device__ __forceinline__ Vec<T, V> larger(const Vec<T, V>& a, const Vec<T, V>&
 #pragma unroll
     for (int lane = 0; lane < V; ++lane) left[lane] = fn::max(left[lane], right[lane]);
     return from_float<T>(left);
+}
+
+// *to = inside ? *from : -infinity, of all calls once `brought` has returned and the block's threads have met.
+template <typename T, int V>
+__device__ __forceinline__ void bring(Vec<T, V>* to, const T* from, bool inside) {
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+    if constexpr (sizeof(Vec<T, V>) == 16) {
+        if (inside) {
+            ptx::copy_16(to, from, true);
+            return;
+        }
+    }
+#endif
+    *to = load_if<V>(inside, from, -INFINITY);
+}
+__device__ __forceinline__ void brought() {
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+    ptx::end_copies();
+    ptx::wait_for_copies<0>();
+#endif
 }
 
 // From maxima of `width` neighbours to those of the largest power of two within a window; returns that.
@@ -158,12 +178,18 @@ __device__ __forceinline__ void max_pools(int batch, const T* x, Y* y, const Epi
         const int h = top + row, w = left + column;
         const bool is_inside = static_cast<unsigned>(h) < static_cast<unsigned>(shape.h) &&
                                static_cast<unsigned>(w) < static_cast<unsigned>(shape.w);
-        const V value =
-            load_if<tile.v>(is_inside, image + ((h * shape.w + w) * shape.x_step() + group * tile.v), -INFINITY);
-        pixels[layout.at(row, column, group)] = value;
-        if constexpr (shape.keeps_x) finish(value, 0, row, column, group);
+        detail::bring<T, tile.v>(&pixels[layout.at(row, column, group)],
+                                 image + ((h * shape.w + w) * shape.x_step() + group * tile.v), is_inside);
     }
+    detail::brought();
     __syncthreads();
+    if constexpr (shape.keeps_x) {
+        for (int item = static_cast<int>(threadIdx.x); item < tile.th * tile.tw * tile.groups; item += tile.threads) {
+            const int group = item % tile.groups, column = halo + item / tile.groups % tile.tw;
+            const int row = halo + item / tile.groups / tile.tw;
+            finish(pixels[layout.at(row, column, group)], 0, row, column, group);
+        }
+    }
 
 #pragma unroll
     for (int level = 1; level <= shape.count; ++level) {
