@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from cnngen.codegen.tiles import ENOUGH_THREADS, MOST_TILES, REGISTERS, Tile, ceil_div, vector_width
 
@@ -21,17 +20,6 @@ MOST_CODE = 3200  # multiplications, written out: the instruction cache
 # An H100 issues so many instructions of a thread in the time that it takes to move a byte.
 INSTRUCTIONS_A_BYTE = 11
 LEISURE = 0.6  # how much of that time they may take without being noticed
-
-
-class Part(Protocol):
-    """What a thread computes: v channels of th rows and tw columns of outputs."""
-
-    @property
-    def v(self) -> int: ...
-    @property
-    def tw(self) -> int: ...
-    @property
-    def th(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -50,7 +38,7 @@ class Windows:
     def taps(self) -> int:
         return self.kernel[0] * self.kernel[1]
 
-    def items(self, tile: Part) -> int:
+    def items(self, tile: Tile) -> int:
         """Threads an image takes."""
         return window_items(tile, self.channels, self.out)
 
@@ -96,7 +84,7 @@ class Windows:
         )
 
 
-def window_items(tile: Part, channels: int, out: tuple[int, int]) -> int:
+def window_items(tile: Tile, channels: int, out: tuple[int, int]) -> int:
     """Threads an image takes."""
     return channels // tile.v * ceil_div(out[0], tile.th) * ceil_div(out[1], tile.tw)
 

@@ -31,7 +31,6 @@ from cnngen.codegen.engines import ON_TENSOR_CORES
 from cnngen.codegen.graph import ITEM_BYTES, Graph, Node
 from cnngen.codegen.max_pools_tiles import MaxPoolsTile
 from cnngen.codegen.node_ops import ArgReduce, Conv, MaxPools, Pointwise, Pool, Reduce, Softmax, SqueezeExcite
-from cnngen.codegen.strip_tiles import StripTile, strip_tiles
 from cnngen.codegen.window_tiles import Windows, grouped_conv_tiles, window_items, window_tiles
 
 MOST_SEPARABLE = 8  # tiles of a pool that other kernels can do, too
@@ -69,7 +68,7 @@ def tile_options(node: Node, graph: Graph, tile_batch: int) -> Sequence[object]:
         case (_, form) if form in ON_TENSOR_CORES:
             return gemm_tile_options(node, graph)
         case (Conv() as op, "depthwise"):
-            return _depthwise_tile_options(node, op, graph, tile_batch)
+            return _window_tile_options(node, op, graph, tile_batch)
         case (Pool() | MaxPools(), _):
             return _pool_tile_options(node, graph, tile_batch)
         case (Conv() as op, "grouped"):
@@ -85,15 +84,10 @@ def tile_options(node: Node, graph: Graph, tile_batch: int) -> Sequence[object]:
     return ()
 
 
-def _depthwise_tile_options(node: Node, op: Conv, graph: Graph, batch: int) -> list[tiles.Tile | StripTile]:
-    windows = _windows(node, op, graph)
-    return [*window_tiles(batch, windows), *strip_tiles(batch, windows)]
-
-
-def _windows(node: Node, op: Conv | Pool, graph: Graph) -> Windows:
+def _window_tile_options(node: Node, op: Conv | Pool, graph: Graph, batch: int) -> list[tiles.Tile]:
     x = graph.values[node.inputs[0]]
     kernel = op.kernel if isinstance(op, Pool) else graph.values[node.inputs[1]].shape[2:]
-    return Windows(
+    windows = Windows(
         channels=x.shape[1],
         out=(node.value.shape[2], node.value.shape[3]),
         kernel=(kernel[0], kernel[1]),
@@ -102,6 +96,7 @@ def _windows(node: Node, op: Conv | Pool, graph: Graph) -> Windows:
         item_bytes=ITEM_BYTES[x.dtype],
         filters=isinstance(op, Conv),
     )
+    return window_tiles(batch, windows)
 
 
 def _grouped_tile_options(node: Node, op: Conv, graph: Graph, batch: int) -> list[tiles.Tile]:
@@ -110,9 +105,7 @@ def _grouped_tile_options(node: Node, op: Conv, graph: Graph, batch: int) -> lis
     return grouped_conv_tiles(batch, w.shape[0], op.groups, out, ITEM_BYTES[x.dtype])
 
 
-def _tile_line(tile: tiles.Tile | StripTile) -> str:
-    if isinstance(tile, StripTile):
-        return f"constexpr cnngen::StripTile tile = {aggregate(vars(tile))};"
+def _tile_line(tile: tiles.Tile) -> str:
     fields = {"v": tile.v, "tw": tile.tw, "th": tile.th, "threads": tile.threads}
     return f"constexpr cnngen::Tile tile = {aggregate(fields)};"
 
@@ -120,14 +113,13 @@ def _tile_line(tile: tiles.Tile | StripTile) -> str:
 def _depthwise(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
     x, w, sources = graph.values[node.inputs[0]], graph.values[node.inputs[1]], sources_of(node, graph)
     out = (node.value.shape[2], node.value.shape[3])
-    tile = tiles.picked(node.engine, _depthwise_tile_options(node, op, graph, batch))
-    function = "depthwise_strips" if isinstance(tile, StripTile) else "depthwise"
+    tile = tiles.picked(node.engine, _window_tile_options(node, op, graph, batch))
     lines = [
         window_shape(x, node.value, (w.shape[2], w.shape[3]), op),
         _tile_line(tile),
         *pixel_epilogue(node, sources, tile.v),
         kernel_call(
-            f"{function}<{ELEMENTS[x.dtype]}, tile, shape>",
+            f"depthwise<{ELEMENTS[x.dtype]}, tile, shape>",
             ["batch", sources[0].parameter, sources[1].parameter, "y"],
             node.epilogue,
         ),
@@ -135,7 +127,7 @@ def _depthwise(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
     kernel = Kernel(
         cuda_parameters(sources, node.value),
         tuple(lines),
-        (f"{function}.cuh", "functions.cuh"),
+        ("depthwise.cuh", "functions.cuh"),
         tile.threads,
         waits=False,
         resident=tile.resident,
@@ -147,7 +139,7 @@ def _pool_tile_options(node: Node, graph: Graph, batch: int) -> list[MaxPoolsTil
     separable = max_pools_tile_options(node, graph, batch)
     if not isinstance(node.op, Pool):
         return [*separable]
-    return [*separable[:MOST_SEPARABLE], *window_tiles(batch, _windows(node, node.op, graph))]
+    return [*separable[:MOST_SEPARABLE], *_window_tile_options(node, node.op, graph, batch)]
 
 
 def _pool(node: Node, graph: Graph, batch: int) -> Launch:

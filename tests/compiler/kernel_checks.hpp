@@ -9,7 +9,6 @@
 
 #include "cnngen/cuda/kernels/arg_reduce.cuh"
 #include "cnngen/cuda/kernels/depthwise.cuh"
-#include "cnngen/cuda/kernels/depthwise_strips.cuh"
 #include "cnngen/cuda/kernels/functions.cuh"
 #include "cnngen/cuda/kernels/grouped_conv.cuh"
 #include "cnngen/cuda/kernels/pool.cuh"
@@ -123,20 +122,15 @@ double element(Buffer<T>& x, const auto& shape, int n, int h, int w, int c) {
     return cnngen::to_float(x[((static_cast<std::size_t>(n) * shape.h + h) * shape.w + w) * shape.c + c]);
 }
 
-template <typename T, typename W, typename Y, auto tile, WindowShape shape>
+template <typename T, typename W, typename Y, Tile tile, WindowShape shape>
 void depthwise(const char* name, int batch) {
     Buffer<T> x(static_cast<std::size_t>(batch) * shape.h * shape.w * shape.c);
     Buffer<W> weight(shape.r * shape.s * shape.c);
     fill(x);
     fill(weight);
     const auto launch = [&](Y* y, const Epilogue& epilogue) {
-        emulation::launch(cnngen::blocks(shape, tile, batch), tile.threads, [&] {
-            if constexpr (std::is_same_v<decltype(tile), const cnngen::StripTile>) {
-                cnngen::depthwise_strips<T, tile, shape>(batch, x.data(), weight.data(), y, epilogue);
-            } else {
-                cnngen::depthwise<T, tile, shape>(batch, x.data(), weight.data(), y, epilogue);
-            }
-        });
+        emulation::launch(cnngen::blocks(shape, tile, batch), tile.threads,
+                          [&] { cnngen::depthwise<T, tile, shape>(batch, x.data(), weight.data(), y, epilogue); });
     };
     run<Y>(name, batch, shape.c, shape.oh, shape.ow, launch, [&](int n, int c, int h, int w, double& scale) {
         double sum = 0.0;

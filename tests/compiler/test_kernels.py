@@ -79,22 +79,6 @@ def depthwise(rng: random.Random) -> Iterator[tuple[str, str]]:
         yield f"depthwise<half, half, half, cnngen::window_tile<half>({shape}, {batch}), {shape}>", "2"
 
 
-def depthwise_strips(rng: random.Random) -> Iterator[tuple[str, str]]:
-    for _ in range(CASES):
-        x, w, y = (rng.choice(tuple(SIZE)) for _ in range(3))
-        c = rng.choice((2, 3, 6, 8, 12, 20, 24))
-        fields = {
-            "v": vector(rng, x, c),
-            "tw": rng.choice((1, 2, 3, 4)),
-            "rows": rng.choice((1, 3, 4, 8, 13)),
-        }
-        tile = aggregate("cnngen::StripTile", **fields, threads=rng.choice((32, 96, 128)))
-        yield f"depthwise<{x}, {w}, {y}, {tile}, {window_shape(c, window(rng))}>", f"{rng.randint(1, 3)}"
-    for taps, rows in ((3, 14), (5, 7), (7, 14)):
-        shape = large_window(16, 14, taps, taps // 2)
-        yield f"depthwise<half, half, half, cnngen::StripTile{{2, 4, {rows}, 128}}, {shape}>", "2"
-
-
 def grouped_conv(rng: random.Random) -> Iterator[tuple[str, str]]:
     for _ in range(CASES):
         x, w, y = (rng.choice(tuple(SIZE)) for _ in range(3))
@@ -268,7 +252,6 @@ def compile_and_run(source: str, folder: Path) -> list[str]:
 
 KERNELS: tuple[Callable[[random.Random], Iterator[tuple[str, str]]], ...] = (
     depthwise,
-    depthwise_strips,
     grouped_conv,
     *GEMMS,
     pooling,
