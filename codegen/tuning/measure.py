@@ -155,19 +155,31 @@ class _Step:
     def _engines(self, step: int, node: Node, engines: Sequence[str]) -> None:
         """Those that a glance does not rule out, beginning with what seems fastest."""
         first, self.ranks = self.ranks, self.ranks + len(engines)
-        glances = [(self._glance(step, engine), engine) for engine in engines]
+        glances = []
+        for engine in engines:
+            with self._unless_it_fails(engine, node):
+                glances.append((self._glance(step, engine), engine))
         for number, (glance, engine) in enumerate(sorted(glances)):
             if (number and self.deadline.is_past) or self._is_hopeless(glance):
                 break
-            us, spread = self._timed(step, engine, glance)
-            if us <= HOPELESS * self.best:
-                with self.clock.of("checking"):
-                    error = self.tuner.error(self.plan, step, engine)
-                if not error <= tolerance(node):
-                    self.rejected.append(f"{engine} for {node.name}: its error is {error:.1e}")
-                    continue
-            workspace = self.tuner.workspace(self.plan, step, engine)
-            self.timings.append(Timing(engine, us, spread, first + engines.index(engine), workspace))
+            with self._unless_it_fails(engine, node):
+                us, spread = self._timed(step, engine, glance)
+                if us <= HOPELESS * self.best:
+                    with self.clock.of("checking"):
+                        error = self.tuner.error(self.plan, step, engine)
+                    if not error <= tolerance(node):
+                        self.rejected.append(f"{engine} for {node.name}: its error is {error:.1e}")
+                        continue
+                workspace = self.tuner.workspace(self.plan, step, engine)
+                self.timings.append(Timing(engine, us, spread, first + engines.index(engine), workspace))
+
+    @contextmanager
+    def _unless_it_fails(self, engine: str, node: Node) -> Iterator[None]:
+        """An engine that was built and does not run is rejected."""
+        try:
+            yield
+        except RuntimeError as error:
+            self.rejected.append(f"{engine} for {node.name}: {error}")
 
     def _kernels(self, cases: Sequence[Case], *, has_reference: bool) -> None:
         """Each tile against the library's result, or else against the first tile, which the tests prove."""

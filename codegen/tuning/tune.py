@@ -107,10 +107,13 @@ def tune(
         raise LockError("tuning needs the GPU that the network is to run on; none was found here")
     deadline = Deadline(time.monotonic() + budget)
     session = _Session(path, spec, weights, device, deadline, told, fresh)
-    for _ in range(ROUNDS):
-        if not session.round():
-            break
-    return session.finish()
+    try:
+        for _ in range(ROUNDS):
+            if not session.round():
+                break
+        return session.finish()
+    except RuntimeError as error:  # of what is timed
+        raise LockError(f"the GPU failed, and what was measured until then is kept: {error}") from error
 
 
 class _Session:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +56,7 @@ class FakeTuner:
     """Times by a clock; counts what it is asked."""
 
     off = 0.0  # of what passes compute
+    broken: Mapping[str, str] = {}  # what raises, and for which engine
 
     def __init__(self, plan: Plan, clock: Clock, wrong: str = "") -> None:
         self.plan, self.clock, self.wrong = plan, clock, wrong
@@ -74,6 +75,10 @@ class FakeTuner:
         elif options:
             engine = f"{node.form} {tile_text(picked(node.engine, options))}"
         return self.clock(replace(node, engine=""), engine)
+
+    def break_down(self, method: str, engine: str) -> None:
+        if self.broken.get(method) == engine:
+            raise RuntimeError("cuDNN: running a plan: no texture")
 
     def steps(self, plan: int) -> list[tuple[str, bool]]:
         return [(node.name, bool(node.form)) for node in self.plan.batches[plan].steps]
@@ -103,11 +108,13 @@ class FakeTuner:
         return 0.0
 
     def glance(self, plan: int, step: int, engine: str) -> float:
+        self.break_down("glance", engine)
         return self.time(plan, step, engine)
 
     def measure(
         self, plan: int, step: int, engine: str, launches: int, no_more: float
     ) -> tuple[float, float]:
+        self.break_down("measure", engine)
         self.measured += 1
         return self.time(plan, step, engine), 0.0
 

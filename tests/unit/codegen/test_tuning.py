@@ -157,6 +157,31 @@ def test_a_wrong_engine_is_rejected_and_named(tmp_path: Path, monkeypatch: pytes
     assert wrong not in found.path.read_text()
 
 
+def test_an_engine_that_does_not_run_is_rejected_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at all, or not as often as it is timed."""
+    broken = {"glance": "cublaslt 3 tile=2", "measure": "cudnn 7"}
+    FakeMachine(monkeypatch, lambda _node, engine: 0.5 if engine in broken.values() else 2.0)
+    monkeypatch.setattr(FakeTuner, "broken", broken)
+    found = tuned(written(NET, tmp_path))
+    for engine in broken.values():
+        assert f"{engine} for a: cuDNN: running a plan: no texture" in found.rejected
+    locked = {engine for engines in chosen(found.lock).values() for engine in engines.values()}
+    assert not locked & {*broken.values()}
+
+
+def test_a_gpu_that_fails_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> float:
+        raise RuntimeError("CUDA: an illegal memory access was encountered")
+
+    FakeMachine(monkeypatch)
+    monkeypatch.setattr(FakeTuner, "measure_pass", fails)
+    found = CliRunner().invoke(app, ["tune", str(written(NET, tmp_path))])
+    assert isinstance(found.exception, LockError)
+    assert "illegal memory access" in str(found.exception)
+
+
 def test_where_all_that_is_offered_is_wrong_the_library_falls_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ namespace cnngen::inline cuda {
 class WeightCopies {
    public:
     static constexpr int most = 32;
+    static constexpr std::size_t alignment = 512;  // as cudaMalloc's and a texture's
 
     // tensors: where each tensor of the slab lies and how large it is.
     WeightCopies(const void* slab, std::size_t bytes, std::vector<Weight> tensors, cudaStream_t stream)
@@ -32,7 +33,7 @@ class WeightCopies {
     void* find(void* address, int copy) {
         const Weight* const tensor = tensor_at(address);
         if (copy == 0 || !tensor) return address;
-        const std::size_t stride = (tensor->bytes + 255) / 256 * 256;
+        const std::size_t stride = (tensor->bytes + alignment - 1) / alignment * alignment;
         if (copied_ != address) make(address, tensor->bytes, stride);
         return static_cast<std::byte*>(copies_.get()) + static_cast<std::size_t>(copy % most) * stride;
     }
