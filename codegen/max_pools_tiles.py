@@ -10,13 +10,13 @@ from cnngen.codegen.tiles import MOST_TILES, REGISTERS, SHARED_EVERYWHERE, ceil_
 
 MULTIPROCESSORS = 132  # of a large GPU
 SHARED_OF_ALL = 164 << 10  # bytes of all blocks of a multiprocessor, since capability 8.0
-BUSY_THREADS = 768  # of a multiprocessor: more do not make it faster
+BUSY_THREADS = 512  # of a multiprocessor: more do not make it faster
 THREAD_REGISTERS = 72
 SIDES = (8, 10, 12, 14, 16, 20, 24, 28, 32)
 MOST_SEEN = 19  # vectors that a thread holds
-SECTOR = 32  # bytes that memory gives and takes at least
-# What a block that takes half of each sector pays for it: half again as long, on an H200.
-HALF_SECTORS = 1.5
+# A block that takes few bytes of each pixel takes so many times as long, on an H200: memory gives and takes sectors of
+# 32 bytes.
+FEW_BYTES = {16: 3.5, 32: 1.4}
 # Of a vector, in accesses of shared memory: brought there, and written to the output.
 BROUGHT, WRITTEN = 3, 2
 
@@ -117,5 +117,6 @@ def _price(tile: MaxPoolsTile, pools: Pools) -> float:
         2048 // tile.threads,
     )
     rounds = ceil_div(tile.blocks(pools.batch, pools.channels, pools.size), MULTIPROCESSORS * at_once)
-    short = HALF_SECTORS if tile.groups * tile.v * pools.item_bytes < SECTOR else 1.0
+    bytes_a_pixel = tile.groups * tile.v * pools.item_bytes
+    short = next((times for most, times in FEW_BYTES.items() if bytes_a_pixel <= most), 1.0)
     return rounds * max(at_once * work / BUSY_THREADS, work / tile.threads) * short

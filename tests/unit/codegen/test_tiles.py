@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from cnngen.codegen import tiles
 from cnngen.codegen.emit.permutation import Digit, permutation_of
 from cnngen.codegen.expr import Coord, Expr, Int, Load
 from cnngen.codegen.graph import Value
+from cnngen.codegen.max_pools_tiles import Pools, max_pools_tiles
 from cnngen.codegen.tiles import REGISTERS
 from cnngen.codegen.window_tiles import Windows, grouped_conv_tiles, window_items, window_tiles
 
@@ -49,6 +51,31 @@ def test_a_small_map_has_as_many_threads_as_there_may_be() -> None:
     first = window_tiles(64, replace(windows, out=(112, 112)))[0]
     assert (first.v, first.tw * first.th > 1) == (8, True)
     assert 64 * window_items(first, 144, (112, 112)) >= tiles.ENOUGH_THREADS
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 13, 31])
+@pytest.mark.parametrize("count", [1, 3])
+def test_tiles_of_pools_in_shared_memory(kernel: int, count: int) -> None:
+    for batch, channels, size, item in itertools.product(
+        (1, 64), (3, 8, 256), ((1, 1), (7, 20), (112, 112)), (2, 4)
+    ):
+        pools = Pools(batch, channels, size, kernel, count, item)
+        found = max_pools_tiles(pools)
+        assert len(set(found)) == len(found) <= tiles.MOST_TILES
+        for tile in found:
+            assert channels % (tile.v * tile.groups) == 0
+            assert 1 <= tile.run <= min(tile.tw, tile.th)
+            assert tile.th <= size[0]
+            assert tile.tw <= size[1]
+            assert tile.shared(pools.halo, item) <= tiles.SHARED_EVERYWHERE
+        assert found or count * kernel >= 39  # what a pixel sees must fit
+
+
+def test_a_block_of_pools_takes_whole_sectors_of_memory() -> None:
+    """32 bytes of a pixel at least, where it has as many channels and neighbours leave room for them."""
+    for size, kernel, count in (((40, 40), 5, 3), ((56, 56), 5, 1), ((20, 20), 5, 3)):
+        first = max_pools_tiles(Pools(64, 256, size, kernel, count, 2))[0]
+        assert first.groups * first.v * 2 >= 32
 
 
 def test_tiles_of_grouped_convolutions() -> None:
