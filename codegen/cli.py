@@ -189,7 +189,7 @@ def tune(
 ) -> None:
     """Measure what runs a spec fastest on the GPU at hand, and write it to a lock beside the spec."""
     from cnngen.codegen.generate import load_network
-    from cnngen.codegen.tuning.tune import MORE_THAN_ROUNDING
+    from cnngen.codegen.tuning.tune import MORE_THAN_CHANCE
     from cnngen.codegen.tuning.tune import tune as tune_network
 
     seconds = _seconds(budget)
@@ -204,13 +204,14 @@ def tune(
     for name, plan in tuned.lock.plans.items():
         console.print(
             f"{name}: {plan.us:.1f} us a pass, {plan.first_us:.1f} by every first choice; "
-            f"outputs differ by {tuned.differences[name]:.1e}",
+            f"outputs differ by {tuned.differences[name].engines:.1e}",
             soft_wrap=True,
         )
-        if tuned.differences[name] > MORE_THAN_ROUNDING:
+        if tuned.differences[name].order > MORE_THAN_CHANCE:
             console.print(
-                f"[bold]The outputs of {name} differ by more than rounding explains,[/] unless the network makes much "
-                "of small differences: compare what net(...) and net.trace(...) give before you use this lock",
+                f"[bold]The steps of {name} give something else together than one by one,[/] by "
+                f"{tuned.differences[name].order:.1e}: some begin before what they read is there, or do not always "
+                "give the same. Build with --lock none, and report it",
                 soft_wrap=True,
             )
         if plan.is_slower:

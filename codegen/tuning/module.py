@@ -50,7 +50,12 @@ class Tuner(Protocol):
         self, plan: int, steps: Sequence[tuple[int, str]], replays: int
     ) -> tuple[float, float]: ...
     def run_pass(
-        self, plan: int, inputs: Sequence[Array], outputs: Sequence[Array], one_by_one: bool
+        self,
+        plan: int,
+        steps: Sequence[tuple[int, str]],
+        inputs: Sequence[Array],
+        outputs: Sequence[Array],
+        one_by_one: bool,
     ) -> None: ...
     def versions(self) -> dict[str, str]: ...
 

@@ -55,6 +55,14 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Differences:
+    """Of a pass's outputs, relative: by its engines, and by running together instead of one by one."""
+
+    engines: float
+    order: float
+
+
+@dataclass(frozen=True)
 class PassSearch:
     """The search among candidates for one plan. They begin with that of every first choice; `pass_graphs` follow."""
 
@@ -140,25 +148,34 @@ class PassSearch:
             found[name] = own[0]
         return found
 
-    def difference(self, candidates: Candidates) -> float:
-        """How far the outputs of a pass by each step's best engine are from those of all first choices, one by one.
+    def differences(self, candidates: Candidates, found: Found) -> Differences:
+        """What a pass gives on random inputs, against the same steps one by one, and those of all first choices.
 
-        On random inputs. So a step that does not wait for what it reads shows, too. NaN where not even the first
-        choices give numbers.
+        NaN where not even the first choices give numbers.
         """
         rng = np.random.default_rng()
-        batches = candidates.plan.batches
+        tuner, batches = candidates.tuner, candidates.plan.batches
         inputs = [_random(value, rng).view(np.uint8) for value in batches[self.first].graph.inputs]
-        results = []
-        for plan in (self.first, self.tuned):
+
+        def outputs(plan: int, steps: Sequence[tuple[int, str]], one_by_one: bool) -> list[Array]:
             values = [batches[plan].graph.values[name] for name in batches[plan].graph.outputs]
-            outputs = [np.empty(value.elements, NUMPY_TYPES[value.dtype]) for value in values]
-            one_by_one = plan == self.first
-            candidates.tuner.run_pass(plan, inputs, [array.view(np.uint8) for array in outputs], one_by_one)
-            results.append([array.astype(np.float64) for array in outputs])
-        if not all(np.isfinite(array).all() for array in results[0]):
-            return math.nan  # the network is not made for such inputs
-        return max(relative(got, reference) for reference, got in zip(*results, strict=True))
+            arrays = [np.empty(value.elements, NUMPY_TYPES[value.dtype]) for value in values]
+            tuner.run_pass(plan, steps, inputs, [array.view(np.uint8) for array in arrays], one_by_one)
+            return [array.astype(np.float64) for array in arrays]
+
+        first = outputs(self.first, [], one_by_one=True)
+        if not all(np.isfinite(array).all() for array in first):
+            return Differences(math.nan, math.nan)
+        steps = self._steps(candidates, found.engines)
+        apart, together = (outputs(self.tuned, steps, one_by_one) for one_by_one in (True, False))
+        return Differences(_largest(apart, first), _largest(together, apart))
+
+    def _steps(self, candidates: Candidates, engines: Mapping[str, Timing]) -> list[tuple[int, str]]:
+        """Where among the candidates the steps with these engines are."""
+        return [
+            (self.tuned + self.options[node.name].index(engines[node.name]), "")
+            for node in candidates.plan.batches[self.tuned].steps
+        ]
 
     def save_plans(self, candidates: Candidates, entry: PlanEntry, folder: Path) -> None:
         """Keeps the libraries' plans in `folder` as text."""
@@ -261,6 +278,10 @@ def _ordered(timings: Sequence[Timing], kept: str) -> list[Timing]:
     others = sorted((timing for timing in timings if timing is not first), key=lambda timing: timing.us)
     close = [timing for timing in others if timing.us <= best * CLOSE][:ALTERNATIVES]
     return [first, *close, *(timing for timing in others if timing.engine == kept and timing not in close)]
+
+
+def _largest(got: Sequence[Array], reference: Sequence[Array]) -> float:
+    return max(relative(*pair) for pair in zip(got, reference, strict=True))
 
 
 def _with_engines(graph: Graph, engines: Mapping[str, str]) -> Graph:

@@ -138,16 +138,21 @@ class Context:
     def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, stream: int | None, wait: bool) -> Any:
         inputs = _in_order(args, kwargs)
         adapter = _adapter(inputs[0])
+        current = None
         if adapter is not None:
+            current = adapter.current_stream(inputs[0])
             if stream is None:
-                stream = adapter.current_stream(inputs[0])
+                stream = current
             if out is None:
                 batch = tuple(inputs[0].shape[:1])
                 out = _empty_outputs(inputs[0], batch, _SHAPES[0])
         outputs = None if out is None else list(out) if isinstance(out, (list, tuple)) else [out]
         if outputs is not None and len(outputs) != len(OUTPUTS):
             raise ValueError(f"out: got {len(outputs)} arrays, expected {len(OUTPUTS)}: {', '.join(OUTPUTS)}")
-        return _result(self._core.run(inputs, outputs, stream, wait))
+        # What a library did on its current stream is in order there by itself.
+        arrays = [*inputs, *(outputs or ())]
+        is_ready = current is not None and stream == current and all(_adapter(array) is adapter for array in arrays)
+        return _result(self._core.run(inputs, outputs, stream, wait, is_ready))
 
 
 class Pipeline:
@@ -332,6 +337,8 @@ def _result(outputs: list[Any]) -> Any:
 
 def _in_order(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
     """The inputs in the network's order, each given once, by position or by name."""
+    if not kwargs and len(args) == len(INPUTS):
+        return list(args)
     names = list(INPUTS)
     given = dict(zip(names, args, strict=False))
     unknown = [name for name in kwargs if name not in INPUTS]

@@ -288,6 +288,30 @@ def test_a_cpu_without_bfloat16_says_so(net: ModuleType) -> None:
     assert "planning 'half' in bfloat16, which needs a CPU with AVX-512: oneDNN: " in done.stderr
 
 
+def test_torch_tensors_are_read_where_they_are(
+    net: ModuleType, results: dict[int, tuple[dict[str, Any], Any]]
+) -> None:
+    torch = pytest.importorskip("torch")
+    runner = net.Network()
+    arrays, expected = results[4]
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    behind = {name: torch.cat([tensor[:1], tensor])[1:] for name, tensor in tensors.items()}
+    out = [torch.from_numpy(np.empty_like(array)) for array in expected]
+    for got, wanted in zip(runner.run(**behind, out=out), expected, strict=True):
+        assert isinstance(got, torch.Tensor)
+        np.testing.assert_array_equal(got.numpy(), wanted)
+    x = behind["plain_x"]
+    refused = (
+        (BufferError, "require gradient", x.clone().requires_grad_()),
+        (ValueError, "still to be negated", torch._neg_view(x)),
+        (ValueError, "not contiguous", x.transpose(2, 3).contiguous().transpose(2, 3)),
+        (TypeError, "got float64, expected float32", x.double()),
+    )
+    for kind, said, tensor in refused:
+        with pytest.raises(kind, match=said):
+            runner.run(**behind | {"plain_x": tensor}, out=out)
+
+
 def test_wrong_arguments(net: ModuleType, text: Text) -> None:
     runner, inputs = net.Network(), given(text, 1)
     with pytest.raises(ValueError, match=r"input 'plain_x': got shape \(1, 9\), expected \(N, 9, 7, 8\)"):

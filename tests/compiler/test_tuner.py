@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import sys
 from typing import Any
 
@@ -58,9 +59,10 @@ def test_a_pass_takes_its_steps_from_other_plans_and_gives_the_outputs(tuner: An
     draw = np.random.default_rng(0)
     a, b = draw.random((4, 3), np.float32), draw.random((4, 2, 2, 2), np.float32)
     scaled, plus = np.empty_like(a), np.empty_like(b)
-    for one_by_one in (False, True):
+    own = [(1, "") for _ in tuner.steps(1)]
+    for steps, one_by_one in itertools.product(([], own), (False, True)):
         scaled[:], plus[:] = -1, -1
-        tuner.run_pass(1, [a, b], [scaled, plus], one_by_one)
+        tuner.run_pass(1, steps, [a, b], [scaled, plus], one_by_one)
         np.testing.assert_array_equal(scaled, a * SCALE)
         np.testing.assert_array_equal(plus, b + 1)
 

@@ -24,7 +24,8 @@ struct PythonDevice {
         return {};
     }
 
-    static std::optional<python::View> view(py::handle object, Stream) {
+    static std::optional<python::View> view(py::handle object, Stream, bool) {
+        if (const auto view = python::view_torch(object); view && !view->is_device) return view;
         if (!py::hasattr(object, "__dlpack__")) return std::nullopt;
         const auto device = py::cast<py::tuple>(object.attr("__dlpack_device__")());
         const int type = py::cast<int>(device[0]);

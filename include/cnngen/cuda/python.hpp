@@ -91,7 +91,7 @@ class DeviceArray {
     DeviceBuffer memory_;
 };
 
-inline python::View view_cuda_array(py::handle object, cudaStream_t stream) {
+inline python::View view_cuda_array(py::handle object, cudaStream_t stream, bool is_ready) {
     const auto interface = py::cast<py::dict>(object.attr("__cuda_array_interface__"));
     const auto data = py::cast<py::tuple>(interface["data"]);
     const py::object dtype = py::module_::import("numpy").attr("dtype")(interface["typestr"]);
@@ -107,7 +107,7 @@ inline python::View view_cuda_array(py::handle object, cudaStream_t stream) {
     if (interface.contains("strides") && !interface["strides"].is_none()) {
         for (py::handle stride : interface["strides"]) view.strides.push_back(py::cast<std::int64_t>(stride) / item);
     }
-    if (interface.contains("stream") && !interface["stream"].is_none()) {
+    if (!is_ready && interface.contains("stream") && !interface["stream"].is_none()) {
         // 1 and 2 name the default streams with CUDA's own constants, so that any number is a stream.
         const auto producer = reinterpret_cast<cudaStream_t>(py::cast<std::uintptr_t>(interface["stream"]));
         const Event ready = make_event();
@@ -117,17 +117,17 @@ inline python::View view_cuda_array(py::handle object, cudaStream_t stream) {
     return view;
 }
 
-inline python::View view_dlpack(py::handle object, cudaStream_t stream) {
+inline python::View view_dlpack(py::handle object, cudaStream_t stream, bool is_ready) {
     const auto device = py::cast<py::tuple>(object.attr("__dlpack_device__")());
     const int type = py::cast<int>(device[0]);
     const bool is_device = type == python::on_cuda || type == python::on_cuda_managed;
     if (!is_device && type != python::on_cpu && type != python::on_cuda_host) {
         throw ArgumentError(text("an array on DLPack device type ", type, ": expected the CPU or an NVIDIA GPU"));
     }
-    // The protocol's number of the default stream is 1; 0 is ambiguous.
-    const auto number = reinterpret_cast<std::uintptr_t>(stream);
+    // The protocol's number of the default stream is 1, 0 is ambiguous; -1 says that none has to wait.
+    const std::int64_t number = stream ? static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(stream)) : 1;
     const py::object capsule =
-        is_device ? object.attr("__dlpack__")(py::arg("stream") = number ? number : 1) : object.attr("__dlpack__")();
+        is_device ? object.attr("__dlpack__")(py::arg("stream") = is_ready ? -1 : number) : object.attr("__dlpack__")();
     return python::view_capsule(object, capsule, is_device);
 }
 
@@ -146,9 +146,10 @@ struct PythonDevice {
         return reinterpret_cast<cudaStream_t>(py::cast<std::uintptr_t>(given));
     }
 
-    static std::optional<python::View> view(py::handle object, Stream stream) {
-        if (py::hasattr(object, "__dlpack__")) return view_dlpack(object, stream);
-        if (py::hasattr(object, "__cuda_array_interface__")) return view_cuda_array(object, stream);
+    static std::optional<python::View> view(py::handle object, Stream stream, bool is_ready) {
+        if (const auto view = python::view_torch(object); view && (is_ready || !view->is_device)) return view;
+        if (py::hasattr(object, "__dlpack__")) return view_dlpack(object, stream, is_ready);
+        if (py::hasattr(object, "__cuda_array_interface__")) return view_cuda_array(object, stream, is_ready);
         return std::nullopt;
     }
 

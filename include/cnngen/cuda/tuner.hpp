@@ -130,12 +130,13 @@ class Tuner {
         return clock_->median(replays, HUGE_VAL, replay, [] {});
     }
 
-    // The outputs of a pass on inputs in host memory, as the code says; both in the model's order. one_by_one: each
-    // step when the one before has ended; else as a network runs it.
-    void run_pass(std::size_t plan, std::span<const void* const> inputs, std::span<void* const> outputs,
-                  bool one_by_one) {
+    // The outputs of a pass of such steps on inputs in host memory; both in the model's order. one_by_one: each step
+    // when the one before has ended; else as a network runs it.
+    void run_pass(std::size_t plan, Choices choices, std::span<const void* const> inputs,
+                  std::span<void* const> outputs, bool one_by_one) {
         const DeviceGuard guard(device_);
-        const Graph graph = captured_pass(first_choices(plan));
+        if (choices.empty()) choices = first_choices(plan);
+        const Graph graph = captured_pass(choices);
         const GraphExec exec = instantiate(graph);
         const std::size_t profile = model_.profile_of(plan);
         const auto bytes = [&](const Port& port) {
@@ -148,8 +149,9 @@ class Tuner {
                   "copying an input");
         }
         if (one_by_one) {
-            for (const CandidateStep& s : steps_[plan]) {
-                run(s, "");
+            for (std::size_t i = 0; i < choices.size(); ++i) {
+                const CandidateStep& s = steps_.at(choices[i].first).at(i);
+                run(s, choices[i].second);
                 check(cudaStreamSynchronize(stream_.get()), "running '", s.layer, "'");
             }
         } else {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "cnngen/results.hpp"
 
@@ -146,6 +147,31 @@ inline View view_capsule(py::handle object, const py::object& capsule, bool is_d
     view.shape.assign(tensor->shape, tensor->shape + tensor->rank);
     if (tensor->strides) view.strides.assign(tensor->strides, tensor->strides + tensor->rank);
     view.owner = py::make_tuple(object, capsule);  // the capsule gives its tensor back when it goes
+    return view;
+}
+
+// A torch tensor by its own attributes; nothing where it is none, or a view that only DLPack can refuse in words. Its
+// __dlpack__ takes Python longer than all else in a call.
+inline std::optional<View> view_torch(py::handle object) {
+    if (!py::hasattr(object, "data_ptr") || !py::hasattr(object, "is_neg")) return std::nullopt;
+    const auto is = [&](const char* attribute) { return py::cast<bool>(object.attr(attribute)); };
+    const bool is_device = is("is_cuda");
+    if (!is_device && !is("is_cpu")) return std::nullopt;
+    if (py::cast<bool>(object.attr("is_neg")())) {
+        throw ArgumentError("is still to be negated, which its memory does not tell: pass x.resolve_neg()");
+    }
+    if (is("requires_grad") || py::cast<bool>(object.attr("is_conj")())) return std::nullopt;
+    if (std::string(py::str(object.attr("layout"))) != "torch.strided") return std::nullopt;
+    const std::string dtype = py::str(object.attr("dtype"));  // "torch.float16"
+    View view{reinterpret_cast<void*>(py::cast<std::uintptr_t>(object.attr("data_ptr")())),
+              dtype.substr(dtype.find('.') + 1),
+              {},
+              {},
+              is_device,
+              false,
+              py::reinterpret_borrow<py::object>(object)};
+    for (py::handle extent : object.attr("shape")) view.shape.push_back(py::cast<std::int64_t>(extent));
+    for (py::handle stride : object.attr("stride")()) view.strides.push_back(py::cast<std::int64_t>(stride));
     return view;
 }
 

@@ -29,7 +29,7 @@ class PipelineRunner {
 
     // Holds arrays against the network: a batch or, with `is_item`, one item without the batch's axis.
     Inputs take(const py::list& arrays, bool is_item) const {
-        Inputs part = ports_.take_inputs(arrays, {}, is_item);
+        Inputs part = ports_.take_inputs(arrays, {}, /*is_ready=*/false, is_item);
         if (part.has_device) {
             throw ArgumentError(
                 "a pipeline takes arrays on the host: those on the GPU need no copies, and run in a Context");
@@ -62,7 +62,7 @@ class PipelineRunner {
                 results.append(py::cast<py::list>(outputs)[i]);
             }
             bool is_on_host = false;
-            targets.push_back(ports_.take_output(results[i], port, n, profile, {}, is_on_host));
+            targets.push_back(ports_.take_output(results[i], port, n, profile, {}, /*is_ready=*/false, is_on_host));
         }
         {
             const py::gil_scoped_release release;

@@ -28,12 +28,15 @@ class Ports {
 
     explicit Ports(const Model& model) : model_(model) {}
 
-    // With `is_item` the arrays are one item, without the axis of the batch.
-    Inputs take_inputs(const py::list& inputs, Stream stream, bool is_item = false) const {
+    // is_ready: the arrays may be read on `stream` as they are. With `is_item` they are one item, without the axis of
+    // the batch.
+    Inputs take_inputs(const py::list& inputs, Stream stream, bool is_ready = false, bool is_item = false) const {
         const bool batched = model_.batched && !is_item;
         const std::vector<Port>& ports = model_.inputs;
         std::vector<View> views;
-        for (std::size_t i = 0; i < ports.size(); ++i) views.push_back(view_of(inputs[i], "input", ports[i], stream));
+        for (std::size_t i = 0; i < ports.size(); ++i) {
+            views.push_back(view_of(inputs[i], "input", ports[i], stream, is_ready));
+        }
         Inputs out;
         out.profile = find_profile(views, batched);
         for (std::size_t i = 0; i < ports.size(); ++i) {
@@ -57,8 +60,8 @@ class Ports {
 
     // Where an output of n items is to be written.
     void* take_output(py::handle array, const Port& port, std::int64_t n, std::size_t profile, Stream stream,
-                      bool& has_host_output) const {
-        const View view = view_of(array, "output", port, stream);
+                      bool is_ready, bool& has_host_output) const {
+        const View view = view_of(array, "output", port, stream, is_ready);
         check_view(view, "output", port, profile, model_.batched);
         if (model_.batched && view.shape[0] != n) {
             throw ArgumentError(
@@ -70,16 +73,17 @@ class Ports {
     }
 
    private:
-    static View view_of(py::handle object, const char* what, const Port& port, Stream stream) {
-        const std::optional<View> view = find_view(object, what, port, stream);
+    static View view_of(py::handle object, const char* what, const Port& port, Stream stream, bool is_ready) {
+        const std::optional<View> view = find_view(object, what, port, stream, is_ready);
         if (view) return *view;
         throw py::type_error(text(what, " '", port.name, "': got ", type_name(object), ", expected ", Device::arrays));
     }
 
-    static std::optional<View> find_view(py::handle object, const char* what, const Port& port, Stream stream) {
+    static std::optional<View> find_view(py::handle object, const char* what, const Port& port, Stream stream,
+                                         bool is_ready) {
         if (py::isinstance<py::array>(object)) return view_numpy(py::reinterpret_borrow<py::array>(object));
         try {
-            return Device::view(object, stream);
+            return Device::view(object, stream, is_ready);
         } catch (const ArgumentError& e) {
             throw ArgumentError(text(what, " '", port.name, "': ", e.what()));
         }

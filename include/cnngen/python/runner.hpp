@@ -3,7 +3,8 @@
 //   Model, Network, Context, Pipeline       the target's own
 //   Stream                                  where a pass runs
 //   stream(context, given)                  the one that was given, or where it is None the context's own
-//   view(array, stream)                     an array of another library than numpy; nothing where it is none
+//   view(array, stream, is_ready)           an array of another library than numpy; nothing where it is none. is_ready:
+//                                           the stream need not wait for it
 //   arrays                                  what view() takes, in words
 //   make_output(context, shape, port, stream, address)   an output beside inputs that are not on the host
 //   run(context, inputs, outputs, n, profile, stream, wait)
@@ -24,10 +25,11 @@ class Runner {
     explicit Runner(const typename Device::Network& network) : context_(network), ports_(context_.model()) {}
 
     // Outputs in the model's order; those not given are made beside the inputs. With `wait`, or with outputs on the
-    // host and no say on the stream, they are ready on return.
-    py::list run(const py::list& inputs, const py::object& outputs, const py::object& stream, bool wait) {
+    // host and no say on the stream, they are ready on return. is_ready: the stream need not wait for any array.
+    py::list run(const py::list& inputs, const py::object& outputs, const py::object& stream, bool wait,
+                 bool is_ready) {
         const Stream on = Device::stream(context_, stream);
-        const Inputs given = ports_.take_inputs(inputs, on);
+        const Inputs given = ports_.take_inputs(inputs, on, is_ready);
         const std::vector<Port>& ports = context_.model().outputs;
         std::vector<void*> targets;
         py::list results;
@@ -44,7 +46,8 @@ class Runner {
             } else {
                 results.append(numpy_output(ports[i], shape));
             }
-            targets.push_back(ports_.take_output(results[i], ports[i], given.n, given.profile, on, has_host_output));
+            targets.push_back(
+                ports_.take_output(results[i], ports[i], given.n, given.profile, on, is_ready, has_host_output));
         }
         {
             const py::gil_scoped_release release;
@@ -139,7 +142,8 @@ py::class_<typename Device::Network> bind_runner(py::module_& m) {
     py::class_<typename Device::Network> network(m, "Network", py::module_local());
     py::class_<Runner<Device>>(m, "Context", py::module_local())
         .def(py::init(&make_runner<Device>), py::arg("network"))
-        .def("run", &Runner<Device>::run, py::arg("inputs"), py::arg("outputs"), py::arg("stream"), py::arg("wait"))
+        .def("run", &Runner<Device>::run, py::arg("inputs"), py::arg("outputs"), py::arg("stream"), py::arg("wait"),
+             py::arg("is_ready") = false)
         .def("synchronize", &Runner<Device>::synchronize)
         .def("profile", &Runner<Device>::profile, py::arg("inputs"))
         .def("trace", &Runner<Device>::trace, py::arg("inputs"))

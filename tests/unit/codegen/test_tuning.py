@@ -298,7 +298,7 @@ def test_passes_that_compute_something_else_are_said(tmp_path: Path, monkeypatch
         monkeypatch.setattr(FakeTuner, "off", off)
         found = CliRunner().invoke(app, ["tune", str(path), "--fresh"])
         assert found.exit_code == 0
-        assert ("The outputs of batch1 differ by more than rounding explains" in found.stderr) == is_told
+        assert ("The steps of batch1 give something else together" in found.stderr) == is_told
 
 
 def test_tuning_needs_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,13 +53,13 @@ inline void bind_tuner(py::module_& m, const Model& model, const ReferenceKernel
                  return measurement(tuner.measure_pass(plan, std::move(steps), replays));
              })
         .def("run_pass",
-             [](Tuner& tuner, std::size_t plan, const std::vector<py::buffer>& inputs,
-                const std::vector<py::buffer>& outputs, bool one_by_one) {
+             [](Tuner& tuner, std::size_t plan, std::vector<std::pair<std::size_t, std::string>> steps,
+                const std::vector<py::buffer>& inputs, const std::vector<py::buffer>& outputs, bool one_by_one) {
                  std::vector<const void*> from;
                  std::vector<void*> to;
                  for (const py::buffer& buffer : inputs) from.push_back(buffer.request().ptr);
                  for (const py::buffer& buffer : outputs) to.push_back(buffer.request(/*writable=*/true).ptr);
-                 tuner.run_pass(plan, from, to, one_by_one);
+                 tuner.run_pass(plan, std::move(steps), from, to, one_by_one);
              })
         .def("versions", [](const Tuner& tuner) {
             int driver = 0;
