@@ -160,7 +160,7 @@ def stored(values: Array, dtype: str) -> bytes:
 
 
 RELU: tuple[tuple[Any, ...], ...] = (("bias",), ("relu",))
-OPERATIONS = (
+EVERY_OPERATION = (
     Operation("plain"),
     Operation("wide", c=64, k=96, h=14, w=14, pad=(1, 1, 1, 1), steps=RELU),
     Operation("stem", c=3, k=32, h=33, w=31, r=7, s=7, stride=(2, 2), pad=(3, 3, 3, 3), steps=RELU),

@@ -29,6 +29,7 @@ from cnngen.codegen.targets import TargetName
 from cnngen.spec import ImportModelError, NetworkSpec
 
 from ..bundle import Bundle, build_bundle, bundle_folder
+from ..machine import WITHOUT_BFLOAT16, has_bfloat16
 from .cases import COUNTS, Array, Case, light_models, node_cases, pytorch_cases, sources
 from .exclusions import reason
 
@@ -71,6 +72,8 @@ def _backend_tests() -> Mapping[str, type[unittest.TestCase]]:
     for cls in tests.values():
         for name in [name for name in vars(cls) if name.startswith("test_") and name not in included]:
             delattr(cls, name)
+        for name in [name for name in vars(cls) if "_bf16" in name and not has_bfloat16()]:
+            setattr(cls, name, unittest.skip(WITHOUT_BFLOAT16)(getattr(cls, name)))
     return tests
 
 

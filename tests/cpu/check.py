@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from cnngen.codegen.graph import LIBRARIES
 from cnngen.codegen.interpret_plan import interpret_plan
 from cnngen.codegen.plan import make_plan
 from cnngen.codegen.storage import NUMPY_TYPES, from_memory, to_memory
@@ -11,6 +13,7 @@ from cnngen.codegen.targets import CPU
 from cnngen.spec.types import DType
 
 from ..bundle import Bundle
+from ..machine import WITHOUT_BFLOAT16, has_bfloat16
 from ..unit.codegen.networks import Network
 
 TOLERANCE: dict[DType, float] = {"float32": 1e-5, "bfloat16": 1e-1}
@@ -18,8 +21,11 @@ TOLERANCE: dict[DType, float] = {"float32": 1e-5, "bfloat16": 1e-1}
 
 def check(bundle: Bundle, network: Network) -> None:
     """Runs a network of the bundle at each of its batch sizes; raises AssertionError with its spec."""
-    net = bundle.network(network.spec, network.weights)
     plan = make_plan(network.spec, network.weights, CPU)
+    steps = [node for batch in plan.batches for node in batch.steps if node.form in LIBRARIES]
+    if any(node.value.dtype == "bfloat16" for node in steps) and not has_bfloat16():
+        pytest.skip(WITHOUT_BFLOAT16)
+    net = bundle.network(network.spec, network.weights)
     for index, batch in enumerate(plan.batches):
         inputs = network.inputs(batch.graph)
         wanted = interpret_plan(plan, index, inputs)
