@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cnngen.codegen import expr as ex
-from cnngen.codegen.graph import LIBRARIES, Graph, Node
+from cnngen.codegen.graph import LIBRARIES, Graph, Node, is_view
 from cnngen.codegen.node_ops import Pointwise
-from cnngen.codegen.passes.assign_buffers import is_view
 from cnngen.spec import NetworkSpec
 
 BATCH, SMALL_BATCH = 64, 2

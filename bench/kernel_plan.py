@@ -14,10 +14,11 @@ from cnngen.codegen.emit.cuda_kernels import kernel_of
 from cnngen.codegen.emit.plan_names import NumberedPlans
 from cnngen.codegen.emit.steps import network_view
 from cnngen.codegen.engines import own_forms, split_engine
-from cnngen.codegen.graph import LIBRARIES, Array, Graph, Node
+from cnngen.codegen.graph import LIBRARIES, Array, Graph, Node, is_view
 from cnngen.codegen.graph_text import step_text
 from cnngen.codegen.lower import lower
-from cnngen.codegen.passes.assign_buffers import ALIGNMENT, Arena, is_view
+from cnngen.codegen.passes.assign_buffers import ALIGNMENT, Arena
+from cnngen.codegen.passes.plan_streams import plan_streams
 from cnngen.codegen.passes.plan_weights import plan_weights
 from cnngen.codegen.plan import BatchPlan, Plan
 from cnngen.codegen.storage import from_memory, to_memory
@@ -72,7 +73,9 @@ def make_kernel_bench(cases: Sequence[KernelCase], *, small: bool = False) -> Ke
     others = {node.name for node in base.nodes} - {node.name for _, node in timed}
     bench = make_bench(base, [], {step_text(base.producers[name], base) for name in others})
     table = plan_weights([bench.graph])
-    batch = BatchPlan(bench.graph, places(bench.graph, apart=small), table.places[0], 0)
+    batch = BatchPlan(
+        bench.graph, places(bench.graph, apart=small), table.places[0], 0, plan_streams(bench.graph)
+    )
     plan = Plan(spec, CUDA, computed, table, (batch,))
     names = {view.kernel: view.name for view in network_view(plan, NumberedPlans()).kernels}
     numbers = {node.name: number for number, node in enumerate(batch.steps)}

@@ -21,11 +21,13 @@ class Choices:
     every:   rewrite -> the number of the option that its other sites take; how the tuner sees all of them at once
     engines: a step's name -> the engine or tile that runs it (see `cnngen.codegen.engines`), and the digest of the step
              that it was chosen for
+    beside:  branches that run on streams of their own (see `cnngen.codegen.passes.plan_streams`)
     """
 
     forms: Mapping[tuple[str, str], str] = field(default_factory=dict)
     every: Mapping[str, int] = field(default_factory=dict)
     engines: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    beside: frozenset[str] = frozenset()
     cost: Cost = field(default_factory=Roofline)
 
     def site(self, rewrite: str, node: Node, prices: Mapping[str, float]) -> Site:

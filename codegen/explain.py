@@ -53,14 +53,25 @@ def _steps(batch: BatchPlan, entry: PlanEntry | None) -> Table:
     for heading in ("us", "workspace"):
         table.add_column(heading, justify="right")
     table.add_column("others, us")
+    several = batch.streams.count > 1
+    if several:
+        table.add_column("stream", justify="right")
     titles = titles_of(batch.graph)
     for node in batch.steps:
+        stream = [str(batch.streams.of.get(node.name, 0))] if several else []
         step = entry.steps.get(titles[node.name]) if entry else None
         if step is None:
             table.add_row(
-                titles[node.name], node.form or step_text(node, batch.graph).partition("(")[0], "", "", ""
+                titles[node.name],
+                node.form or step_text(node, batch.graph).partition("(")[0],
+                "",
+                "",
+                "",
+                *stream,
             )
             continue
         others = ", ".join(f"{kind} {us:g}" for kind, us in step.others.items())
-        table.add_row(titles[node.name], step.engine, f"{step.us:g}", str(step.workspace or ""), others)
+        table.add_row(
+            titles[node.name], step.engine, f"{step.us:g}", str(step.workspace or ""), others, *stream
+        )
     return table

@@ -16,7 +16,7 @@ import numpy as np
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import ACC, Expr
-from cnngen.codegen.node_ops import Op, operand_count
+from cnngen.codegen.node_ops import Join, Op, Reshape, Slice, operand_count
 from cnngen.spec.types import ElementType
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
@@ -182,6 +182,11 @@ class Node:
     def extras(self) -> tuple[str, ...]:
         """The inputs that only the epilogue reads."""
         return self.inputs[operand_count(self.op) :]
+
+
+def is_view(node: Node) -> bool:
+    """Whether a node is only another name for what lies there already: no step runs for it."""
+    return isinstance(node.op, Reshape | Join | Slice) and node.epilogue == ACC
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """The lock: what `cnngen tune` chose for a spec on a GPU, and what it measured, as text to commit beside the spec.
 
-For each plan the form of each rewrite's sites, and for each step its engine or tile, microseconds and workspace, with
-what the alternatives took. A step's entry names a digest of the step that it was chosen for: where the network has
-changed, only the entries of what has changed are stale.
+For each plan the form of each rewrite's sites, the branches that run beside others, and for each step its engine or
+tile, microseconds and workspace, with what the alternatives took. A step's entry names a digest of the step that it was
+chosen for: where the network has changed, only the entries of what has changed are stale.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ class PlanEntry(_Entry):
     forms: Mapping[str, FormEntry] = Field(
         default_factory=dict, description="`<rewrite> <layer>` -> what was chosen"
     )
+    beside: tuple[str, ...] = Field(default=(), description="branches on streams of their own")
     steps: Mapping[str, StepEntry]
 
     @property
@@ -93,7 +94,9 @@ class PlanEntry(_Entry):
             rewrite, _, layer = name.partition(" ")
             forms[rewrite, layer] = entry.chosen
         return Choices(
-            forms=forms, engines={name: (step.engine, step.of) for name, step in self.steps.items()}
+            forms=forms,
+            engines={name: (step.engine, step.of) for name, step in self.steps.items()},
+            beside=frozenset(self.beside),
         )
 
 
@@ -135,6 +138,8 @@ def lock_text(lock: Lock, spec: str, plans: str) -> str:
     lines.append("plans:")
     for name, plan in sorted(lock.plans.items()):
         lines += [f"  {name}:", f"    us: {_rounded(plan.us)}", f"    first_us: {_rounded(plan.first_us)}"]
+        if plan.beside:
+            lines.append(f"    beside: {_flow(sorted(plan.beside))}")
         for part, entries in (
             ("forms", {key: _form(entry) for key, entry in plan.forms.items()}),
             ("steps", {key: _step(entry) for key, entry in plan.steps.items()}),

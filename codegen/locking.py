@@ -11,6 +11,7 @@ from cnngen.codegen.graph import LIBRARIES, Node
 from cnngen.codegen.graph_text import step_digest
 from cnngen.codegen.lock import PLANS_SUFFIX, SUFFIX, Lock, LockError, load_lock, lock_path, locks_beside
 from cnngen.codegen.node_ops import Conv
+from cnngen.codegen.passes.plan_streams import branches
 from cnngen.codegen.plan import Plan, plan_name
 from cnngen.codegen.titles import titles_of
 from cnngen.spec.errors import Problem, listing
@@ -99,6 +100,9 @@ def _differences(lock: Lock, plan: Plan) -> list[str]:
             )
         if open_steps:
             found.append(f"{name}: it has no entry for {listing(open_steps)}")
+        known_branches = {branch.name for branch in branches(graph)}
+        if gone := [branch for branch in entry.beside if branch not in known_branches]:
+            found.append(f"{name}: nothing runs beside {listing(gone)} any more")
     return found
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from cnngen.codegen import passes
 from cnngen.codegen.choices import Choices
-from cnngen.codegen.graph import Array, Graph, Node
+from cnngen.codegen.graph import Array, Graph, Node, is_view
 from cnngen.codegen.lower import lower
-from cnngen.codegen.passes.assign_buffers import Arena, assign_buffers, is_view
+from cnngen.codegen.passes.assign_buffers import Arena, assign_buffers
+from cnngen.codegen.passes.plan_streams import Streams, plan_streams
 from cnngen.codegen.passes.plan_weights import PackedWeight, WeightTable, plan_weights
 from cnngen.codegen.targets import CUDA, Target
 from cnngen.spec.network import NetworkSpec
@@ -23,6 +25,7 @@ class BatchPlan:
     arena: Arena
     weights: Mapping[str, PackedWeight]  # constant's name -> its place in the slab
     profile: int
+    streams: Streams
 
     @property
     def batch(self) -> int:
@@ -30,8 +33,20 @@ class BatchPlan:
 
     @property
     def steps(self) -> tuple[Node, ...]:
-        """The nodes that run, in order."""
-        return tuple(node for node in self.graph.nodes if not is_view(node))
+        """The nodes that run, in the order in which they are put on their streams."""
+        return tuple(node for node in self.streams.nodes(self.graph) if not is_view(node))
+
+
+def plan_batch(
+    graph: Graph,
+    weights: Mapping[str, PackedWeight] | None = None,
+    profile: int = 0,
+    beside: Collection[str] = (),
+    **packing: Any,  # noqa: ANN401 - of assign_buffers
+) -> BatchPlan:
+    """A plan of a graph whose weights have been placed, with some of its branches on streams of their own."""
+    streams = plan_streams(graph, beside)
+    return BatchPlan(graph, assign_buffers(graph, streams, **packing), weights or {}, profile, streams)
 
 
 def plan_name(spec: NetworkSpec, profile: int, batch: int) -> str:
@@ -77,7 +92,7 @@ def make_plan(
     ]
     table = plan_weights(graphs)
     batches = [
-        BatchPlan(graph, assign_buffers(graph), places, profile)
-        for graph, places, (profile, _) in zip(graphs, table.places, wanted, strict=True)
+        plan_batch(graph, places, profile, choices(profile, batch).beside)
+        for graph, places, (profile, batch) in zip(graphs, table.places, wanted, strict=True)
     ]
     return Plan(spec, target, computed, table, tuple(batches), tuned_for)

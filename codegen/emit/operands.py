@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from cnngen.codegen.emit.titles import plan_key
-from cnngen.codegen.graph import Value
+from cnngen.codegen.graph import Value, is_view
 from cnngen.codegen.node_ops import Reshape
-from cnngen.codegen.passes.assign_buffers import is_view
 from cnngen.codegen.plan import BatchPlan
 from cnngen.spec.names import CppIdentifier
 from cnngen.spec.types import ElementType

@@ -86,12 +86,12 @@ class _View:
 
     def network(self) -> NetworkView:
         found: dict[str, list[tuple[BatchPlan, Node]]] = {}
-        orders: list[tuple[CppIdentifier, ...]] = []
+        forwards: list[tuple[str, ...]] = []
         for batch in self.plan.batches:
             titles = [self.titles[plan_key(batch)][node.name] for node in batch.steps]
             for node, title in zip(batch.steps, titles, strict=True):
                 found.setdefault(title, []).append((batch, node))
-            orders.append(tuple(self.identifiers[title] for title in titles))
+            forwards.append(_statements(batch, [self.identifiers[title] for title in titles]))
         steps = [
             StepView(
                 self.identifiers[title], comment(forms[0][0].graph, forms[0][1]), self._variants(title, forms)
@@ -106,22 +106,22 @@ class _View:
             self._weights(),
             tuple(self.kernels.values()),
             self._files(),
-            self._forwards(orders),
+            self._forwards(forwards),
             tuple(sorted({header for kernel in self.kernels for header in kernel.declares})),
             max((kernel.capability for kernel in self.kernels), default=0),
         )
 
-    def _forwards(self, orders: Sequence[tuple[CppIdentifier, ...]]) -> tuple[ForwardView, ...]:
-        groups: dict[tuple[CppIdentifier, ...], list[BatchPlan]] = {}
-        for batch, order in zip(self.plan.batches, orders, strict=True):
-            groups.setdefault(order, []).append(batch)
+    def _forwards(self, forwards: Sequence[tuple[str, ...]]) -> tuple[ForwardView, ...]:
+        groups: dict[tuple[str, ...], list[BatchPlan]] = {}
+        for batch, statements in zip(self.plan.batches, forwards, strict=True):
+            groups.setdefault(statements, []).append(batch)
         return tuple(
             ForwardView(
                 "forward" if len(groups) == 1 else f"forward_{self.names.suffix(served[0])}",
                 tuple(map(self.names.case, served)),
-                order,
+                statements,
             )
-            for order, served in groups.items()
+            for statements, served in groups.items()
         )
 
     def _files(self) -> tuple[KernelFileView, ...]:
@@ -308,6 +308,26 @@ class _View:
         name = {"add": "bias", "mul": "scale"}[step.function]
         pointer = f"pass.weight(weights::{self.operands.weight(batch, step.operand)})"
         return f"cnngen::{name}(vector({pointer}, {dtype_text(value)}, {value.shape[0]}))"
+
+
+def _statements(batch: BatchPlan, functions: Sequence[CppIdentifier]) -> tuple[str, ...]:
+    """The calls of the steps' functions in order, and between them what goes on which stream, after which others."""
+    streams, current = batch.streams, 0
+    found = []
+
+    def turn(stream: int, waits: Sequence[int]) -> None:
+        after = f", {_braces(waits)}" if waits else ""
+        found.append(f"pass.on({stream}{after});")
+
+    for node, function in zip(batch.steps, functions, strict=True):
+        stream, waits = streams.of.get(node.name, 0), streams.waits.get(node.name, ())
+        if waits or stream != current:
+            turn(stream, waits)
+            current = stream
+        found.append(f"{function}(pass);")
+    if current or streams.end:
+        turn(0, streams.end)
+    return tuple(found)
 
 
 def _layers(graph: Graph, node: Node) -> str:

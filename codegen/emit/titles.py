@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from cnngen.codegen.graph import Graph, Node
+from cnngen.codegen.graph import Graph, Node, is_view
 from cnngen.codegen.lower import OUTPUT
 from cnngen.codegen.node_ops import Join, Slice
-from cnngen.codegen.passes.assign_buffers import is_view
 from cnngen.codegen.plan import BatchPlan
 
 

@@ -85,7 +85,7 @@ class ForwardView:
 
     name: str
     cases: tuple[str, ...]  # the labels of a switch, one a plan
-    steps: tuple[CppIdentifier, ...]
+    statements: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -76,11 +76,11 @@ def _affine_as_pointwise(graph: Graph) -> Graph:
 
 def _absorb_readers(graph: Graph, fits: _Fits) -> Graph:
     """A pointwise step joins the op that writes one of its inputs, if it is that value's only reader."""
-    position = {node.name: i for i, node in enumerate(graph.nodes)}
+    depth = _depths(graph)
     current: dict[str, Node] = {}
     for node in graph.nodes:
-        # The latest writer first: its inputs are the most recent, so that no buffer has to live longer for it.
-        for name in sorted(node.inputs, key=lambda name: position.get(name, -1), reverse=True):
+        # The writer behind most steps first, so that where branches meet a shorter one can run beside the longest.
+        for name in sorted(node.inputs, key=lambda name: depth.get(name, (0, 0)), reverse=True):
             fused = _absorbed(graph, current.get(name), node, fits)
             if fused is not None:
                 del current[name]
@@ -88,6 +88,15 @@ def _absorb_readers(graph: Graph, fits: _Fits) -> Graph:
                 break
         current[node.name] = node
     return graph.with_nodes(tuple(current.values()))
+
+
+def _depths(graph: Graph) -> dict[str, tuple[int, int]]:
+    """How many nodes lead to each one at most, and its number."""
+    found: dict[str, tuple[int, int]] = {}
+    for number, node in enumerate(graph.nodes):
+        before = max((found[name][0] for name in node.inputs if name in found), default=0)
+        found[node.name] = (before + 1, number)
+    return found
 
 
 def _absorbed(graph: Graph, writer: Node | None, reader: Node, fits: _Fits) -> Node | None:

@@ -16,10 +16,9 @@ from cnngen.codegen import expr as ex
 from cnngen.codegen import tiles
 from cnngen.codegen.emit.cuda_kernels import tile_options
 from cnngen.codegen.engines import ON_TENSOR_CORES, TILE, own_forms
-from cnngen.codegen.graph import LIBRARIES, Constant, Graph, Node, unused
+from cnngen.codegen.graph import LIBRARIES, Constant, Graph, Node, is_view, unused
 from cnngen.codegen.graph_text import step_text
 from cnngen.codegen.node_ops import Join, Pointwise, Slice
-from cnngen.codegen.passes.assign_buffers import is_view
 
 
 @dataclass(frozen=True)

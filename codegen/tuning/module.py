@@ -29,6 +29,10 @@ WORKSPACE_LIMIT = 256 << 20
 MODULES = itertools.count()  # that were imported
 
 
+# Of a pass: the plan that a step is taken from, its engine, its stream, and the streams that it waits for.
+PassStep = tuple[int, str, int, Sequence[int]]
+
+
 class Tuner(Protocol):
     """The extension module's class; see `include/cnngen/cuda/tuner.hpp`. Steps are numbered in a plan's order."""
 
@@ -46,13 +50,11 @@ class Tuner(Protocol):
     def measure(
         self, plan: int, step: int, engine: str, launches: int, no_more: float
     ) -> tuple[float, float]: ...
-    def measure_pass(
-        self, plan: int, steps: Sequence[tuple[int, str]], replays: int
-    ) -> tuple[float, float]: ...
+    def measure_pass(self, plan: int, steps: Sequence[PassStep], replays: int) -> tuple[float, float]: ...
     def run_pass(
         self,
         plan: int,
-        steps: Sequence[tuple[int, str]],
+        steps: Sequence[PassStep],
         inputs: Sequence[Array],
         outputs: Sequence[Array],
         one_by_one: bool,

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from cnngen.codegen.engines import OF_LIBRARIES, split_engine
-from cnngen.codegen.graph import Array, Graph, Value
+from cnngen.codegen.graph import Array, Graph, Value, is_view
 from cnngen.codegen.graph_text import step_digest, step_text
 from cnngen.codegen.lock import LockError, PlanEntry, StepEntry
-from cnngen.codegen.passes.assign_buffers import assign_buffers
+from cnngen.codegen.passes.plan_streams import branches, plan_streams
 from cnngen.codegen.passes.plan_weights import plan_weights
 from cnngen.codegen.passes.select_engines import with_engine
-from cnngen.codegen.plan import BatchPlan
+from cnngen.codegen.plan import BatchPlan, plan_batch
 from cnngen.codegen.storage import NUMPY_TYPES
 from cnngen.codegen.titles import titles_of
 from cnngen.codegen.tuning.journal import Timing
 from cnngen.codegen.tuning.measure import Deadline, Told, kind_of, relative
-from cnngen.codegen.tuning.module import Candidates
+from cnngen.codegen.tuning.module import Candidates, PassStep
 from cnngen.codegen.tuning.search import LEAST_GAIN, LEAST_GAIN_US, Timings
 
 CLOSE = 1.15  # times the best: an engine that is tried in the whole pass
@@ -32,13 +32,20 @@ REPLAYS = 40  # of a whole pass
 LIBRARY_FREE = 0.01
 # What a whole pass must gain: its median is steadier than a step's, but for short ones.
 PASS_GAIN, PASS_GAIN_US = 0.002, 0.15
-Choice = tuple[float, dict[str, int]]  # what a pass takes, and each step's option in it
-Earlier = Mapping[str, str]  # by the name of what a step writes: the engine of an earlier lock
+Chosen = Mapping[str, int]  # by the name of what a step writes: the number of its option
 # Of a pass: what it must gain for an earlier lock's choices to go. Many are equally good, and a lock is read as text.
 WORTH_A_CHANGE = 0.01
 Options = Mapping[
     str, Sequence[Timing]
 ]  # by the name of what a step writes: its engines, first the one to take
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """An earlier lock's engines, by the names of what steps write, and its branches on streams of their own."""
+
+    engines: Mapping[str, str] = field(default_factory=dict)
+    beside: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,7 @@ class Found:
     us: float
     first_us: float  # by every first choice
     engines: Mapping[str, Timing]  # by the name of what a step writes
+    beside: frozenset[str] = frozenset()  # branches on streams of their own
 
     @property
     def needs_libraries(self) -> bool:
@@ -84,50 +92,27 @@ class PassSearch:
             name: k
             for name, few in self.options.items()
             for k, timing in enumerate(few)
-            if timing.engine == self.earlier.get(name)
+            if timing.engine == self.earlier.engines.get(name)
         }
 
     def fastest(self, candidates: Candidates, deadline: Deadline, told: Told) -> tuple[Found, Found | None]:
         """From the steps' best engines on, each step's others are tried, and kept where the pass gains.
 
-        What an earlier lock has stays where that gains too little. Also what takes hardly longer and needs no library;
-        None where nothing does.
+        Then each branch on a stream of its own. What an earlier lock has stays where that gains too little. Also what
+        takes hardly longer and needs no library; None where nothing does.
         """
-        tuner = candidates.tuner
-        nodes = candidates.plan.batches[self.tuned].steps
-        first = {node.name: 0 for node in nodes}
+        trials = _Trials(self, candidates, deadline, told)
+        first = dict.fromkeys(self.options, 0)
+        trials.measured(first)  # a GPU that has rested runs faster for a while
+        first_us, _ = candidates.tuner.measure_pass(self.first, [], REPLAYS)
 
-        def measured(chosen: Mapping[str, int]) -> float:
-            steps = [(self.tuned + chosen[node.name], "") for node in nodes]
-            return tuner.measure_pass(self.tuned, steps, REPLAYS)[0]
+        def found(chosen: Chosen) -> Found:
+            return trials.branched(chosen, first_us)
 
-        def descended(chosen: dict[str, int], stage: str, is_allowed: Callable[[Timing], bool]) -> Choice:
-            """From there, each step's allowed others one by one, kept where the pass gains."""
-            best = measured(chosen)
-            for done, node in enumerate(order):
-                told(done, len(order), stage)
-                for k, timing in enumerate(self.options[node.name]):
-                    if deadline.is_past or k == chosen[node.name] or not is_allowed(timing):
-                        continue
-                    other = {**chosen, node.name: k}
-                    enough = best - max(PASS_GAIN_US, PASS_GAIN * best)
-                    us = measured(other)
-                    if us < enough and (us := max(us, measured(other))) < enough:
-                        best, chosen = us, other
-            return min(best, measured(chosen)), chosen
-
-        measured(first)  # a GPU that has rested runs faster for a while
-        untuned, _ = tuner.measure_pass(self.first, [], REPLAYS)
-        order = sorted(nodes, key=lambda node: -self.options[node.name][0].us)
-
-        def found(us: float, chosen: Mapping[str, int]) -> Found:
-            return Found(us, untuned, {name: self.options[name][k] for name, k in chosen.items()})
-
-        us, chosen = descended(first, "", lambda _: True)
-        best = found(us, chosen)
+        chosen = trials.descended(first, "", lambda _: True)
+        best = found(chosen)
         if self.kept:
-            as_before = {**chosen, **self.kept}
-            before = found(measured(as_before), as_before)
+            before = trials.found({**chosen, **self.kept}, self.earlier.beside, first_us)
             if best.us > before.us * (1 - WORTH_A_CHANGE):
                 return before, None if before.needs_libraries else before
         if not best.needs_libraries:
@@ -135,7 +120,7 @@ class PassSearch:
         own = self._own()
         if own is None:
             return best, None
-        without = found(*descended(own, "without libraries", lambda timing: not is_of_library(timing)))
+        without = found(trials.descended(own, "without libraries", lambda timing: not is_of_library(timing)))
         return best, without if without.us <= best.us * (1 + LIBRARY_FREE) else None
 
     def _own(self) -> dict[str, int] | None:
@@ -157,7 +142,7 @@ class PassSearch:
         tuner, batches = candidates.tuner, candidates.plan.batches
         inputs = [_random(value, rng).view(np.uint8) for value in batches[self.first].graph.inputs]
 
-        def outputs(plan: int, steps: Sequence[tuple[int, str]], one_by_one: bool) -> list[Array]:
+        def outputs(plan: int, steps: Sequence[PassStep], one_by_one: bool) -> list[Array]:
             values = [batches[plan].graph.values[name] for name in batches[plan].graph.outputs]
             arrays = [np.empty(value.elements, NUMPY_TYPES[value.dtype]) for value in values]
             tuner.run_pass(plan, steps, inputs, [array.view(np.uint8) for array in arrays], one_by_one)
@@ -166,15 +151,23 @@ class PassSearch:
         first = outputs(self.first, [], one_by_one=True)
         if not all(np.isfinite(array).all() for array in first):
             return Differences(math.nan, math.nan)
-        steps = self._steps(candidates, found.engines)
+        chosen = {name: self.options[name].index(timing) for name, timing in found.engines.items()}
+        steps = self.steps(candidates, chosen, found.beside)
         apart, together = (outputs(self.tuned, steps, one_by_one) for one_by_one in (True, False))
         return Differences(_largest(apart, first), _largest(together, apart))
 
-    def _steps(self, candidates: Candidates, engines: Mapping[str, Timing]) -> list[tuple[int, str]]:
-        """Where among the candidates the steps with these engines are."""
+    def steps(self, candidates: Candidates, chosen: Chosen, beside: frozenset[str]) -> list[PassStep]:
+        """Where among the candidates the steps with these engines are, and on which streams they go."""
+        batch = candidates.plan.batches[self.tuned]
+        streams = plan_streams(batch.graph, beside, within=batch.streams)
         return [
-            (self.tuned + self.options[node.name].index(engines[node.name]), "")
-            for node in candidates.plan.batches[self.tuned].steps
+            (
+                self.tuned + chosen[node.name],
+                "",
+                streams.of.get(node.name, 0),
+                streams.waits.get(node.name, ()),
+            )
+            for node in batch.steps
         ]
 
     def save_plans(self, candidates: Candidates, entry: PlanEntry, folder: Path) -> None:
@@ -188,17 +181,67 @@ class PassSearch:
         candidates.tuner.save_plans(self.tuned, engines, str(folder))
 
 
-def planned(graph: Graph) -> BatchPlan:
+@dataclass(frozen=True)
+class _Trials:
+    """Whole passes that are timed."""
+
+    search: PassSearch
+    candidates: Candidates
+    deadline: Deadline
+    told: Told
+
+    def measured(self, chosen: Chosen, beside: frozenset[str] = frozenset()) -> float:
+        """Microseconds of a pass with these engines, and those branches on streams of their own."""
+        steps = self.search.steps(self.candidates, chosen, beside)
+        return self.candidates.tuner.measure_pass(self.search.tuned, steps, REPLAYS)[0]
+
+    def gains(self, best: float, chosen: Chosen, beside: frozenset[str] = frozenset()) -> float | None:
+        """What a pass takes that is faster than the best one, each time it is asked; None of any other."""
+        enough = best - max(PASS_GAIN_US, PASS_GAIN * best)
+        us = self.measured(chosen, beside)
+        return us if us < enough and (us := max(us, self.measured(chosen, beside))) < enough else None
+
+    def descended(self, chosen: Chosen, stage: str, is_allowed: Callable[[Timing], bool]) -> Chosen:
+        """From there, each step's allowed others one by one, the longest first, kept where the pass gains."""
+        options, best = self.search.options, self.measured(chosen)
+        order = sorted(options, key=lambda name: -options[name][0].us)
+        for done, name in enumerate(order):
+            self.told(done, len(order), stage)
+            for k, timing in enumerate(options[name]):
+                if self.deadline.is_past or k == chosen[name] or not is_allowed(timing):
+                    continue
+                other = {**chosen, name: k}
+                if us := self.gains(best, other):
+                    best, chosen = us, other
+        return chosen
+
+    def branched(self, chosen: Chosen, first_us: float) -> Found:
+        """The pass with these engines and each branch on a stream of its own that makes it faster."""
+        best, beside = self.measured(chosen), frozenset[str]()
+        for branch in branches(self.search.graph):
+            other = beside | {branch.name}
+            if not self.deadline.is_past and (us := self.gains(best, chosen, other)):
+                best, beside = us, other
+        found = self.found(chosen, beside, first_us)
+        return replace(found, us=min(found.us, best))
+
+    def found(self, chosen: Chosen, beside: frozenset[str], first_us: float) -> Found:
+        engines = {name: self.search.options[name][k] for name, k in chosen.items()}
+        return Found(self.measured(chosen, beside), first_us, engines, beside)
+
+
+def planned(graph: Graph, beside: Collection[str] = ()) -> BatchPlan:
     """A plan of one graph."""
     (places,) = plan_weights([graph]).places
-    return BatchPlan(graph, assign_buffers(graph), places, 0)
+    return plan_batch(graph, places, beside=beside)
 
 
 def step_options(graph: Graph, timings: Timings, earlier: Earlier) -> Options:
     """For each step the engines that come into question, first the one to take."""
     return {
-        node.name: _ordered(timings[step_text(node, graph)], earlier.get(node.name, ""))
-        for node in planned(graph).steps
+        node.name: _ordered(timings[step_text(node, graph)], earlier.engines.get(node.name, ""))
+        for node in graph.nodes
+        if not is_view(node)
     }
 
 
@@ -222,11 +265,13 @@ def library_free(graph: Graph, options: Options, timings: Timings) -> Options | 
     return found if longer <= 2 * LIBRARY_FREE * whole else None
 
 
-def earlier_engines(graph: Graph, entry: PlanEntry | None) -> Earlier:
-    """What an earlier lock's plan says of the graph's steps."""
-    titles = titles_of(graph)
-    steps = entry.steps if entry else {}
-    return {name: steps[title].engine for name, title in titles.items() if title in steps}
+def earlier_choices(graph: Graph, entry: PlanEntry | None) -> Earlier:
+    """What an earlier lock's plan says of the graph's steps and branches."""
+    if entry is None:
+        return Earlier()
+    titles, known = titles_of(graph), {branch.name for branch in branches(graph)}
+    engines = {name: entry.steps[title].engine for name, title in titles.items() if title in entry.steps}
+    return Earlier(engines, frozenset(known.intersection(entry.beside)))
 
 
 def is_of_library(timing: Timing) -> bool:

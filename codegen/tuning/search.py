@@ -12,9 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cnngen.codegen.choices import Choices
-from cnngen.codegen.graph import Graph, Node, Site
+from cnngen.codegen.graph import Graph, Node, Site, is_view
 from cnngen.codegen.graph_text import step_text
-from cnngen.codegen.passes.assign_buffers import is_view
 from cnngen.codegen.tuning.journal import Timing
 
 Timings = Mapping[str, Sequence[Timing]]  # by the step's text, fastest first

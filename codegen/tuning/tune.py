@@ -31,9 +31,9 @@ from cnngen.codegen.lock import (
     lock_text,
 )
 from cnngen.codegen.lower import lower
-from cnngen.codegen.passes.assign_buffers import assign_buffers
+from cnngen.codegen.passes.plan_streams import branches
 from cnngen.codegen.passes.plan_weights import plan_weights
-from cnngen.codegen.plan import BatchPlan, Plan
+from cnngen.codegen.plan import BatchPlan, Plan, plan_batch
 from cnngen.codegen.targets import CUDA
 from cnngen.codegen.tuning.bench import Bench, make_bench
 from cnngen.codegen.tuning.clock import Clock
@@ -46,7 +46,7 @@ from cnngen.codegen.tuning.pass_search import (
     Found,
     Options,
     PassSearch,
-    earlier_engines,
+    earlier_choices,
     library_free,
     pass_graphs,
     planned,
@@ -226,8 +226,8 @@ class _Session:
     def _options(self, timings: Timings, earlier: Sequence[Earlier]) -> list[Options]:
         """The engines of each plan's steps, with those that need no library where all plans can do without."""
         found = [
-            step_options(search.base, timings, engines)
-            for search, engines in zip(self.searches, earlier, strict=True)
+            step_options(search.base, timings, before)
+            for search, before in zip(self.searches, earlier, strict=True)
         ]
         free = [
             library_free(search.base, options, timings)
@@ -241,12 +241,13 @@ class _Session:
         searches = []
         batches: list[BatchPlan] = []
         plans = self.earlier.plans if self.earlier else {}
-        earlier = [earlier_engines(search.base, plans.get(search.name)) for search in self.searches]
+        earlier = [earlier_choices(search.base, plans.get(search.name)) for search in self.searches]
         every = self._options(journal.steps, earlier)
-        for search, options, engines in zip(self.searches, every, earlier, strict=True):
-            graphs = [search.rewrite(Choices()), *pass_graphs(search.base, options)]
-            searches.append(PassSearch(search.name, search.base, options, engines, len(batches)))
-            batches += [planned(graph) for graph in graphs]
+        for search, options, before in zip(self.searches, every, earlier, strict=True):
+            searches.append(PassSearch(search.name, search.base, options, before, len(batches)))
+            beside = [branch.name for branch in branches(search.base)]
+            batches.append(planned(search.rewrite(Choices())))
+            batches += [planned(graph, beside) for graph in pass_graphs(search.base, options)]
         candidates = self._build("passes", numbered(batches), [footprint(batch) for batch in batches])
         entries: dict[str, PlanEntry] = {}
         differences: dict[str, Differences] = {}
@@ -261,6 +262,7 @@ class _Session:
                 us=found.us,
                 first_us=found.first_us,
                 forms=_forms(search),
+                beside=tuple(sorted(found.beside)),
                 steps=step_entries(search.base, found.engines, journal.steps),
             )
             passes_of.save_plans(candidates, plan, folder)
@@ -310,12 +312,11 @@ def _forms(search: PlanSearch) -> dict[str, FormEntry]:
 
 
 def _bench_plan(bench: Bench) -> BatchPlan:
-    arena = assign_buffers(bench.graph, in_place=False, attempts=0)
-    return BatchPlan(bench.graph, arena, {}, 0)
+    return plan_batch(bench.graph, in_place=False, attempts=0)
 
 
 def _named(graph: Graph, profile: int) -> BatchPlan:
-    return BatchPlan(graph, assign_buffers(graph, attempts=0), {}, profile)
+    return plan_batch(graph, profile=profile, attempts=0)
 
 
 def _single(spec: NetworkSpec) -> NetworkSpec:

@@ -35,6 +35,7 @@ def test_random_engines_and_tiles(tmp_path: Path) -> None:
     assert text.count("cnngen::GemmShape") > 20
     assert ".cluster" in text
     assert ".y_pixel" in text  # of a convolution into a part of a concatenation
+    assert "pass.on(1, {0});" in text
     kernels = "".join(path.read_text() for path in tmp_path.glob("*/kernels*.cu"))
     assert "const int at = " in kernels  # likewise of a pointwise step
     assert ".interleaves = true" in kernels

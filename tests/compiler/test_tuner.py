@@ -55,12 +55,13 @@ def test_a_step_is_timed_with_copies_of_its_weights_where_the_network_finds_them
 
 
 def test_a_pass_takes_its_steps_from_other_plans_and_gives_the_outputs(tuner: Any) -> None:  # noqa: ANN401
-    assert tuner.measure_pass(0, [(0, ""), (0, "")], 3)[0] == 1000
+    assert tuner.measure_pass(0, [(0, "", 0, []), (0, "", 0, [])], 3)[0] == 1000
     draw = np.random.default_rng(0)
     a, b = draw.random((4, 3), np.float32), draw.random((4, 2, 2, 2), np.float32)
     scaled, plus = np.empty_like(a), np.empty_like(b)
-    own = [(1, "") for _ in tuner.steps(1)]
-    for steps, one_by_one in itertools.product(([], own), (False, True)):
+    own = [(1, "", 0, []) for _ in tuner.steps(1)]
+    beside = [*own[:2], (1, "", 1, [0]), (1, "", 1, [])]
+    for steps, one_by_one in itertools.product(([], own, beside), (False, True)):
         scaled[:], plus[:] = -1, -1
         tuner.run_pass(1, steps, [a, b], [scaled, plus], one_by_one)
         np.testing.assert_array_equal(scaled, a * SCALE)

@@ -24,63 +24,62 @@ constexpr Offsets slot0 = {0, 0};
 constexpr Offsets slot1 = {4096, 32768};
 constexpr Offsets slot2 = {200704, 1605632};
 constexpr Offsets slot3 = {401408, 3211264};
-constexpr Offsets slot4 = {602112, 4816896};
-constexpr Offsets slot5 = {802816, 6422528};
-constexpr Offsets slot6 = {1204224, 9633792};
-constexpr Offsets slot7 = {1605632, 12845056};
-constexpr Offsets slot8 = {3211264, 25690112};
+constexpr Offsets slot4 = {802816, 6422528};
+constexpr Offsets slot5 = {1204224, 9633792};
+constexpr Offsets slot6 = {1605632, 12845056};
+constexpr Offsets slot7 = {3211264, 25690112};
 
-constexpr Offsets image = slot7;
+constexpr Offsets image = slot6;
 constexpr Offsets conv1 = slot0;
-constexpr Offsets maxpool = slot8;
+constexpr Offsets maxpool = slot6;
 constexpr Offsets layer1_0_conv1 = slot0;
 constexpr Offsets layer1_0_conv2 = slot7;
-constexpr Offsets layer1_0_conv3 = slot0;
-constexpr Offsets layer1_0_downsample_0 = slot7;
+constexpr Offsets layer1_0_downsample_0 = slot0;
+constexpr Offsets layer1_0_conv3 = slot6;
 constexpr Offsets layer1_1_conv1 = slot0;
-constexpr Offsets layer1_1_conv2 = slot8;
+constexpr Offsets layer1_1_conv2 = slot7;
 constexpr Offsets layer1_1_conv3 = slot0;
-constexpr Offsets layer1_2_conv1 = slot7;
-constexpr Offsets layer1_2_conv2 = slot8;
-constexpr Offsets layer1_2_conv3 = slot7;
+constexpr Offsets layer1_2_conv1 = slot6;
+constexpr Offsets layer1_2_conv2 = slot7;
+constexpr Offsets layer1_2_conv3 = slot6;
 constexpr Offsets layer2_0_conv1 = slot0;
-constexpr Offsets layer2_0_conv2 = slot5;
-constexpr Offsets layer2_0_conv3 = slot0;
-constexpr Offsets layer2_0_downsample_0 = slot5;
+constexpr Offsets layer2_0_conv2 = slot7;
+constexpr Offsets layer2_0_downsample_0 = slot0;
+constexpr Offsets layer2_0_conv3 = slot4;
 constexpr Offsets layer2_1_conv1 = slot0;
-constexpr Offsets layer2_1_conv2 = slot7;
+constexpr Offsets layer2_1_conv2 = slot6;
 constexpr Offsets layer2_1_conv3 = slot0;
-constexpr Offsets layer2_2_conv1 = slot5;
-constexpr Offsets layer2_2_conv2 = slot7;
-constexpr Offsets layer2_2_conv3 = slot5;
+constexpr Offsets layer2_2_conv1 = slot4;
+constexpr Offsets layer2_2_conv2 = slot6;
+constexpr Offsets layer2_2_conv3 = slot4;
 constexpr Offsets layer2_3_conv1 = slot0;
-constexpr Offsets layer2_3_conv2 = slot7;
+constexpr Offsets layer2_3_conv2 = slot6;
 constexpr Offsets layer2_3_conv3 = slot0;
-constexpr Offsets layer3_0_conv1 = slot5;
-constexpr Offsets layer3_0_conv2 = slot6;
-constexpr Offsets layer3_0_conv3 = slot5;
-constexpr Offsets layer3_0_downsample_0 = slot6;
-constexpr Offsets layer3_1_conv1 = slot0;
-constexpr Offsets layer3_1_conv2 = slot3;
-constexpr Offsets layer3_1_conv3 = slot0;
-constexpr Offsets layer3_2_conv1 = slot3;
-constexpr Offsets layer3_2_conv2 = slot5;
-constexpr Offsets layer3_2_conv3 = slot3;
-constexpr Offsets layer3_3_conv1 = slot0;
-constexpr Offsets layer3_3_conv2 = slot5;
-constexpr Offsets layer3_3_conv3 = slot0;
-constexpr Offsets layer3_4_conv1 = slot3;
-constexpr Offsets layer3_4_conv2 = slot5;
-constexpr Offsets layer3_4_conv3 = slot3;
-constexpr Offsets layer3_5_conv1 = slot0;
-constexpr Offsets layer3_5_conv2 = slot5;
-constexpr Offsets layer3_5_conv3 = slot0;
-constexpr Offsets layer4_0_conv1 = slot3;
+constexpr Offsets layer3_0_conv1 = slot4;
+constexpr Offsets layer3_0_conv2 = slot5;
+constexpr Offsets layer3_0_downsample_0 = slot4;
+constexpr Offsets layer3_0_conv3 = slot0;
+constexpr Offsets layer3_1_conv1 = slot3;
+constexpr Offsets layer3_1_conv2 = slot4;
+constexpr Offsets layer3_1_conv3 = slot3;
+constexpr Offsets layer3_2_conv1 = slot0;
+constexpr Offsets layer3_2_conv2 = slot4;
+constexpr Offsets layer3_2_conv3 = slot0;
+constexpr Offsets layer3_3_conv1 = slot3;
+constexpr Offsets layer3_3_conv2 = slot4;
+constexpr Offsets layer3_3_conv3 = slot3;
+constexpr Offsets layer3_4_conv1 = slot0;
+constexpr Offsets layer3_4_conv2 = slot4;
+constexpr Offsets layer3_4_conv3 = slot0;
+constexpr Offsets layer3_5_conv1 = slot3;
+constexpr Offsets layer3_5_conv2 = slot4;
+constexpr Offsets layer3_5_conv3 = slot3;
+constexpr Offsets layer4_0_conv1 = slot0;
 constexpr Offsets layer4_0_conv2 = slot4;
-constexpr Offsets layer4_0_conv3 = slot3;
-constexpr Offsets layer4_0_downsample_0 = slot4;
+constexpr Offsets layer4_0_downsample_0 = slot0;
+constexpr Offsets layer4_0_conv3 = slot2;
 constexpr Offsets layer4_1_conv1 = slot0;
-constexpr Offsets layer4_1_conv2 = slot2;
+constexpr Offsets layer4_1_conv2 = slot3;
 constexpr Offsets layer4_1_conv3 = slot0;
 constexpr Offsets layer4_2_conv1 = slot2;
 constexpr Offsets layer4_2_conv2 = slot3;
@@ -97,11 +96,11 @@ constexpr Weight layer1_0_conv1_weight = after(conv1_bias, 8192);               
 constexpr Weight layer1_0_conv1_bias = after(layer1_0_conv1_weight, 128);                 // [64] float16
 constexpr Weight layer1_0_conv2_weight = after(layer1_0_conv1_bias, 73728);               // [64, 3, 3, 64] float16
 constexpr Weight layer1_0_conv2_bias = after(layer1_0_conv2_weight, 128);                 // [64] float16
-constexpr Weight layer1_0_conv3_weight = after(layer1_0_conv2_bias, 32768);               // [256, 1, 1, 64] float16
-constexpr Weight layer1_0_conv3_bias = after(layer1_0_conv3_weight, 512);                 // [256] float16
-constexpr Weight layer1_0_downsample_0_weight = after(layer1_0_conv3_bias, 32768);        // [256, 1, 1, 64] float16
+constexpr Weight layer1_0_downsample_0_weight = after(layer1_0_conv2_bias, 32768);        // [256, 1, 1, 64] float16
 constexpr Weight layer1_0_downsample_0_bias = after(layer1_0_downsample_0_weight, 512);   // [256] float16
-constexpr Weight layer1_1_conv1_weight = after(layer1_0_downsample_0_bias, 32768);        // [64, 1, 1, 256] float16
+constexpr Weight layer1_0_conv3_weight = after(layer1_0_downsample_0_bias, 32768);        // [256, 1, 1, 64] float16
+constexpr Weight layer1_0_conv3_bias = after(layer1_0_conv3_weight, 512);                 // [256] float16
+constexpr Weight layer1_1_conv1_weight = after(layer1_0_conv3_bias, 32768);               // [64, 1, 1, 256] float16
 constexpr Weight layer1_1_conv1_bias = after(layer1_1_conv1_weight, 128);                 // [64] float16
 constexpr Weight layer1_1_conv2_weight = after(layer1_1_conv1_bias, 73728);               // [64, 3, 3, 64] float16
 constexpr Weight layer1_1_conv2_bias = after(layer1_1_conv2_weight, 128);                 // [64] float16
@@ -117,11 +116,11 @@ constexpr Weight layer2_0_conv1_weight = after(layer1_2_conv3_bias, 65536);     
 constexpr Weight layer2_0_conv1_bias = after(layer2_0_conv1_weight, 256);                 // [128] float16
 constexpr Weight layer2_0_conv2_weight = after(layer2_0_conv1_bias, 294912);              // [128, 3, 3, 128] float16
 constexpr Weight layer2_0_conv2_bias = after(layer2_0_conv2_weight, 256);                 // [128] float16
-constexpr Weight layer2_0_conv3_weight = after(layer2_0_conv2_bias, 131072);              // [512, 1, 1, 128] float16
-constexpr Weight layer2_0_conv3_bias = after(layer2_0_conv3_weight, 1024);                // [512] float16
-constexpr Weight layer2_0_downsample_0_weight = after(layer2_0_conv3_bias, 262144);       // [512, 1, 1, 256] float16
+constexpr Weight layer2_0_downsample_0_weight = after(layer2_0_conv2_bias, 262144);       // [512, 1, 1, 256] float16
 constexpr Weight layer2_0_downsample_0_bias = after(layer2_0_downsample_0_weight, 1024);  // [512] float16
-constexpr Weight layer2_1_conv1_weight = after(layer2_0_downsample_0_bias, 131072);       // [128, 1, 1, 512] float16
+constexpr Weight layer2_0_conv3_weight = after(layer2_0_downsample_0_bias, 131072);       // [512, 1, 1, 128] float16
+constexpr Weight layer2_0_conv3_bias = after(layer2_0_conv3_weight, 1024);                // [512] float16
+constexpr Weight layer2_1_conv1_weight = after(layer2_0_conv3_bias, 131072);              // [128, 1, 1, 512] float16
 constexpr Weight layer2_1_conv1_bias = after(layer2_1_conv1_weight, 256);                 // [128] float16
 constexpr Weight layer2_1_conv2_weight = after(layer2_1_conv1_bias, 294912);              // [128, 3, 3, 128] float16
 constexpr Weight layer2_1_conv2_bias = after(layer2_1_conv2_weight, 256);                 // [128] float16
@@ -143,11 +142,11 @@ constexpr Weight layer3_0_conv1_weight = after(layer2_3_conv3_bias, 262144);    
 constexpr Weight layer3_0_conv1_bias = after(layer3_0_conv1_weight, 512);                 // [256] float16
 constexpr Weight layer3_0_conv2_weight = after(layer3_0_conv1_bias, 1179648);             // [256, 3, 3, 256] float16
 constexpr Weight layer3_0_conv2_bias = after(layer3_0_conv2_weight, 512);                 // [256] float16
-constexpr Weight layer3_0_conv3_weight = after(layer3_0_conv2_bias, 524288);              // [1024, 1, 1, 256] float16
-constexpr Weight layer3_0_conv3_bias = after(layer3_0_conv3_weight, 2048);                // [1024] float16
-constexpr Weight layer3_0_downsample_0_weight = after(layer3_0_conv3_bias, 1048576);      // [1024, 1, 1, 512] float16
+constexpr Weight layer3_0_downsample_0_weight = after(layer3_0_conv2_bias, 1048576);      // [1024, 1, 1, 512] float16
 constexpr Weight layer3_0_downsample_0_bias = after(layer3_0_downsample_0_weight, 2048);  // [1024] float16
-constexpr Weight layer3_1_conv1_weight = after(layer3_0_downsample_0_bias, 524288);       // [256, 1, 1, 1024] float16
+constexpr Weight layer3_0_conv3_weight = after(layer3_0_downsample_0_bias, 524288);       // [1024, 1, 1, 256] float16
+constexpr Weight layer3_0_conv3_bias = after(layer3_0_conv3_weight, 2048);                // [1024] float16
+constexpr Weight layer3_1_conv1_weight = after(layer3_0_conv3_bias, 524288);              // [256, 1, 1, 1024] float16
 constexpr Weight layer3_1_conv1_bias = after(layer3_1_conv1_weight, 512);                 // [256] float16
 constexpr Weight layer3_1_conv2_weight = after(layer3_1_conv1_bias, 1179648);             // [256, 3, 3, 256] float16
 constexpr Weight layer3_1_conv2_bias = after(layer3_1_conv2_weight, 512);                 // [256] float16
@@ -181,11 +180,11 @@ constexpr Weight layer4_0_conv1_weight = after(layer3_5_conv3_bias, 1048576);   
 constexpr Weight layer4_0_conv1_bias = after(layer4_0_conv1_weight, 1024);                // [512] float16
 constexpr Weight layer4_0_conv2_weight = after(layer4_0_conv1_bias, 4718592);             // [512, 3, 3, 512] float16
 constexpr Weight layer4_0_conv2_bias = after(layer4_0_conv2_weight, 1024);                // [512] float16
-constexpr Weight layer4_0_conv3_weight = after(layer4_0_conv2_bias, 2097152);             // [2048, 1, 1, 512] float16
-constexpr Weight layer4_0_conv3_bias = after(layer4_0_conv3_weight, 4096);                // [2048] float16
-constexpr Weight layer4_0_downsample_0_weight = after(layer4_0_conv3_bias, 4194304);      // [2048, 1, 1, 1024] float16
+constexpr Weight layer4_0_downsample_0_weight = after(layer4_0_conv2_bias, 4194304);      // [2048, 1, 1, 1024] float16
 constexpr Weight layer4_0_downsample_0_bias = after(layer4_0_downsample_0_weight, 4096);  // [2048] float16
-constexpr Weight layer4_1_conv1_weight = after(layer4_0_downsample_0_bias, 2097152);      // [512, 1, 1, 2048] float16
+constexpr Weight layer4_0_conv3_weight = after(layer4_0_downsample_0_bias, 2097152);      // [2048, 1, 1, 512] float16
+constexpr Weight layer4_0_conv3_bias = after(layer4_0_conv3_weight, 4096);                // [2048] float16
+constexpr Weight layer4_1_conv1_weight = after(layer4_0_conv3_bias, 2097152);             // [512, 1, 1, 2048] float16
 constexpr Weight layer4_1_conv1_bias = after(layer4_1_conv1_weight, 1024);                // [512] float16
 constexpr Weight layer4_1_conv2_weight = after(layer4_1_conv1_bias, 4718592);             // [512, 3, 3, 512] float16
 constexpr Weight layer4_1_conv2_bias = after(layer4_1_conv2_weight, 1024);                // [512] float16
@@ -256,28 +255,28 @@ void layer1_0_conv2(Pass& pass) {
     });
 }
 
-// layer1.0.conv3 + layer1.0.bn3: 1x1 convolution, 64 -> 256 channels, bias. [N, 64, 56, 56] -> [N, 256, 56, 56], 0.103
-// GFLOP an image.
-void layer1_0_conv3(Pass& pass) {
-    pass.convolution({
-        .layers = {"layer1.0.conv3", "layer1.0.bn3"},
-        .x = nhwc(pass.at(at::layer1_0_conv2), DType::float16, pass.batch(), 64, 56, 56),
-        .w = filter(pass.weight(weights::layer1_0_conv3_weight), DType::float16, 256, 64, 1, 1),
-        .y = nhwc(pass.at(at::layer1_0_conv3), DType::float16, pass.batch(), 256, 56, 56),
-        .epilogue = {cnngen::bias(vector(pass.weight(weights::layer1_0_conv3_bias), DType::float16, 256))},
-    });
-}
-
-// layer1.0.downsample.0 + layer1.0.downsample.1 + layer1.0.add + layer1.0.relu: 1x1 convolution, 64 -> 256 channels,
-// bias, residual, relu. [N, 64, 56, 56] -> [N, 256, 56, 56], 0.103 GFLOP an image.
+// layer1.0.downsample.0 + layer1.0.downsample.1: 1x1 convolution, 64 -> 256 channels, bias. [N, 64, 56, 56] -> [N, 256,
+// 56, 56], 0.103 GFLOP an image.
 void layer1_0_downsample_0(Pass& pass) {
     pass.convolution({
-        .layers = {"layer1.0.downsample.0", "layer1.0.downsample.1", "layer1.0.add", "layer1.0.relu"},
+        .layers = {"layer1.0.downsample.0", "layer1.0.downsample.1"},
         .x = nhwc(pass.at(at::maxpool), DType::float16, pass.batch(), 64, 56, 56),
         .w = filter(pass.weight(weights::layer1_0_downsample_0_weight), DType::float16, 256, 64, 1, 1),
         .y = nhwc(pass.at(at::layer1_0_downsample_0), DType::float16, pass.batch(), 256, 56, 56),
-        .epilogue = {cnngen::bias(vector(pass.weight(weights::layer1_0_downsample_0_bias), DType::float16, 256)),
-                     cnngen::add(nhwc(pass.at(at::layer1_0_conv3), DType::float16, pass.batch(), 256, 56, 56)),
+        .epilogue = {cnngen::bias(vector(pass.weight(weights::layer1_0_downsample_0_bias), DType::float16, 256))},
+    });
+}
+
+// layer1.0.conv3 + layer1.0.bn3 + layer1.0.add + layer1.0.relu: 1x1 convolution, 64 -> 256 channels, bias, residual,
+// relu. [N, 64, 56, 56] -> [N, 256, 56, 56], 0.103 GFLOP an image.
+void layer1_0_conv3(Pass& pass) {
+    pass.convolution({
+        .layers = {"layer1.0.conv3", "layer1.0.bn3", "layer1.0.add", "layer1.0.relu"},
+        .x = nhwc(pass.at(at::layer1_0_conv2), DType::float16, pass.batch(), 64, 56, 56),
+        .w = filter(pass.weight(weights::layer1_0_conv3_weight), DType::float16, 256, 64, 1, 1),
+        .y = nhwc(pass.at(at::layer1_0_conv3), DType::float16, pass.batch(), 256, 56, 56),
+        .epilogue = {cnngen::bias(vector(pass.weight(weights::layer1_0_conv3_bias), DType::float16, 256)),
+                     cnngen::add(nhwc(pass.at(at::layer1_0_downsample_0), DType::float16, pass.batch(), 256, 56, 56)),
                      cnngen::relu()},
     });
 }
@@ -287,7 +286,7 @@ void layer1_0_downsample_0(Pass& pass) {
 void layer1_1_conv1(Pass& pass) {
     pass.convolution({
         .layers = {"layer1.1.conv1", "layer1.1.bn1", "layer1.1.relu1"},
-        .x = nhwc(pass.at(at::layer1_0_downsample_0), DType::float16, pass.batch(), 256, 56, 56),
+        .x = nhwc(pass.at(at::layer1_0_conv3), DType::float16, pass.batch(), 256, 56, 56),
         .w = filter(pass.weight(weights::layer1_1_conv1_weight), DType::float16, 64, 256, 1, 1),
         .y = nhwc(pass.at(at::layer1_1_conv1), DType::float16, pass.batch(), 64, 56, 56),
         .epilogue = {cnngen::bias(vector(pass.weight(weights::layer1_1_conv1_bias), DType::float16, 64)),
@@ -318,7 +317,7 @@ void layer1_1_conv3(Pass& pass) {
         .w = filter(pass.weight(weights::layer1_1_conv3_weight), DType::float16, 256, 64, 1, 1),
         .y = nhwc(pass.at(at::layer1_1_conv3), DType::float16, pass.batch(), 256, 56, 56),
         .epilogue = {cnngen::bias(vector(pass.weight(weights::layer1_1_conv3_bias), DType::float16, 256)),
-                     cnngen::add(nhwc(pass.at(at::layer1_0_downsample_0), DType::float16, pass.batch(), 256, 56, 56)),
+                     cnngen::add(nhwc(pass.at(at::layer1_0_conv3), DType::float16, pass.batch(), 256, 56, 56)),
                      cnngen::relu()},
     });
 }
@@ -392,29 +391,29 @@ void layer2_0_conv2(Pass& pass) {
     });
 }
 
-// layer2.0.conv3 + layer2.0.bn3: 1x1 convolution, 128 -> 512 channels, bias. [N, 128, 28, 28] -> [N, 512, 28, 28],
-// 0.103 GFLOP an image.
-void layer2_0_conv3(Pass& pass) {
-    pass.convolution({
-        .layers = {"layer2.0.conv3", "layer2.0.bn3"},
-        .x = nhwc(pass.at(at::layer2_0_conv2), DType::float16, pass.batch(), 128, 28, 28),
-        .w = filter(pass.weight(weights::layer2_0_conv3_weight), DType::float16, 512, 128, 1, 1),
-        .y = nhwc(pass.at(at::layer2_0_conv3), DType::float16, pass.batch(), 512, 28, 28),
-        .epilogue = {cnngen::bias(vector(pass.weight(weights::layer2_0_conv3_bias), DType::float16, 512))},
-    });
-}
-
-// layer2.0.downsample.0 + layer2.0.downsample.1 + layer2.0.add + layer2.0.relu: 1x1 convolution, 256 -> 512 channels,
-// stride 2, bias, residual, relu. [N, 256, 56, 56] -> [N, 512, 28, 28], 0.206 GFLOP an image.
+// layer2.0.downsample.0 + layer2.0.downsample.1: 1x1 convolution, 256 -> 512 channels, stride 2, bias. [N, 256, 56, 56]
+// -> [N, 512, 28, 28], 0.206 GFLOP an image.
 void layer2_0_downsample_0(Pass& pass) {
     pass.convolution({
-        .layers = {"layer2.0.downsample.0", "layer2.0.downsample.1", "layer2.0.add", "layer2.0.relu"},
+        .layers = {"layer2.0.downsample.0", "layer2.0.downsample.1"},
         .x = nhwc(pass.at(at::layer1_2_conv3), DType::float16, pass.batch(), 256, 56, 56),
         .w = filter(pass.weight(weights::layer2_0_downsample_0_weight), DType::float16, 512, 256, 1, 1),
         .y = nhwc(pass.at(at::layer2_0_downsample_0), DType::float16, pass.batch(), 512, 28, 28),
         .stride = {2, 2},
-        .epilogue = {cnngen::bias(vector(pass.weight(weights::layer2_0_downsample_0_bias), DType::float16, 512)),
-                     cnngen::add(nhwc(pass.at(at::layer2_0_conv3), DType::float16, pass.batch(), 512, 28, 28)),
+        .epilogue = {cnngen::bias(vector(pass.weight(weights::layer2_0_downsample_0_bias), DType::float16, 512))},
+    });
+}
+
+// layer2.0.conv3 + layer2.0.bn3 + layer2.0.add + layer2.0.relu: 1x1 convolution, 128 -> 512 channels, bias, residual,
+// relu. [N, 128, 28, 28] -> [N, 512, 28, 28], 0.103 GFLOP an image.
+void layer2_0_conv3(Pass& pass) {
+    pass.convolution({
+        .layers = {"layer2.0.conv3", "layer2.0.bn3", "layer2.0.add", "layer2.0.relu"},
+        .x = nhwc(pass.at(at::layer2_0_conv2), DType::float16, pass.batch(), 128, 28, 28),
+        .w = filter(pass.weight(weights::layer2_0_conv3_weight), DType::float16, 512, 128, 1, 1),
+        .y = nhwc(pass.at(at::layer2_0_conv3), DType::float16, pass.batch(), 512, 28, 28),
+        .epilogue = {cnngen::bias(vector(pass.weight(weights::layer2_0_conv3_bias), DType::float16, 512)),
+                     cnngen::add(nhwc(pass.at(at::layer2_0_downsample_0), DType::float16, pass.batch(), 512, 28, 28)),
                      cnngen::relu()},
     });
 }
@@ -424,7 +423,7 @@ void layer2_0_downsample_0(Pass& pass) {
 void layer2_1_conv1(Pass& pass) {
     pass.convolution({
         .layers = {"layer2.1.conv1", "layer2.1.bn1", "layer2.1.relu1"},
-        .x = nhwc(pass.at(at::layer2_0_downsample_0), DType::float16, pass.batch(), 512, 28, 28),
+        .x = nhwc(pass.at(at::layer2_0_conv3), DType::float16, pass.batch(), 512, 28, 28),
         .w = filter(pass.weight(weights::layer2_1_conv1_weight), DType::float16, 128, 512, 1, 1),
         .y = nhwc(pass.at(at::layer2_1_conv1), DType::float16, pass.batch(), 128, 28, 28),
         .epilogue = {cnngen::bias(vector(pass.weight(weights::layer2_1_conv1_bias), DType::float16, 128)),
@@ -455,7 +454,7 @@ void layer2_1_conv3(Pass& pass) {
         .w = filter(pass.weight(weights::layer2_1_conv3_weight), DType::float16, 512, 128, 1, 1),
         .y = nhwc(pass.at(at::layer2_1_conv3), DType::float16, pass.batch(), 512, 28, 28),
         .epilogue = {cnngen::bias(vector(pass.weight(weights::layer2_1_conv3_bias), DType::float16, 512)),
-                     cnngen::add(nhwc(pass.at(at::layer2_0_downsample_0), DType::float16, pass.batch(), 512, 28, 28)),
+                     cnngen::add(nhwc(pass.at(at::layer2_0_conv3), DType::float16, pass.batch(), 512, 28, 28)),
                      cnngen::relu()},
     });
 }
@@ -570,29 +569,29 @@ void layer3_0_conv2(Pass& pass) {
     });
 }
 
-// layer3.0.conv3 + layer3.0.bn3: 1x1 convolution, 256 -> 1024 channels, bias. [N, 256, 14, 14] -> [N, 1024, 14, 14],
-// 0.103 GFLOP an image.
-void layer3_0_conv3(Pass& pass) {
-    pass.convolution({
-        .layers = {"layer3.0.conv3", "layer3.0.bn3"},
-        .x = nhwc(pass.at(at::layer3_0_conv2), DType::float16, pass.batch(), 256, 14, 14),
-        .w = filter(pass.weight(weights::layer3_0_conv3_weight), DType::float16, 1024, 256, 1, 1),
-        .y = nhwc(pass.at(at::layer3_0_conv3), DType::float16, pass.batch(), 1024, 14, 14),
-        .epilogue = {cnngen::bias(vector(pass.weight(weights::layer3_0_conv3_bias), DType::float16, 1024))},
-    });
-}
-
-// layer3.0.downsample.0 + layer3.0.downsample.1 + layer3.0.add + layer3.0.relu: 1x1 convolution, 512 -> 1024 channels,
-// stride 2, bias, residual, relu. [N, 512, 28, 28] -> [N, 1024, 14, 14], 0.206 GFLOP an image.
+// layer3.0.downsample.0 + layer3.0.downsample.1: 1x1 convolution, 512 -> 1024 channels, stride 2, bias. [N, 512, 28,
+// 28] -> [N, 1024, 14, 14], 0.206 GFLOP an image.
 void layer3_0_downsample_0(Pass& pass) {
     pass.convolution({
-        .layers = {"layer3.0.downsample.0", "layer3.0.downsample.1", "layer3.0.add", "layer3.0.relu"},
+        .layers = {"layer3.0.downsample.0", "layer3.0.downsample.1"},
         .x = nhwc(pass.at(at::layer2_3_conv3), DType::float16, pass.batch(), 512, 28, 28),
         .w = filter(pass.weight(weights::layer3_0_downsample_0_weight), DType::float16, 1024, 512, 1, 1),
         .y = nhwc(pass.at(at::layer3_0_downsample_0), DType::float16, pass.batch(), 1024, 14, 14),
         .stride = {2, 2},
-        .epilogue = {cnngen::bias(vector(pass.weight(weights::layer3_0_downsample_0_bias), DType::float16, 1024)),
-                     cnngen::add(nhwc(pass.at(at::layer3_0_conv3), DType::float16, pass.batch(), 1024, 14, 14)),
+        .epilogue = {cnngen::bias(vector(pass.weight(weights::layer3_0_downsample_0_bias), DType::float16, 1024))},
+    });
+}
+
+// layer3.0.conv3 + layer3.0.bn3 + layer3.0.add + layer3.0.relu: 1x1 convolution, 256 -> 1024 channels, bias, residual,
+// relu. [N, 256, 14, 14] -> [N, 1024, 14, 14], 0.103 GFLOP an image.
+void layer3_0_conv3(Pass& pass) {
+    pass.convolution({
+        .layers = {"layer3.0.conv3", "layer3.0.bn3", "layer3.0.add", "layer3.0.relu"},
+        .x = nhwc(pass.at(at::layer3_0_conv2), DType::float16, pass.batch(), 256, 14, 14),
+        .w = filter(pass.weight(weights::layer3_0_conv3_weight), DType::float16, 1024, 256, 1, 1),
+        .y = nhwc(pass.at(at::layer3_0_conv3), DType::float16, pass.batch(), 1024, 14, 14),
+        .epilogue = {cnngen::bias(vector(pass.weight(weights::layer3_0_conv3_bias), DType::float16, 1024)),
+                     cnngen::add(nhwc(pass.at(at::layer3_0_downsample_0), DType::float16, pass.batch(), 1024, 14, 14)),
                      cnngen::relu()},
     });
 }
@@ -602,7 +601,7 @@ void layer3_0_downsample_0(Pass& pass) {
 void layer3_1_conv1(Pass& pass) {
     pass.convolution({
         .layers = {"layer3.1.conv1", "layer3.1.bn1", "layer3.1.relu1"},
-        .x = nhwc(pass.at(at::layer3_0_downsample_0), DType::float16, pass.batch(), 1024, 14, 14),
+        .x = nhwc(pass.at(at::layer3_0_conv3), DType::float16, pass.batch(), 1024, 14, 14),
         .w = filter(pass.weight(weights::layer3_1_conv1_weight), DType::float16, 256, 1024, 1, 1),
         .y = nhwc(pass.at(at::layer3_1_conv1), DType::float16, pass.batch(), 256, 14, 14),
         .epilogue = {cnngen::bias(vector(pass.weight(weights::layer3_1_conv1_bias), DType::float16, 256)),
@@ -633,7 +632,7 @@ void layer3_1_conv3(Pass& pass) {
         .w = filter(pass.weight(weights::layer3_1_conv3_weight), DType::float16, 1024, 256, 1, 1),
         .y = nhwc(pass.at(at::layer3_1_conv3), DType::float16, pass.batch(), 1024, 14, 14),
         .epilogue = {cnngen::bias(vector(pass.weight(weights::layer3_1_conv3_bias), DType::float16, 1024)),
-                     cnngen::add(nhwc(pass.at(at::layer3_0_downsample_0), DType::float16, pass.batch(), 1024, 14, 14)),
+                     cnngen::add(nhwc(pass.at(at::layer3_0_conv3), DType::float16, pass.batch(), 1024, 14, 14)),
                      cnngen::relu()},
     });
 }
@@ -830,29 +829,29 @@ void layer4_0_conv2(Pass& pass) {
     });
 }
 
-// layer4.0.conv3 + layer4.0.bn3: 1x1 convolution, 512 -> 2048 channels, bias. [N, 512, 7, 7] -> [N, 2048, 7, 7], 0.103
-// GFLOP an image.
-void layer4_0_conv3(Pass& pass) {
-    pass.convolution({
-        .layers = {"layer4.0.conv3", "layer4.0.bn3"},
-        .x = nhwc(pass.at(at::layer4_0_conv2), DType::float16, pass.batch(), 512, 7, 7),
-        .w = filter(pass.weight(weights::layer4_0_conv3_weight), DType::float16, 2048, 512, 1, 1),
-        .y = nhwc(pass.at(at::layer4_0_conv3), DType::float16, pass.batch(), 2048, 7, 7),
-        .epilogue = {cnngen::bias(vector(pass.weight(weights::layer4_0_conv3_bias), DType::float16, 2048))},
-    });
-}
-
-// layer4.0.downsample.0 + layer4.0.downsample.1 + layer4.0.add + layer4.0.relu: 1x1 convolution, 1024 -> 2048 channels,
-// stride 2, bias, residual, relu. [N, 1024, 14, 14] -> [N, 2048, 7, 7], 0.206 GFLOP an image.
+// layer4.0.downsample.0 + layer4.0.downsample.1: 1x1 convolution, 1024 -> 2048 channels, stride 2, bias. [N, 1024, 14,
+// 14] -> [N, 2048, 7, 7], 0.206 GFLOP an image.
 void layer4_0_downsample_0(Pass& pass) {
     pass.convolution({
-        .layers = {"layer4.0.downsample.0", "layer4.0.downsample.1", "layer4.0.add", "layer4.0.relu"},
+        .layers = {"layer4.0.downsample.0", "layer4.0.downsample.1"},
         .x = nhwc(pass.at(at::layer3_5_conv3), DType::float16, pass.batch(), 1024, 14, 14),
         .w = filter(pass.weight(weights::layer4_0_downsample_0_weight), DType::float16, 2048, 1024, 1, 1),
         .y = nhwc(pass.at(at::layer4_0_downsample_0), DType::float16, pass.batch(), 2048, 7, 7),
         .stride = {2, 2},
-        .epilogue = {cnngen::bias(vector(pass.weight(weights::layer4_0_downsample_0_bias), DType::float16, 2048)),
-                     cnngen::add(nhwc(pass.at(at::layer4_0_conv3), DType::float16, pass.batch(), 2048, 7, 7)),
+        .epilogue = {cnngen::bias(vector(pass.weight(weights::layer4_0_downsample_0_bias), DType::float16, 2048))},
+    });
+}
+
+// layer4.0.conv3 + layer4.0.bn3 + layer4.0.add + layer4.0.relu: 1x1 convolution, 512 -> 2048 channels, bias, residual,
+// relu. [N, 512, 7, 7] -> [N, 2048, 7, 7], 0.103 GFLOP an image.
+void layer4_0_conv3(Pass& pass) {
+    pass.convolution({
+        .layers = {"layer4.0.conv3", "layer4.0.bn3", "layer4.0.add", "layer4.0.relu"},
+        .x = nhwc(pass.at(at::layer4_0_conv2), DType::float16, pass.batch(), 512, 7, 7),
+        .w = filter(pass.weight(weights::layer4_0_conv3_weight), DType::float16, 2048, 512, 1, 1),
+        .y = nhwc(pass.at(at::layer4_0_conv3), DType::float16, pass.batch(), 2048, 7, 7),
+        .epilogue = {cnngen::bias(vector(pass.weight(weights::layer4_0_conv3_bias), DType::float16, 2048)),
+                     cnngen::add(nhwc(pass.at(at::layer4_0_downsample_0), DType::float16, pass.batch(), 2048, 7, 7)),
                      cnngen::relu()},
     });
 }
@@ -862,7 +861,7 @@ void layer4_0_downsample_0(Pass& pass) {
 void layer4_1_conv1(Pass& pass) {
     pass.convolution({
         .layers = {"layer4.1.conv1", "layer4.1.bn1", "layer4.1.relu1"},
-        .x = nhwc(pass.at(at::layer4_0_downsample_0), DType::float16, pass.batch(), 2048, 7, 7),
+        .x = nhwc(pass.at(at::layer4_0_conv3), DType::float16, pass.batch(), 2048, 7, 7),
         .w = filter(pass.weight(weights::layer4_1_conv1_weight), DType::float16, 512, 2048, 1, 1),
         .y = nhwc(pass.at(at::layer4_1_conv1), DType::float16, pass.batch(), 512, 7, 7),
         .epilogue = {cnngen::bias(vector(pass.weight(weights::layer4_1_conv1_bias), DType::float16, 512)),
@@ -893,7 +892,7 @@ void layer4_1_conv3(Pass& pass) {
         .w = filter(pass.weight(weights::layer4_1_conv3_weight), DType::float16, 2048, 512, 1, 1),
         .y = nhwc(pass.at(at::layer4_1_conv3), DType::float16, pass.batch(), 2048, 7, 7),
         .epilogue = {cnngen::bias(vector(pass.weight(weights::layer4_1_conv3_bias), DType::float16, 2048)),
-                     cnngen::add(nhwc(pass.at(at::layer4_0_downsample_0), DType::float16, pass.batch(), 2048, 7, 7)),
+                     cnngen::add(nhwc(pass.at(at::layer4_0_conv3), DType::float16, pass.batch(), 2048, 7, 7)),
                      cnngen::relu()},
     });
 }
@@ -970,8 +969,8 @@ void forward(Pass& pass) {
     maxpool(pass);
     layer1_0_conv1(pass);
     layer1_0_conv2(pass);
-    layer1_0_conv3(pass);
     layer1_0_downsample_0(pass);
+    layer1_0_conv3(pass);
     layer1_1_conv1(pass);
     layer1_1_conv2(pass);
     layer1_1_conv3(pass);
@@ -980,8 +979,8 @@ void forward(Pass& pass) {
     layer1_2_conv3(pass);
     layer2_0_conv1(pass);
     layer2_0_conv2(pass);
-    layer2_0_conv3(pass);
     layer2_0_downsample_0(pass);
+    layer2_0_conv3(pass);
     layer2_1_conv1(pass);
     layer2_1_conv2(pass);
     layer2_1_conv3(pass);
@@ -993,8 +992,8 @@ void forward(Pass& pass) {
     layer2_3_conv3(pass);
     layer3_0_conv1(pass);
     layer3_0_conv2(pass);
-    layer3_0_conv3(pass);
     layer3_0_downsample_0(pass);
+    layer3_0_conv3(pass);
     layer3_1_conv1(pass);
     layer3_1_conv2(pass);
     layer3_1_conv3(pass);
@@ -1012,8 +1011,8 @@ void forward(Pass& pass) {
     layer3_5_conv3(pass);
     layer4_0_conv1(pass);
     layer4_0_conv2(pass);
-    layer4_0_conv3(pass);
     layer4_0_downsample_0(pass);
+    layer4_0_conv3(pass);
     layer4_1_conv1(pass);
     layer4_1_conv2(pass);
     layer4_1_conv3(pass);
@@ -1041,7 +1040,7 @@ cnngen::Model make_model() {
         .arena_bytes = {3612672, 28901376},
         .weight_bytes = 51068160,
         .weight_file = "resnet50.weights.safetensors",
-        .weight_layout = "67386c731a8b3ad4",
+        .weight_layout = "8de0b0390c2fa979",
         .code = {kernels::architectures(), reinterpret_cast<const void*>(kernels::image)},
         .forward = forward,
     };

@@ -2,6 +2,8 @@
 // for host data.
 #pragma once
 
+#include <numeric>
+
 #include "cnngen/cuda/network.hpp"
 #include "cnngen/cuda/staging.hpp"
 
@@ -24,16 +26,22 @@ class Context {
         const DeviceGuard guard(network_.device());
         Stopwatch watch;
         arena_ = allocate_device(network_.arena_bytes(), "activations");
-        workspace_ = allocate_device(network_.workspace_bytes(), "workspace");
+        workspace_bytes_ = network_.workspace_bytes();
+        workspace_ = allocate_device(workspace_bytes_.front(), "workspace");
         stream_ = make_stream();
         idle_ = make_event();
         last_stream_ = stream_.get();
-        if (network_.planner().size()) cudnn_ = make_cudnn(stream_.get());  // opens libraries for nothing, else
+        const bool uses_libraries = network_.planner().size() > 0;
+        if (uses_libraries) cudnn_ = make_cudnn(stream_.get());  // opens libraries for nothing, else
         staging_.emplace(model(), copiers);
         input_places_.resize(model().inputs.size());
         output_places_.resize(model().outputs.size());
-        executor_ = {cudnn_.get(), network_.planner().cublaslt(), stream_.get(), workspace_.get(),
-                     network_.gpu().major >= 9};
+        executors_.push_back(
+            {cudnn_.get(), network_.planner().cublaslt(), stream_.get(), workspace_.get(), network_.gpu().major >= 9});
+        for (const std::size_t bytes : std::span(workspace_bytes_).subspan(1)) {
+            side_streams_.push_back(make_side_stream(bytes, uses_libraries));
+            executors_.push_back(side_streams_.back().executor(executors_.front()));
+        }
         capture_all();
         watch.lap(startup_, "capture");
     }
@@ -52,7 +60,8 @@ class Context {
     cudaStream_t stream() const { return stream_.get(); }
     const Timings& startup() const { return startup_; }
     Memory memory() const {
-        return {model().weight_bytes, network_.arena_bytes(), network_.workspace_bytes(), staging_->bytes()};
+        const std::size_t workspace = std::accumulate(workspace_bytes_.begin(), workspace_bytes_.end(), std::size_t{0});
+        return {model().weight_bytes, network_.arena_bytes(), workspace, staging_->bytes()};
     }
 
     // Runs, and waits for the outputs.
@@ -111,7 +120,7 @@ class Context {
         const std::lock_guard lock(mutex_);
         const DeviceGuard guard(network_.device());
         const std::size_t plan = model().plan_for(n, profile);
-        Profile mode(executor_, network_.steps(plan));
+        Profile mode(executors_.front(), network_.steps(plan));
         walk_on(inputs, n, plan, mode);
         return std::move(mode.times);
     }
@@ -121,7 +130,7 @@ class Context {
         const std::lock_guard lock(mutex_);
         const DeviceGuard guard(network_.device());
         const std::size_t plan = model().plan_for(n, profile);
-        Trace mode(executor_, network_.steps(plan));
+        Trace mode(executors_.front(), network_.steps(plan));
         walk_on(inputs, n, plan, mode);
         for (TracedLayer& layer : mode.layers) keep_items(layer, model().batch_of(plan), n);
         return std::move(mode.layers);
@@ -150,10 +159,10 @@ class Context {
             check(cudaMemsetAsync(arena_.get(), 0, network_.arena_bytes(), stream_.get()), "clearing the arena");
         for (std::size_t i = 0; i < model().plan_count(); ++i) {
             Buffers buffers = staging(i);
-            Launch warm_up(executor_, network_.steps(i));  // loads the kernels, which a capture may not
+            Launch warm_up(executors_, network_.steps(i));  // loads the kernels, which a capture may not
             walk(warm_up, buffers, i);
             Captured captured;
-            Launch launch(executor_, network_.steps(i));
+            Launch launch(executors_, network_.steps(i));
             captured.graph = capture(stream_.get(), [&] { walk(launch, buffers, i); });
             captured.exec = instantiate(captured.graph);
             captured.port_kernels = std::move(launch.port_kernels);
@@ -314,8 +323,10 @@ class Context {
     DeviceBuffer arena_;
     DeviceBuffer workspace_;
     std::optional<Staging> staging_;
-    Executor executor_;
-    std::vector<Captured> captured_;  // by plan
+    std::vector<std::size_t> workspace_bytes_;  // by stream of a pass
+    std::vector<SideStream> side_streams_;
+    std::vector<Executor> executors_;  // by stream of a pass
+    std::vector<Captured> captured_;   // by plan
     // Of the pass under way; members, so that a pass allocates nothing.
     Buffers buffers_;
     std::vector<Place> input_places_;

@@ -61,7 +61,7 @@ struct Executor {
     cublasLtHandle_t cublaslt = nullptr;
     cudaStream_t stream = nullptr;
     void* workspace = nullptr;
-    bool starts_early = false;  // the GPU can start a kernel before the one before it has ended
+    bool starts_early = false;  // a kernel may start before the one before it has ended
 
     void execute(Plan& plan, const Operation& op) const { execute(plan, op, addresses_of(op)); }
 
@@ -72,7 +72,7 @@ struct Executor {
     // its machine code).
     void execute(Plan& plan, const Operation& op, const std::vector<void*>& addresses) const {
         const auto work = [&] { plan.execute(addresses, cudnn, cublaslt, workspace, stream); };
-        reads_behind_sum(op) ? in_order(stream, work) : work();
+        reads_behind_sum(op) || !starts_early ? in_order(stream, work) : work();
     }
 
     void execute(const KernelCall& call) const {
@@ -104,5 +104,52 @@ struct Executor {
         check(cudaLaunchKernelExC(&config, call.function, arguments.data()), "launching '", call.layers.label(), "'");
     }
 };
+
+// Where in a pass the next step goes: which of its streams, and what it waits for.
+class Route {
+   public:
+    // What executes on each stream, that of the pass first. It has to live as long.
+    explicit Route(std::span<const Executor> executors) : executors_(executors) {}
+
+    void on(std::size_t stream, std::span<const std::size_t> after) {
+        current_ = stream;
+        for (const std::size_t other : after) {
+            const Event done = make_event();
+            check(cudaEventRecord(done.get(), executors_[other].stream), "ordering a pass's streams");
+            check(cudaStreamWaitEvent(executors_[stream].stream, done.get()), "ordering a pass's streams");
+            has_waited_ = true;
+        }
+    }
+
+    // For the next step. What waits for several streams cannot start before the last kernel of one of them has ended.
+    Executor next() {
+        Executor executor = executors_[current_];
+        if (std::exchange(has_waited_, false)) executor.starts_early = false;
+        return executor;
+    }
+
+   private:
+    std::span<const Executor> executors_;
+    std::size_t current_ = 0;
+    bool has_waited_ = false;
+};
+
+// A stream beside that of a pass, with what the steps on it need for themselves.
+struct SideStream {
+    Stream stream = make_stream();
+    DeviceBuffer workspace = {};
+    CudnnHandle cudnn = {};
+
+    Executor executor(const Executor& main) const {
+        return {cudnn.get(), main.cublaslt, stream.get(), workspace.get(), main.starts_early};
+    }
+};
+
+inline SideStream make_side_stream(std::size_t workspace_bytes, bool uses_cudnn) {
+    SideStream side;
+    side.workspace = allocate_device(workspace_bytes, "workspace");
+    if (uses_cudnn) side.cudnn = make_cudnn(side.stream.get());
+    return side;
+}
 
 }  // namespace cnngen::inline cuda

@@ -35,6 +35,7 @@ struct Step {
     std::string shape;           // of its output, logical
     DType dtype;                 // likewise
     std::shared_ptr<Plan> plan;  // none for a kernel
+    std::size_t stream;          // of those of a pass
 };
 
 // Lists the steps and the operations among them; runs nothing and reads no address.
@@ -43,14 +44,18 @@ class Collect final : public StepVisitor {
     void visit(const Operation& op) override {
         operations.push_back(op);
         const Tensor& y = output_of(op);
-        steps.push_back({layers_of(op).label(), kind_of(op), shape_text(y), y.dtype, nullptr});
+        steps.push_back({layers_of(op).label(), kind_of(op), shape_text(y), y.dtype, nullptr, stream_});
     }
     void visit(const KernelCall& call) override {
-        steps.push_back({call.layers.label(), "kernel", shape_text(call.y), call.y.dtype, nullptr});
+        steps.push_back({call.layers.label(), "kernel", shape_text(call.y), call.y.dtype, nullptr, stream_});
     }
+    void on(std::size_t stream, std::span<const std::size_t>) override { stream_ = stream; }
 
     std::vector<Operation> operations;
     std::vector<Step> steps;
+
+   private:
+    std::size_t stream_ = 0;
 };
 
 // A kernel of a captured graph that reads an input or writes an output of the network, with all its arguments.
@@ -96,24 +101,28 @@ class PortKernel {
     std::vector<Port> ports_;
 };
 
-// Runs the steps, on a stream that may be capturing.
+// Runs the steps, on streams that may be capturing.
 class Launch final : public StepVisitor {
    public:
-    Launch(const Executor& executor, const std::vector<Step>& steps) : executor_(executor), steps_(steps) {}
+    // See Route.
+    Launch(std::span<const Executor> executors, const std::vector<Step>& steps) : route_(executors), steps_(steps) {}
+
+    void on(std::size_t stream, std::span<const std::size_t> after) override { route_.on(stream, after); }
 
     void visit(const Operation& op) override {
         const LayerRange range(layers_of(op));
-        executor_.execute(*steps_[next_++].plan, op);
+        route_.next().execute(*steps_[next_++].plan, op);
     }
 
     void visit(const KernelCall& call) override {
         const LayerRange range(call.layers);
         ++next_;
-        executor_.execute(call);
+        const Executor executor = route_.next();
+        executor.execute(call);
         const bool has_port =
             std::ranges::any_of(call.arguments, [](auto& a) { return a.input >= 0 || a.output >= 0; });
         if (!has_port) return;
-        if (const CapturePoint now = capture_point(executor_.stream); now.nodes.size() == 1) {
+        if (const CapturePoint now = capture_point(executor.stream); now.nodes.size() == 1) {
             port_kernels.emplace_back(now.nodes[0], call);
         }
     }
@@ -121,7 +130,7 @@ class Launch final : public StepVisitor {
     std::vector<PortKernel> port_kernels;  // of the capture
 
    private:
-    const Executor& executor_;
+    Route route_;
     const std::vector<Step>& steps_;
     std::size_t next_ = 0;
 };

@@ -94,11 +94,14 @@ class Network {
     // The steps of a plan, with their engines.
     const std::vector<Step>& steps(std::size_t plan) const { return state_->steps[plan]; }
 
-    // The largest need of any step in any plan.
-    std::size_t workspace_bytes() const {
-        std::size_t bytes = 0;
+    // By stream of a pass: the largest need of any step there in any plan.
+    std::vector<std::size_t> workspace_bytes() const {
+        std::vector<std::size_t> bytes(1);
         for (const auto& steps : state_->steps) {
-            for (const Step& step : steps) bytes = std::max(bytes, step.plan ? step.plan->workspace() : 0);
+            for (const Step& step : steps) {
+                bytes.resize(std::max(bytes.size(), step.stream + 1));
+                if (step.plan) bytes[step.stream] = std::max(bytes[step.stream], step.plan->workspace());
+            }
         }
         return bytes;
     }

@@ -24,11 +24,20 @@ struct KernelCall {
     std::span<const Argument> arguments;
 };
 
-using StepVisitor = BasicVisitor<KernelCall>;
+class StepVisitor : public BasicVisitor<KernelCall> {
+   public:
+    // What follows goes on a stream, numbered from that of the pass on, after all that was put on those of `after`
+    // until now. Who runs step by step has nothing to do for it: the order of the steps is one of those allowed.
+    virtual void on(std::size_t /*stream*/, std::span<const std::size_t> /*after*/) {}
+};
 
 class Pass : public BasicPass<KernelCall> {
    public:
-    using BasicPass::BasicPass;
+    Pass(StepVisitor& visitor, const Buffers& buffers, std::int64_t batch, std::size_t plan)
+        : BasicPass(visitor, buffers, batch, plan), streams_(visitor) {}
+
+    // See StepVisitor.
+    void on(std::size_t stream, std::initializer_list<std::size_t> after = {}) { streams_.on(stream, after); }
 
     // Launches kernel(arguments...), which makes y. Arguments are converted to the kernel's parameter types.
     template <class... Parameters, class... Arguments>
@@ -47,6 +56,9 @@ class Pass : public BasicPass<KernelCall> {
                 unsigned threads, const Arguments&... arguments) {
         launch(layers, y, kernel, Grid{static_cast<unsigned>(blocks), threads}, arguments...);
     }
+
+   private:
+    StepVisitor& streams_;
 };
 
 // Blocks of `threads` that cover `items`.

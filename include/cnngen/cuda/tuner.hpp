@@ -2,6 +2,8 @@
 // it makes includes this.
 #pragma once
 
+#include <numeric>
+
 #include "cnngen/cuda/network.hpp"
 #include "cnngen/cuda/tuning/clock.hpp"
 #include "cnngen/cuda/tuning/library_engines.hpp"
@@ -11,11 +13,18 @@
 
 namespace cnngen::inline cuda {
 
+// A step of a pass: the plan that it is taken from, the engine that runs it, and where: see StepVisitor::on.
+struct PassStep {
+    std::size_t plan;
+    std::string engine = {};
+    std::size_t stream = 0;
+    std::vector<std::size_t> after = {};
+};
+
 // Runs and times the steps of a model's plans. Not for several threads.
 class Tuner {
    public:
-    // By step: the plan that it is taken from, and the engine that runs it.
-    using Choices = std::vector<std::pair<std::size_t, std::string>>;
+    using Choices = std::vector<PassStep>;
 
     // tensors: where each tensor of the slab lies and how large it is. footprints: the bytes that a pass touches, by
     // plan; where they exceed the cache, weights are found in memory and not in the cache.
@@ -120,7 +129,7 @@ class Tuner {
     }
 
     // Microseconds of a whole pass. Each step is that of a plan whose buffers lie where this one's do, by an engine, or
-    // by "" as the code says; no steps: this plan's own.
+    // by "" as the code says; no steps: this plan's own, on one stream.
     Measurement measure_pass(std::size_t plan, const Choices& choices, int replays) {
         const DeviceGuard guard(device_);
         const Graph graph = captured_pass(choices.empty() ? first_choices(plan) : choices);
@@ -150,8 +159,8 @@ class Tuner {
         }
         if (one_by_one) {
             for (std::size_t i = 0; i < choices.size(); ++i) {
-                const CandidateStep& s = steps_.at(choices[i].first).at(i);
-                run(s, choices[i].second);
+                const CandidateStep& s = steps_.at(choices[i].plan).at(i);
+                run(s, choices[i].engine);
                 check(cudaStreamSynchronize(stream_.get()), "running '", s.layer, "'");
             }
         } else {
@@ -193,13 +202,23 @@ class Tuner {
     }
 
     // As the code says.
-    Choices first_choices(std::size_t plan) const { return Choices(steps_.at(plan).size(), {plan, ""}); }
+    Choices first_choices(std::size_t plan) const { return Choices(steps_.at(plan).size(), {plan}); }
 
     Graph captured_pass(const Choices& choices) {
+        std::size_t streams = 1;
+        for (const PassStep& step : choices) streams = std::max(streams, step.stream + 1);
+        while (side_streams_.size() + 1 < streams) side_streams_.push_back(make_side_stream(workspace_limit_, true));
+        std::vector<Executor> executors = {executor_};
+        for (const SideStream& side : side_streams_) executors.push_back(side.executor(executor_));
+        std::vector<std::size_t> beside(streams - 1);
+        std::iota(beside.begin(), beside.end(), 1);
         const auto pass = [&] {
+            Route route(executors);
             for (std::size_t i = 0; i < choices.size(); ++i) {
-                run(steps_.at(choices[i].first).at(i), choices[i].second);
+                route.on(choices[i].stream, choices[i].after);
+                run(route.next(), steps_.at(choices[i].plan).at(i), choices[i].engine);
             }
+            route.on(0, beside);
         };
         pass();  // loads the kernels, which a capture may not
         return capture(stream_.get(), pass);
@@ -212,14 +231,16 @@ class Tuner {
     }
 
     // `copy`: which copy of the weights is read; 0 is the slab itself.
-    void run(const CandidateStep& s, const std::string& engine, int copy = 0) {
-        if (!s.operation) return launch(s, copy);
+    void run(const CandidateStep& s, const std::string& engine, int copy = 0) { run(executor_, s, engine, copy); }
+
+    void run(const Executor& executor, const CandidateStep& s, const std::string& engine, int copy = 0) {
+        if (!s.operation) return launch(executor, s, copy);
         std::vector<void*> addresses = addresses_of(*s.operation);
         addresses[1] = copies_->find(addresses[1], copy);
-        executor_.execute(*engines_->plan_of(*s.operation, engine), *s.operation, addresses);
+        executor.execute(*engines_->plan_of(*s.operation, engine), *s.operation, addresses);
     }
 
-    void launch(const CandidateStep& s, int copy) {
+    void launch(const Executor& executor, const CandidateStep& s, int copy) {
         Layers layers{s.layer.c_str()};
         std::vector<std::vector<std::byte>> values = s.arguments;
         std::byte* const largest = copy ? largest_weight(values) : nullptr;
@@ -231,7 +252,7 @@ class Tuner {
             }
             arguments.push_back({value.data(), value.size()});
         }
-        executor_.execute(KernelCall{layers, s.y, s.function, s.grid, arguments});
+        executor.execute(KernelCall{layers, s.y, s.function, s.grid, arguments});
     }
 
     // An argument of an address' size as an address.
@@ -261,6 +282,7 @@ class Tuner {
     CudnnHandle cudnn_;
     CublasLtHandle cublaslt_;
     Executor executor_;
+    std::vector<SideStream> side_streams_;  // made when a pass has so many
     std::optional<LibraryEngines> engines_;
     std::optional<Reference> reference_;
     std::optional<WeightCopies> copies_;

@@ -1,8 +1,10 @@
 // CUDA as far as the runtime calls it, on the CPU: device memory is host memory that is known to be "device", kernels
 // are host functions that were registered, captures are recorded. Streams run at once, or, made lazy, only as far as
-// somebody waits for them: what is read or written too early is then seen.
+// somebody waits for them: what is read or written too early is then seen. Of a graph the last node that may run runs
+// first.
 #include "fake_cuda.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
@@ -37,9 +39,11 @@ struct Edge {
     Node *from, *to;
     cudaGraphEdgeData data;
 };
+struct FakeStream;
 struct FakeGraph {
     std::vector<Node*> nodes;
     std::vector<Edge> edges;
+    std::set<std::shared_ptr<FakeStream>> streams = {};  // that are being captured
 };
 // What a launch asks of the one before it.
 cudaGraphEdgeData edge_of(const cudaLaunchConfig_t& c) {
@@ -60,6 +64,7 @@ struct FakeExec {
 using Operation = std::function<cudaError_t()>;
 struct FakeStream {
     FakeGraph* capture = nullptr;
+    std::vector<Node*> ends = {};  // of the capture: what the next node comes after
     std::deque<Operation> waiting = {};
     std::size_t enqueued = 0, run = 0;
     cudaError_t error = cudaSuccess;  // of what ran, until somebody waits
@@ -72,6 +77,8 @@ const StreamOwner& stream_of(cudaStream_t s) {
 struct FakeEvent {
     StreamOwner stream = nullptr;
     std::size_t position = 0;  // what the stream has to have run
+    FakeGraph* capture = nullptr;
+    std::vector<Node*> ends = {};
 };
 FakeEvent& event_of(cudaEvent_t e) { return *reinterpret_cast<FakeEvent*>(e); }
 struct Range {
@@ -313,7 +320,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t e) {
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
     Call call;
     if (fails("cudaEventRecord")) return cudaErrorInvalidValue;
-    event_of(e) = {stream_of(s), stream_of(s)->enqueued};
+    event_of(e) = {stream_of(s), stream_of(s)->enqueued, stream_of(s)->capture, stream_of(s)->ends};
     return cudaSuccess;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t e) {
@@ -330,17 +337,38 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
     Call call;
     ++counts["cudaStreamWaitEvent"];
     const FakeEvent event = event_of(e);
+    if (FakeStream& stream = *stream_of(s); event.capture) {
+        stream.capture = event.capture;
+        for (Node* n : event.ends) {
+            if (std::ranges::count(stream.ends, n) == 0) stream.ends.push_back(n);
+        }
+        event.capture->streams.insert(stream_of(s));
+        return cudaSuccess;
+    }
     enqueue(*stream_of(s), [=] { return event.stream ? run_until(*event.stream, event.position) : cudaSuccess; });
     return cudaSuccess;
 }
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode) {
     Call call;
     graphs.insert(stream_of(s)->capture = new FakeGraph);
+    stream_of(s)->capture->streams.insert(stream_of(s));
     return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t* g) {
-    *g = reinterpret_cast<cudaGraph_t>(std::exchange(stream_of(s)->capture, nullptr));
-    return cudaSuccess;
+    Call call;
+    FakeGraph* const graph = stream_of(s)->capture;
+    *g = reinterpret_cast<cudaGraph_t>(graph);
+    const std::vector<Node*> ends = stream_of(s)->ends;
+    bool joined = true;
+    for (Node* n : graph->nodes) {
+        const bool is_last = std::ranges::none_of(graph->edges, [&](const Edge& e) { return e.from == n; });
+        joined = joined && (!is_last || std::ranges::count(ends, n));
+    }
+    for (const StreamOwner& stream : std::exchange(graph->streams, {})) {
+        stream->capture = nullptr;
+        stream->ends.clear();
+    }
+    return joined ? cudaSuccess : cudaErrorStreamCaptureUnjoined;
 }
 cudaError_t cudaStreamGetCaptureInfo(cudaStream_t s, cudaStreamCaptureStatus* st, unsigned long long*,
                                      cudaGraph_t* graph, const cudaGraphNode_t** d, const cudaGraphEdgeData**,
@@ -349,8 +377,8 @@ cudaError_t cudaStreamGetCaptureInfo(cudaStream_t s, cudaStreamCaptureStatus* st
     *st = g ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
     if (!g) return cudaSuccess;
     *graph = reinterpret_cast<cudaGraph_t>(g);
-    *n = g->nodes.empty() ? 0 : 1;
-    if (*n) *d = reinterpret_cast<const cudaGraphNode_t*>(&g->nodes.back());
+    *n = stream_of(s)->ends.size();
+    *d = reinterpret_cast<const cudaGraphNode_t*>(stream_of(s)->ends.data());
     return cudaSuccess;
 }
 cudaError_t cudaGraphNodeGetDependentNodes(cudaGraphNode_t node, cudaGraphNode_t* after, cudaGraphEdgeData* data,
@@ -394,10 +422,10 @@ cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* c, const void* f, void
     Node n = make(f, args);
     FakeStream& s = *stream_of(c->stream);
     if (s.capture) {
-        auto& [nodes, edges] = *s.capture;
         Node* const node = new Node(n);
-        if (!nodes.empty()) edges.push_back({nodes.back(), node, edge_of(*c)});
-        nodes.push_back(node);
+        for (Node* before : s.ends) s.capture->edges.push_back({before, node, edge_of(*c)});
+        s.capture->nodes.push_back(node);
+        s.ends = {node};
     } else {
         enqueue(s, [n] { return run(n), cudaSuccess; });
     }
@@ -405,9 +433,17 @@ cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* c, const void* f, void
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* e, cudaGraph_t g, unsigned long long) {
     auto* x = new FakeExec;
-    for (Node* n : reinterpret_cast<FakeGraph*>(g)->nodes) {
-        x->nodes[n] = *n;
-        x->order.push_back(n);
+    const auto& graph = *reinterpret_cast<FakeGraph*>(g);
+    for (Node* n : graph.nodes) x->nodes[n] = *n;
+    std::vector<Node*> left = graph.nodes;
+    while (!left.empty()) {
+        const auto may_run = [&](Node* n) {
+            return std::ranges::none_of(graph.edges,
+                                        [&](const Edge& e) { return e.to == n && std::ranges::count(left, e.from); });
+        };
+        const auto last = std::find_if(left.rbegin(), left.rend(), may_run);
+        x->order.push_back(*last);
+        left.erase(std::next(last).base());
     }
     *e = reinterpret_cast<cudaGraphExec_t>(x);
     return cudaSuccess;

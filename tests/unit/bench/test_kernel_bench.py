@@ -19,8 +19,8 @@ from kernel_plan import KernelBench, Step, inputs_of, make_kernel_bench
 from kernel_report import Resources, first_error, name_of, resource_table, resources, table
 
 from cnngen.codegen.engines import ON_TENSOR_CORES
+from cnngen.codegen.graph import is_view
 from cnngen.codegen.interpret_plan import interpret_plan
-from cnngen.codegen.passes.assign_buffers import is_view
 from cnngen.codegen.plan import Plan
 from cnngen.codegen.storage import to_memory
 

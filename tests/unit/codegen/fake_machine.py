@@ -15,7 +15,7 @@ from cnngen.codegen.graph import LIBRARIES, Array, Node
 from cnngen.codegen.plan import Plan
 from cnngen.codegen.tiles import picked, tile_text
 from cnngen.codegen.tuning import tune as tuning
-from cnngen.codegen.tuning.module import Candidates
+from cnngen.codegen.tuning.module import Candidates, PassStep
 from cnngen.codegen.verify import verify
 from cnngen.spec import dump_spec, save_weights
 
@@ -56,6 +56,7 @@ class FakeTuner:
     """Times by a clock; counts what it is asked."""
 
     off = 0.0  # of what passes compute
+    wait = 1.0  # microseconds, for another stream
     broken: Mapping[str, str] = {}  # what raises, and for which engine
 
     def __init__(self, plan: Plan, clock: Clock, wrong: str = "") -> None:
@@ -118,15 +119,21 @@ class FakeTuner:
         self.measured += 1
         return self.time(plan, step, engine), 0.0
 
-    def measure_pass(self, plan: int, steps: Sequence[tuple[int, str]], replays: int) -> tuple[float, float]:
-        nodes = self.plan.batches[plan].steps
-        given = [*steps, *[(plan, "")] * (len(nodes) - len(steps))]
-        return sum(self.time(other, step, engine) for step, (other, engine) in enumerate(given)), 0.0
+    def measure_pass(self, plan: int, steps: Sequence[PassStep], replays: int) -> tuple[float, float]:
+        """Streams run beside each other; to wait for one takes a while."""
+        count = len(self.plan.batches[plan].steps)
+        given = steps or [(plan, "", 0, ())] * count
+        assert len(given) == count
+        clocks: dict[int, float] = {}
+        for step, (other, engine, stream, waits) in enumerate(given):
+            begin = max([clocks.get(stream, 0.0), *(clocks.get(of, 0.0) + self.wait for of in waits)])
+            clocks[stream] = begin + self.time(other, step, engine)
+        return max(clocks.values()), 0.0
 
     def run_pass(
         self,
         plan: int,
-        steps: Sequence[tuple[int, str]],
+        steps: Sequence[PassStep],
         inputs: Sequence[Array],
         outputs: Sequence[Array],
         one_by_one: bool,

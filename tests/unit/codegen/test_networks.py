@@ -11,13 +11,12 @@ from hypothesis import HealthCheck, assume, given, settings
 from cnngen.codegen import passes
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.emit.titles import layer_names
-from cnngen.codegen.graph import Array, Graph, Value
+from cnngen.codegen.graph import Array, Graph, Value, is_view
 from cnngen.codegen.graph_text import dump
 from cnngen.codegen.interpret import interpret, outputs, run_node
 from cnngen.codegen.interpret_plan import interpret_plan
 from cnngen.codegen.lower import lower
 from cnngen.codegen.ops import OPS
-from cnngen.codegen.passes.assign_buffers import is_view
 from cnngen.codegen.plan import make_plan
 from cnngen.codegen.storage import NUMPY_TYPES
 from cnngen.codegen.verify import verify

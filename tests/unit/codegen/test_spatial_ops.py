@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from cnngen.codegen import passes
-from cnngen.codegen.graph import Graph
+from cnngen.codegen.graph import Graph, is_view
 from cnngen.codegen.interpret import outputs
 from cnngen.codegen.lower import lower
 from cnngen.codegen.node_ops import Conv, Pointwise
-from cnngen.codegen.passes.assign_buffers import is_view
 
 from .networks import network
 from .test_data_ops import check, data

@@ -17,14 +17,14 @@ from cnngen.codegen.choices import Choices
 from cnngen.codegen.cli import app
 from cnngen.codegen.engines import IMPLICIT_GEMM, is_engine
 from cnngen.codegen.generate import generate
-from cnngen.codegen.graph import Node
+from cnngen.codegen.graph import Node, is_view
 from cnngen.codegen.graph_text import step_text
 from cnngen.codegen.lock import Lock, LockError, load_lock
-from cnngen.codegen.passes.assign_buffers import is_view
 from cnngen.codegen.tuning import tune as tuning
 from cnngen.codegen.tuning.bench import make_bench
 from cnngen.codegen.tuning.journal import Journal, Timing
 from cnngen.codegen.tuning.measure import relative
+from cnngen.codegen.tuning.module import PassStep
 from cnngen.codegen.tuning.search import alternatives, improved, pieces
 from cnngen.codegen.verify import verify
 
@@ -102,9 +102,9 @@ def test_a_lock_changes_where_a_pass_gains_a_hundredth(
     FakeMachine(monkeypatch, lambda _node, engine: 2.2 if engine in taken else 2.0)
 
     def measure_pass(
-        self: FakeTuner, _plan: int, steps: Sequence[tuple[int, str]], _replays: int
+        self: FakeTuner, _plan: int, steps: Sequence[PassStep], _replays: int
     ) -> tuple[float, float]:
-        times = [self.time(other, step, engine) for step, (other, engine) in enumerate(steps)]
+        times = [self.time(other, step, engine) for step, (other, engine, *_) in enumerate(steps)]
         return 30.0 * (1 if max(times, default=2.2) > 2.0 else 1 - gain), 0.0
 
     monkeypatch.setattr(FakeTuner, "measure_pass", measure_pass)

@@ -1,4 +1,6 @@
-"""Plans as a lock may have them: each step by one of the engines or tiles that it can have, drawn at random."""
+"""Plans as a lock may have them: each step by one of the engines or tiles that it can have, branches on streams of
+their own or not, drawn at random.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ from cnngen.codegen.emit.cuda_kernels import tile_options
 from cnngen.codegen.engines import own_forms
 from cnngen.codegen.graph import LIBRARIES
 from cnngen.codegen.graph_text import step_digest
+from cnngen.codegen.passes.plan_streams import branches
 from cnngen.codegen.plan import BatchPlan, Plan, make_plan
 from cnngen.codegen.titles import titles_of
 from cnngen.spec.types import DType
@@ -41,10 +44,12 @@ def tuned_plan(drawn: Network, seed: int, forms: Mapping[str, int] | None = None
     choices = Choices(every=every)
     first = make_plan(drawn.spec, drawn.weights, choices=lambda _profile, _batch: choices)
     engines = {(batch.profile, batch.batch): random_engines(batch, rng) for batch in first.batches}
+    known = dict.fromkeys(branch.name for batch in first.batches for branch in branches(batch.graph))
+    beside = frozenset(name for name in known if rng.random() < 0.5)
     return make_plan(
         drawn.spec,
         drawn.weights,
-        choices=lambda profile, batch: replace(choices, engines=engines[profile, batch]),
+        choices=lambda profile, batch: replace(choices, engines=engines[profile, batch], beside=beside),
     )
 
 

@@ -13,6 +13,15 @@ namespace cnngen::inline cuda {
 
 inline py::tuple measurement(const Measurement& m) { return py::make_tuple(m.microseconds, m.spread); }
 
+// (plan, engine, stream, after) of each step; see PassStep.
+using PassSteps = std::vector<std::tuple<std::size_t, std::string, std::size_t, std::vector<std::size_t>>>;
+
+inline Tuner::Choices choices(const PassSteps& steps) {
+    Tuner::Choices out;
+    for (const auto& [plan, engine, stream, after] : steps) out.push_back({plan, engine, stream, after});
+    return out;
+}
+
 inline void bind_tuner(py::module_& m, const Model& model, const ReferenceKernels& reference) {
     using Release = py::call_guard<py::gil_scoped_release>;
     py::register_local_exception<Error>(m, "Error", PyExc_RuntimeError);
@@ -48,18 +57,16 @@ inline void bind_tuner(py::module_& m, const Model& model, const ReferenceKernel
         .def("measure",
              [](Tuner& tuner, std::size_t plan, std::size_t step, const std::string& engine, int launches,
                 double no_more) { return measurement(tuner.measure(plan, step, engine, launches, no_more)); })
-        .def("measure_pass",
-             [](Tuner& tuner, std::size_t plan, std::vector<std::pair<std::size_t, std::string>> steps, int replays) {
-                 return measurement(tuner.measure_pass(plan, std::move(steps), replays));
-             })
+        .def("measure_pass", [](Tuner& tuner, std::size_t plan, const PassSteps& steps,
+                                int replays) { return measurement(tuner.measure_pass(plan, choices(steps), replays)); })
         .def("run_pass",
-             [](Tuner& tuner, std::size_t plan, std::vector<std::pair<std::size_t, std::string>> steps,
-                const std::vector<py::buffer>& inputs, const std::vector<py::buffer>& outputs, bool one_by_one) {
+             [](Tuner& tuner, std::size_t plan, const PassSteps& steps, const std::vector<py::buffer>& inputs,
+                const std::vector<py::buffer>& outputs, bool one_by_one) {
                  std::vector<const void*> from;
                  std::vector<void*> to;
                  for (const py::buffer& buffer : inputs) from.push_back(buffer.request().ptr);
                  for (const py::buffer& buffer : outputs) to.push_back(buffer.request(/*writable=*/true).ptr);
-                 tuner.run_pass(plan, std::move(steps), from, to, one_by_one);
+                 tuner.run_pass(plan, choices(steps), from, to, one_by_one);
              })
         .def("versions", [](const Tuner& tuner) {
             int driver = 0;
