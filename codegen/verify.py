@@ -63,9 +63,7 @@ def _layout_problem(node: Node, operands: Sequence[Value]) -> str | None:
         case MaxPools(_, count) if node.value.shape[1] != (count + 1) * operands[0].shape[1]:
             return "a chain of max pools writes its input and each of them"
         case Conv() | Pool() | MaxPools():
-            images = (operands[0], node.value)
-            if not all(image.lies_like(replace(image, layout="NHWC")) for image in images):
-                return "convolutions and pools read and write channels-last"
+            return _image_problem(node, operands)
         case MatMul() | BatchMatMul():
             if not all(value.is_row_major for value in (*operands, node.value)):
                 return "matrices are row-major"
@@ -82,6 +80,16 @@ def _layout_problem(node: Node, operands: Sequence[Value]) -> str | None:
             return _squeeze_problem(op, operands, node.value)
         case Reshape() if not node.value.is_view_of(operands[0]):
             return "a reshape needs its elements in the order in which they lie in memory"
+    return None
+
+
+def _image_problem(node: Node, operands: Sequence[Value]) -> str | None:
+    images = (operands[0], node.value)
+    if node.form == "cudnn" and all(value.layout == "NCHW" for value in (node.value, *operands)):
+        exact = node.value.dtype == "float32" and not any(value.pixel for value in images)
+        return None if exact else "only convolutions in float32 have channels first"
+    if not all(image.lies_like(replace(image, layout="NHWC")) for image in images):
+        return "convolutions and pools read and write channels-last"
     return None
 
 

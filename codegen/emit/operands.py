@@ -101,7 +101,8 @@ class Operands:
         """A convolution's weight."""
         value = batch.graph.values[name]
         pointer = f"pass.weight(weights::{self.weight(batch, name)})"
-        return f"filter({pointer}, {dtype_text(value)}, {', '.join(map(str, value.shape))})"
+        function = "nchw" if value.layout == "NCHW" else "filter"
+        return f"{function}({pointer}, {dtype_text(value)}, {', '.join(map(str, value.shape))})"
 
 
 def dtype_text(value: Value) -> str:

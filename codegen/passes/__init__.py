@@ -7,6 +7,7 @@ from functools import partial
 
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.graph import Graph
+from cnngen.codegen.passes.channels_first import channels_first
 from cnngen.codegen.passes.fold_batch_norm import fold_batch_norm
 from cnngen.codegen.passes.fold_channels import fold_channels
 from cnngen.codegen.passes.fold_constants import fold_constants
@@ -69,6 +70,8 @@ def pipeline(choices: Choices, target: Target = CUDA) -> tuple[tuple[str, Pass],
         ("place_splits", partial(place_splits, choices=choices, target=target)),
         # After what is written where is known.
         ("store_phases", partial(store_phases, choices=choices, target=target)),
+        # After fusion, which puts bias and relu into the convolutions, and after what finds parts of wider pixels.
+        ("channels_first", partial(channels_first, choices=choices, target=target)),
         # Steps are now what they stay.
         ("select_engines", partial(select_engines, choices=choices)),
         # Last: a step that a library would have run may write the output itself.

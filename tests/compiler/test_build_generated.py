@@ -99,6 +99,21 @@ def test_every_plan_exists_on_every_described_gpu(built: BuildResult) -> None:
         }
 
 
+def test_convolutions_with_channels_first_have_plans_too(tmp_path: Path) -> None:
+    path = write_spec(tmp_path)
+    path.write_text(path.read_text().replace("float16", "float32"))
+    forms = "".join(
+        f"      channels_first {name}: {{chosen: first, us: {{}}}}\n" for name in ("conv1", "conv2")
+    )
+    lock = "cnngen: '0'\nmachine: {}\nplans:\n  batch1:\n    us: 1\n    first_us: 1\n    forms:\n"
+    (tmp_path / "spec.gpu.lock.yaml").write_text(f"{lock}{forms}    steps: {{}}\n")
+    project = cnngen.build(path, tmp_path, arch=["90"]).project
+    network = (project / "src" / "network.cu").read_text()
+    assert re.findall(r"\.w = (\w+)\(", network) == ["nchw", "nchw"]
+    for report in check_plans(project, ["t4", "a100", "h100", "b200"]):
+        assert len(report.plans) == 2
+
+
 def test_an_engine_is_named_with_its_knobs(built: BuildResult) -> None:
     """Without them a lock would name another plan than the one that was measured."""
     (report,) = check_plans(built.project, ["h100"])

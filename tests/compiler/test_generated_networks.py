@@ -41,6 +41,15 @@ def test_random_engines_and_tiles(tmp_path: Path) -> None:
     assert ".interleaves = true" in kernels
 
 
+def test_channels_first(tmp_path: Path) -> None:
+    """Convolutions in exact float32 on channels first, and what turns what they read and write."""
+    networks = [convolutional_network(seed, "float32") for seed in range(12)]
+    plans = [tuned_plan(drawn, seed, forms={"channels_first": 1}) for seed, drawn in enumerate(networks)]
+    check_networks(networks, tmp_path, plans)
+    text = "".join(path.read_text() for path in tmp_path.glob("*/network.cu"))
+    assert text.count(".w = nchw(") > 10
+
+
 def test_indices_of_64_bits(tmp_path: Path) -> None:
     """The text for a huge batch, run on a small one."""
     networks = []

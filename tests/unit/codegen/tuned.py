@@ -33,6 +33,7 @@ REWRITES = (
     "place_concats",
     "place_splits",
     "store_phases",
+    "channels_first",
 )
 ACTIVATIONS = ("relu", "relu6", "silu", "mish", {"op": "leaky_relu", "slope": 0.2}, None)
 
