@@ -32,9 +32,9 @@ def channels_first(graph: Graph, choices: Choices, target: Target = CUDA) -> Gra
     copies: dict[tuple[str, Layout], str] = {}
 
     def read(name: str, layout: Layout) -> str:
-        """The value, or a copy, with channels in that order."""
+        """The value, or a copy of it where its channels are not in that order."""
         value = draft.values[name]
-        if name in graph.constants or len(value.shape) != 4 or (value.layout == "NCHW") == (layout == "NCHW"):
+        if name in graph.constants or value.layout == layout or (layout == "NHWC" and name not in first):
             return name
         if (name, layout) not in copies:
             copy = replace(value, name=draft.fresh(f"{name}.{layout.lower()}"), layout=layout)
@@ -44,11 +44,13 @@ def channels_first(graph: Graph, choices: Choices, target: Target = CUDA) -> Gra
         return copies[name, layout]
 
     for node in graph.nodes:
-        layout: Layout = "NCHW" if node.name in first else "NHWC"
-        inputs = node.inputs if _reads_any(node, graph) else tuple(read(name, layout) for name in node.inputs)
+        inputs, value = node.inputs, node.value
         if node.name in turned:
-            inputs = (inputs[0], _filter(draft, inputs[1]), *inputs[2:])
-        value = replace(node.value, layout="NCHW") if node.name in first else node.value
+            inputs = (read(inputs[0], "NCHW"), _filter(draft, inputs[1]), *inputs[2:])
+        elif not _reads_any(node, graph):
+            inputs = tuple(read(name, "NHWC") for name in inputs)
+        if node.name in first:
+            value = replace(value, layout="NCHW")
         draft.add(replace(node, value=value, inputs=inputs))
     return draft.result()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from cnngen.codegen import expr as ex
@@ -76,11 +76,10 @@ def _affine_as_pointwise(graph: Graph) -> Graph:
 
 def _absorb_readers(graph: Graph, fits: _Fits) -> Graph:
     """A pointwise step joins the op that writes one of its inputs, if it is that value's only reader."""
-    depth = _depths(graph)
+    depths = _depths(graph)
     current: dict[str, Node] = {}
     for node in graph.nodes:
-        # The writer behind most steps first, so that where branches meet a shorter one can run beside the longest.
-        for name in sorted(node.inputs, key=lambda name: depth.get(name, (0, 0)), reverse=True):
+        for name in _writers(graph, node, current, depths):
             fused = _absorbed(graph, current.get(name), node, fits)
             if fused is not None:
                 del current[name]
@@ -88,6 +87,25 @@ def _absorb_readers(graph: Graph, fits: _Fits) -> Graph:
                 break
         current[node.name] = node
     return graph.with_nodes(tuple(current.values()))
+
+
+def _writers(
+    graph: Graph, node: Node, current: Mapping[str, Node], depths: Mapping[str, tuple[int, int]]
+) -> list[str]:
+    """The inputs of a step in the order in which their writers are asked to take it on.
+
+    The latest first: its inputs are the most recent, so that no buffer has to live longer for it. But what branches are
+    summed up in belongs to the longest, if that reads nothing else yet: the others may then run beside it.
+    """
+
+    def rank(name: str) -> tuple[bool, int, int]:
+        depth, number = depths.get(name, (0, -1))
+        writer = current.get(name)
+        is_plain = writer is not None and all(extra in graph.constants for extra in writer.extras)
+        return (is_plain, depth, number) if is_sum else (False, 0, number)
+
+    is_sum = "mul" not in functions_of(node.epilogue)
+    return sorted(node.inputs, key=rank, reverse=True)
 
 
 def _depths(graph: Graph) -> dict[str, tuple[int, int]]:

@@ -159,15 +159,13 @@ class PassSearch:
     def steps(self, candidates: Candidates, chosen: Chosen, beside: frozenset[str]) -> list[PassStep]:
         """Where among the candidates the steps with these engines are, and on which streams they go."""
         batch = candidates.plan.batches[self.tuned]
+        if not beside:  # as most passes that are tried
+            return [(self.tuned + chosen[node.name], "", 0, ()) for node in batch.steps]
         streams = plan_streams(batch.graph, beside, within=batch.streams)
+        places = [(streams.of.get(node.name, 0), streams.waits.get(node.name, ())) for node in batch.steps]
         return [
-            (
-                self.tuned + chosen[node.name],
-                "",
-                streams.of.get(node.name, 0),
-                streams.waits.get(node.name, ()),
-            )
-            for node in batch.steps
+            (self.tuned + chosen[node.name], "", stream, waits)
+            for node, (stream, waits) in zip(batch.steps, places, strict=True)
         ]
 
     def save_plans(self, candidates: Candidates, entry: PlanEntry, folder: Path) -> None:

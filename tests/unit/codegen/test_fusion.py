@@ -11,6 +11,7 @@ import pytest
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.epilogues import ChainStep, library_chain
 from cnngen.codegen.passes.fuse_epilogues import fuse_epilogues
+from cnngen.codegen.passes.plan_streams import branches
 from cnngen.codegen.targets import CPU
 
 from .networks import network
@@ -86,6 +87,19 @@ def test_of_two_convolutions_the_later_takes_the_sum() -> None:
         a [1, 8, 8, 8] float16 NHWC = conv<padding=(1, 1, 1, 1)>(x, a.weight) -> acc + a.bias[c]  form cudnn  # a
         y [1, 8, 8, 8] float16 NHWC = conv(x, b.weight) -> a[n, c, h, w] + (acc + b.bias[c])  form cudnn  # b, y
         """)
+
+
+@pytest.mark.parametrize("projection_last", [False, True])
+def test_the_longest_branch_takes_the_sum_of_a_block(projection_last: bool) -> None:
+    """So that a projection can run beside it, wherever the spec has it."""
+    main = [{"name": "a", **CONV8, "input": "p"}, {"name": "b", **CONV8}]
+    projection = {"name": "q", **CONV8, "input": "p"}
+    layers = [*main, projection] if projection_last else [projection, *main]
+    drawn = network({"name": "p", "op": "max_pool2d", "kernel": 1}, *layers,
+                    {"name": "s", "op": "add", "inputs": ["b", "q"]}, {"name": "y", "op": "relu"}, **HALF)  # fmt: skip
+    graph = after(FUSE, drawn)
+    assert graph.producers["y"].operands == ("a", "b.weight")
+    assert [branch.name for branch in branches(graph)] == ["q"]
 
 
 def test_exact_float32_fuses_bias_and_relu_alone() -> None:
