@@ -1,4 +1,5 @@
-"""Passes, whose kernels begin before those before them have ended, against a trace, which waits for each step."""
+"""Passes, whose kernels begin before those before them have ended and whose branches run beside each other, against a
+trace, which waits for each step."""
 
 from __future__ import annotations
 
@@ -8,6 +9,10 @@ from typing import Any
 import numpy as np
 
 import cnngen
+from cnngen.codegen.build import build_project
+from cnngen.codegen.generate import plan_spec
+from cnngen.codegen.passes.plan_streams import branches
+from cnngen.codegen.project import generate_project
 from cnngen.spec import NetworkSpec
 
 from .specs import random_weights, write_spec
@@ -49,3 +54,83 @@ def test_passes_compute_what_a_trace_does(tmp_path: Path) -> None:
         wanted = net.trace(image)["x8"].astype(np.float64)
         got = np.asarray(net(image), np.float64)
         assert np.linalg.norm(got - wanted) <= 2e-3 * np.linalg.norm(wanted)
+
+
+def blocks(count: int, precision: str) -> NetworkSpec:
+    """Blocks of four branches, as Inception has them; each of the maps is read by a library's steps and by kernels."""
+
+    def conv(kernel: int, **more: str | int) -> dict[str, Any]:
+        return {
+            "op": "conv2d",
+            "out_channels": 64,
+            "kernel": kernel,
+            "padding": kernel // 2,
+            "activation": "relu",
+            **more,
+        }
+
+    layers = [conv(3, name="stem")]
+    last = "stem"
+    for k in range(count):
+        layers += [
+            conv(1, name=f"a{k}", input=last),
+            conv(1, name=f"b{k}", input=last),
+            conv(3, name=f"bb{k}"),
+            conv(1, name=f"c{k}", input=last, out_channels=32),
+            conv(5, name=f"cc{k}"),
+            {"name": f"d{k}", "op": "max_pool2d", "kernel": 3, "stride": 1, "padding": 1, "input": last},
+            conv(1, name=f"dd{k}"),
+            {"name": f"all{k}", "op": "concat", "inputs": [f"a{k}", f"bb{k}", f"cc{k}", f"dd{k}"]},
+            {"name": f"sum{k}", "op": "add", "inputs": [f"all{k}", f"all{k - 1}"]}
+            if k
+            else {"name": "sum0", "op": "silu"},
+        ]
+        last = f"sum{k}"
+    return NetworkSpec.model_validate(
+        {
+            "name": f"blocks_{precision}",
+            "inputs": {"image": {"shape": [1, 16, 28, 28], "layout": "NHWC", "dtype": precision}},
+            "precision": precision,
+            "weights": "blocks.safetensors",
+            "layers": layers,
+        }
+    )
+
+
+def built(path: Path, locked: str, folder: Path) -> Any:  # noqa: ANN401
+    """The network by first choices and what a lock's plan says."""
+    lock = folder / "given.lock.yaml"
+    lock.write_text(
+        f"cnngen: '0'\nmachine: {{}}\nplans:\n  batch1:\n    us: 1\n    first_us: 1\n{locked}    steps: {{}}\n"
+    )
+    project = generate_project(path, folder / "locked", lock=lock)
+    build_project(project)
+    return cnngen.load(project).Network()
+
+
+def test_branches_beside_each_other_compute_what_a_trace_does(tmp_path: Path) -> None:
+    spec = blocks(3, "float16")
+    path = write_spec(spec, random_weights(spec), tmp_path)
+    names = [branch.name for branch in branches(plan_spec(path).batches[0].graph)]
+    assert len(names) >= 6
+    net = built(path, f"    beside: {names}\n", tmp_path)
+    rng = np.random.default_rng()
+    for _ in range(50):
+        image = rng.standard_normal((1, 28, 28, 16)).astype(np.float16)
+        wanted = net.trace(image)["sum2"].astype(np.float64)
+        got = np.asarray(net(image), np.float64)
+        assert np.linalg.norm(got - wanted) <= 1e-5 * np.linalg.norm(wanted)
+
+
+def test_channels_first_compute_what_channels_last_do(tmp_path: Path) -> None:
+    spec = blocks(2, "float32")
+    path = write_spec(spec, random_weights(spec), tmp_path)
+    sites = [site for site in plan_spec(path).batches[0].graph.sites if site.rewrite == "channels_first"]
+    assert len(sites) >= 8
+    forms = "".join(f"      channels_first {site.layer}: {{chosen: first, us: {{}}}}\n" for site in sites)
+    turned = built(path, f"    forms:\n{forms}", tmp_path)
+    cnngen.build(path, tmp_path / "generated")
+    net = cnngen.load(tmp_path / "generated" / spec.name).Network()
+    image = np.random.default_rng().standard_normal((1, 28, 28, 16)).astype(np.float32)
+    wanted, got = (np.asarray(each(image), np.float64) for each in (net, turned))
+    assert np.linalg.norm(got - wanted) <= 1e-5 * np.linalg.norm(wanted)

@@ -94,13 +94,17 @@ class Network {
     // The steps of a plan, with their engines.
     const std::vector<Step>& steps(std::size_t plan) const { return state_->steps[plan]; }
 
-    // By stream of a pass: the largest need of any step there in any plan.
+    // By stream of a pass: the largest need of any step there in any plan; on the first one of any step at all, since
+    // that is where all of them run one by one.
     std::vector<std::size_t> workspace_bytes() const {
         std::vector<std::size_t> bytes(1);
         for (const auto& steps : state_->steps) {
             for (const Step& step : steps) {
                 bytes.resize(std::max(bytes.size(), step.stream + 1));
-                if (step.plan) bytes[step.stream] = std::max(bytes[step.stream], step.plan->workspace());
+                const std::size_t need = step.plan ? step.plan->workspace() : 0;
+                for (const std::size_t stream : {std::size_t{0}, step.stream}) {
+                    bytes[stream] = std::max(bytes[stream], need);
+                }
             }
         }
         return bytes;
