@@ -56,6 +56,7 @@ class Found:
     first_us: float  # by every first choice
     engines: Mapping[str, Timing]  # by the name of what a step writes
     beside: frozenset[str] = frozenset()  # branches on streams of their own
+    rejected: tuple[str, ...] = ()  # branches that do not run there, and why
 
     @property
     def needs_libraries(self) -> bool:
@@ -215,15 +216,19 @@ class _Trials:
 
     def branched(self, chosen: Chosen, first_us: float) -> Found:
         """The pass with these engines and each branch on a stream of its own that makes it faster."""
-        best, beside = self.measured(chosen), frozenset[str]()
+        best, beside, rejected = self.measured(chosen), frozenset[str](), []
         for branch in branches(self.search.graph):
             other = beside | {branch.name}
-            if not self.deadline.is_past and (us := self.gains(best, chosen, other)):
-                best, beside = us, other
+            try:
+                if not self.deadline.is_past and (us := self.gains(best, chosen, other)):
+                    best, beside = us, other
+            except RuntimeError as error:
+                rejected.append(f"{branch.name} beside others in {self.search.name}: {error}")
         found = self.found(chosen, beside, first_us)
-        return replace(found, us=min(found.us, best))
+        return replace(found, us=min(found.us, best), rejected=tuple(rejected))
 
     def found(self, chosen: Chosen, beside: frozenset[str], first_us: float) -> Found:
+        """The pass with these engines and those branches on streams of their own."""
         engines = {name: self.search.options[name][k] for name, k in chosen.items()}
         return Found(self.measured(chosen, beside), first_us, engines, beside)
 

@@ -84,7 +84,7 @@ class Tuned:
 
     lock: Lock
     path: Path
-    rejected: tuple[str, ...]  # engines that computed something else
+    rejected: tuple[str, ...]  # engines that computed something else or did not run, and branches likewise
     differences: Mapping[str, Differences]  # by plan
     seconds: Mapping[str, float]  # by what they were spent on
 
@@ -251,6 +251,7 @@ class _Session:
         candidates = self._build("passes", numbered(batches), [footprint(batch) for batch in batches])
         entries: dict[str, PlanEntry] = {}
         differences: dict[str, Differences] = {}
+        rejected = list(journal.rejected)
         stem = self.lock_path.name.removesuffix(SUFFIX)
         folder = self.lock_path.with_name(stem + PLANS_SUFFIX)
         for search, passes_of, found in zip(
@@ -265,6 +266,7 @@ class _Session:
                 beside=tuple(sorted(found.beside)),
                 steps=step_entries(search.base, found.engines, journal.steps),
             )
+            rejected += found.rejected
             passes_of.save_plans(candidates, plan, folder)
             entries[search.name] = plan
         lock = Lock(cnngen=__version__, machine=self.machine, plans=entries)
@@ -272,7 +274,7 @@ class _Session:
         part.write_text(lock_text(lock, self.path.name, folder.name), encoding="utf-8")
         part.replace(self.lock_path)
         journal.path.unlink(missing_ok=True)
-        return Tuned(lock, self.lock_path, tuple(journal.rejected), differences, dict(self.clock.seconds))
+        return Tuned(lock, self.lock_path, tuple(rejected), differences, dict(self.clock.seconds))
 
     def _fastest(self, candidates: Candidates, searches: Sequence[PassSearch]) -> list[Found]:
         """The passes to lock: those that need no library where all plans can do without."""

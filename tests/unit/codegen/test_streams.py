@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from cnngen.codegen.passes.assign_buffers import Arena, assign_buffers
 from cnngen.codegen.passes.plan_streams import Streams, branches, plan_streams
 from cnngen.codegen.plan import make_plan
 from cnngen.codegen.tuning import tune as tuning
+from cnngen.codegen.tuning.module import PassStep
 
 from .fake_machine import FakeMachine, FakeTuner, written
 from .networks import Network, network, networks, random_network
@@ -187,3 +189,22 @@ def test_what_runs_beside_what_is_measured_and_locked(
     made = generate(path, lock=first.lock)
     assert ("pass.on(1, {0});" in made.files["src/network.cu"]) == beside
     assert not lock_problems(ChosenLock(first.lock, first.path), made.plan, [], {})
+
+
+def test_a_branch_that_does_not_run_beside_others_is_rejected_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = FakeTuner.measure_pass
+
+    def measure_pass(
+        self: FakeTuner, plan: int, steps: Sequence[PassStep], replays: int
+    ) -> tuple[float, float]:
+        if any(stream for _, _, stream, _ in steps):
+            raise RuntimeError("CUDA: a capture was invalidated")
+        return measure(self, plan, steps, replays)
+
+    FakeMachine(monkeypatch, lambda _node, _engine: 3.0)
+    monkeypatch.setattr(FakeTuner, "measure_pass", measure_pass)
+    found = tuning.tune(written(INCEPTION, tmp_path), INCEPTION.spec, INCEPTION.weights)
+    assert not any(plan.beside for plan in found.lock.plans.values())
+    assert "c2 beside others in batch4: CUDA: a capture was invalidated" in found.rejected
