@@ -18,10 +18,10 @@ from cnngen.codegen.graph import LIBRARIES, Array, Graph, Node, is_view
 from cnngen.codegen.graph_text import step_text
 from cnngen.codegen.lower import lower
 from cnngen.codegen.passes.assign_buffers import ALIGNMENT, Arena
-from cnngen.codegen.passes.plan_streams import plan_streams
 from cnngen.codegen.passes.plan_weights import plan_weights
 from cnngen.codegen.plan import BatchPlan, Plan
 from cnngen.codegen.storage import from_memory, to_memory
+from cnngen.codegen.streams import in_one_stream
 from cnngen.codegen.targets import CUDA
 from cnngen.codegen.tuning.bench import make_bench
 from cnngen.spec import NetworkSpec, resolve
@@ -74,7 +74,7 @@ def make_kernel_bench(cases: Sequence[KernelCase], *, small: bool = False) -> Ke
     bench = make_bench(base, [], {step_text(base.producers[name], base) for name in others})
     table = plan_weights([bench.graph])
     batch = BatchPlan(
-        bench.graph, places(bench.graph, apart=small), table.places[0], 0, plan_streams(bench.graph)
+        bench.graph, places(bench.graph, apart=small), table.places[0], 0, in_one_stream(bench.graph)
     )
     plan = Plan(spec, CUDA, computed, table, (batch,))
     names = {view.kernel: view.name for view in network_view(plan, NumberedPlans()).kernels}

@@ -11,8 +11,9 @@ from cnngen.codegen.choices import Choices
 from cnngen.codegen.graph import Array, Graph, Node, is_view
 from cnngen.codegen.lower import lower
 from cnngen.codegen.passes.assign_buffers import Arena, assign_buffers
-from cnngen.codegen.passes.plan_streams import Streams, plan_streams
+from cnngen.codegen.passes.plan_streams import plan_streams
 from cnngen.codegen.passes.plan_weights import PackedWeight, WeightTable, plan_weights
+from cnngen.codegen.streams import Streams
 from cnngen.codegen.targets import CUDA, Target
 from cnngen.spec.network import NetworkSpec
 

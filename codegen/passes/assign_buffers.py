@@ -14,7 +14,7 @@ from cnngen.codegen import expr as ex
 from cnngen.codegen.epilogues import added_in_place
 from cnngen.codegen.graph import ITEM_BYTES, Graph, Node, Value, is_view
 from cnngen.codegen.node_ops import Join, Pointwise
-from cnngen.codegen.passes.plan_streams import Streams, plan_streams
+from cnngen.codegen.streams import Streams, in_one_stream
 
 ALIGNMENT = 256
 CLOSE_ENOUGH = 1.05  # of the largest sum of live bytes; beyond, more orders are tried
@@ -63,7 +63,7 @@ def assign_buffers(
     `streams`: of the steps, by default one for all. `in_place`: a step may write over an input that nobody reads
     again. `attempts`: how many packings are tried at most.
     """
-    streams = streams or plan_streams(graph)
+    streams = streams or in_one_stream(graph)
     graph = replace(graph, nodes=streams.nodes(graph))
     buffers = collect_buffers(graph, streams, in_place=in_place)
     steps = range(len(graph.nodes) + 1)

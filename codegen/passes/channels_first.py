@@ -63,7 +63,7 @@ def _is_exact(node: Node, graph: Graph) -> bool:
     part = any(value.pixel or value.padding for value in (x, node.value))
     whole = not part and not any(value.host == node.name for value in graph.values.values())
     plain = x.name not in graph.constants and all(name in graph.constants for name in node.extras)
-    return whole and plain and {x.dtype, w.dtype, node.value.dtype} == {"float32"}
+    return whole and plain and {v.dtype for v in (x, w, node.value)} == {"float32"} and w.layout == "NHWC"
 
 
 def _writes_for(node: Node, turned: set[str], graph: Graph) -> bool:

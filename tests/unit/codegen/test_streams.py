@@ -19,8 +19,9 @@ from cnngen.codegen.graph import Graph, Node, is_view
 from cnngen.codegen.interpret_plan import interpret_plan
 from cnngen.codegen.locking import ChosenLock, lock_problems
 from cnngen.codegen.passes.assign_buffers import Arena, assign_buffers
-from cnngen.codegen.passes.plan_streams import Streams, branches, plan_streams
+from cnngen.codegen.passes.plan_streams import branches, plan_streams
 from cnngen.codegen.plan import make_plan
+from cnngen.codegen.streams import Streams
 from cnngen.codegen.tuning import tune as tuning
 from cnngen.codegen.tuning.module import PassStep
 
