@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from cnngen.codegen import passes
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.graph import Array, Graph, Node, is_view
 from cnngen.codegen.lower import lower
-from cnngen.codegen.passes.assign_buffers import Arena, assign_buffers
+from cnngen.codegen.passes.assign_buffers import ATTEMPTS, Arena, assign_buffers
 from cnngen.codegen.passes.plan_streams import plan_streams
 from cnngen.codegen.passes.plan_weights import PackedWeight, WeightTable, plan_weights
 from cnngen.codegen.streams import Streams
@@ -43,11 +42,17 @@ def plan_batch(
     weights: Mapping[str, PackedWeight] | None = None,
     profile: int = 0,
     beside: Collection[str] = (),
-    **packing: Any,  # noqa: ANN401 - of assign_buffers
+    *,
+    in_place: bool = True,
+    attempts: int = ATTEMPTS,
 ) -> BatchPlan:
-    """A plan of a graph whose weights have been placed, with some of its branches on streams of their own."""
+    """A plan of a graph whose weights have been placed, with some of its branches on streams of their own.
+
+    `in_place`, `attempts`: see assign_buffers.
+    """
     streams = plan_streams(graph, beside)
-    return BatchPlan(graph, assign_buffers(graph, streams, **packing), weights or {}, profile, streams)
+    arena = assign_buffers(graph, streams, in_place=in_place, attempts=attempts)
+    return BatchPlan(graph, arena, weights or {}, profile, streams)
 
 
 def plan_name(spec: NetworkSpec, profile: int, batch: int) -> str:

@@ -89,9 +89,7 @@ def _ended(
     if within is None:
         return lambda _node: ()
     there = within
-    latest: list[
-        list[list[int]]
-    ] = []  # after each node, by stream there and stream here: the last one until then
+    latest: list[list[list[int]]] = []  # after each node, by stream there and here: the last node until then
     table = [[-1] * count for _ in range(there.count)]
     for i, node in enumerate(nodes):
         if not is_view(node):

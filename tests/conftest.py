@@ -43,5 +43,7 @@ def pytest_report_header() -> str:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skipped = terminalreporter.stats.get("skipped", [])
     count = sum("needs a GPU" in str(report.longrepr) for report in skipped)
+    others = len(skipped) - count
     if count:
-        terminalreporter.write_line(f"{count} tests need a GPU and were skipped; everything else ran")
+        rest = f"{others} for other reasons" if others else "everything else ran"
+        terminalreporter.write_line(f"{count} tests need a GPU and were skipped; {rest}")

@@ -69,7 +69,7 @@ struct Executor {
     //
     // cuDNN launches kernels that begin early, too. In those that it compiles at run time for capability 9.0, the warp
     // that brings x and w waits for the kernel before; the warps that read the epilogue's operands do not (cuDNN 9.24,
-    // its machine code).
+    // its machine code). Where nothing may start early, a library is not told: it is put in order, too.
     void execute(Plan& plan, const Operation& op, const std::vector<void*>& addresses) const {
         const auto work = [&] { plan.execute(addresses, cudnn, cublaslt, workspace, stream); };
         reads_behind_sum(op) || !starts_early ? in_order(stream, work) : work();
