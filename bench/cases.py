@@ -102,10 +102,9 @@ def module_of(case: Case) -> nn.Module:
 
         with contextlib.suppress(FetchError):
             return make()
-    from onnx.shape_inference import infer_shapes
-    from onnx2torch import convert
+    from from_onnx import module_from_onnx
 
-    return convert(infer_shapes(at_its_shapes(case), data_prop=True))
+    return module_from_onnx(at_its_shapes(case))
 
 
 def is_torch_module(case: Case) -> bool:

@@ -25,7 +25,7 @@ t1 = time.perf_counter()
 net = module.Network()
 context = net.context()
 t2 = time.perf_counter()
-print(json.dumps({"import": (t1 - t0) * 1e3, "ready": (t2 - t1) * 1e3, **dict(net.startup)}))
+print(json.dumps({"import": (t1 - t0) * 1e3, "ready": (t2 - t1) * 1e3, **dict(context.startup)}))
 """
 
 MEMORY = """
