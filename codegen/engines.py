@@ -10,7 +10,7 @@ import math
 import re
 
 from cnngen.codegen.gemm_tiles import MOST_DIRECT_DEPTH, tap_gemm_tiles, window_gemm_tiles
-from cnngen.codegen.graph import Graph, Node
+from cnngen.codegen.graph import LIBRARIES, Graph, Node
 from cnngen.codegen.node_ops import Conv, MatMul
 
 OF_LIBRARIES = ("cudnn", "cudnn_matmul", "cublaslt")
@@ -83,3 +83,8 @@ def own_forms(node: Node, graph: Graph) -> tuple[str, ...]:
         TAP_GEMM: runs_by_taps,
     }
     return tuple(form for form, runs in can.items() if runs(node, graph))
+
+
+def has_engines(node: Node, graph: Graph) -> bool:
+    """Whether a lock names the engine of a step: a library's, or one that a kernel of our own runs in its place."""
+    return node.form in LIBRARIES or bool(own_forms(node, graph))

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cnngen.codegen.engines import ON_TENSOR_CORES, own_forms
-from cnngen.codegen.graph import LIBRARIES, Node
+from cnngen.codegen.engines import ON_TENSOR_CORES, has_engines
+from cnngen.codegen.graph import Node
 from cnngen.codegen.graph_text import step_digest
 from cnngen.codegen.lock import PLANS_SUFFIX, SUFFIX, Lock, LockError, load_lock, lock_path, locks_beside
 from cnngen.codegen.node_ops import Conv
@@ -91,7 +91,7 @@ def _differences(lock: Lock, plan: Plan) -> list[str]:
             known = entry.steps.get(title)
             # Of what the lock turned into a kernel of our own the digest is that of the library's step.
             digests[title] = {step_digest(form, graph) for form in (node, _of_library(node))}
-            if known is None and (node.form in LIBRARIES or own_forms(node, graph)):
+            if known is None and has_engines(node, graph):
                 open_steps.append(title)
         stale = [title for title, step in entry.steps.items() if step.of not in digests.get(title, set())]
         if stale:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnngen.codegen.engines import OF_LIBRARIES, split_engine
+from cnngen.codegen.engines import OF_LIBRARIES, has_engines, split_engine
 from cnngen.codegen.graph import Array, Graph, Value, is_view
 from cnngen.codegen.graph_text import step_digest, step_text
 from cnngen.codegen.lock import LockError, PlanEntry, StepEntry
@@ -291,12 +291,12 @@ def pass_graphs(graph: Graph, options: Options) -> list[Graph]:
 
 
 def step_entries(graph: Graph, engines: Mapping[str, Timing], timings: Timings) -> dict[str, StepEntry]:
-    """What a lock says of each step that had a choice, by its title."""
+    """What a lock says of each step that has engines or had another choice, by its title."""
     titles, found = titles_of(graph), {}
     for name, timing in engines.items():
         node = graph.producers[name]
         every = timings[step_text(node, graph)]
-        if len(every) < 2:
+        if len(every) < 2 and not has_engines(node, graph):
             continue
         others: dict[str, float] = {}
         for other in every:

@@ -14,8 +14,8 @@ from cnngen.codegen.locking import choose_lock, lock_problems
 from cnngen.codegen.tuning import tune as tuning
 from cnngen.spec import dump_spec
 
-from .fake_machine import NET, FakeMachine, tuned, written
-from .networks import Network
+from .fake_machine import LIBRARY, NET, FakeMachine, FakeTuner, tuned, written
+from .networks import Network, network
 
 
 @pytest.fixture
@@ -47,6 +47,23 @@ def test_a_kernel_that_a_lock_chose_writes_the_output_and_is_known_to_the_lock(
     lock = tuning.tune(path, drawn.spec, drawn.weights).lock
     assert lock.plans["batch1"].steps["fc"].engine.startswith("implicit_gemm")
     assert [batch.graph.outputs for batch in generate(path, lock=lock).plan.batches] == [("fc",)] * 2
+    assert problems(path) == ""
+
+
+def test_a_step_that_only_one_engine_runs_is_known_to_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In float32 there are no kernels of our own."""
+    FakeMachine(monkeypatch)
+    monkeypatch.setattr(FakeTuner, "engines", lambda *_: [LIBRARY[1]])
+    monkeypatch.setattr(FakeTuner, "error", lambda *_: 1e-7)
+    drawn = network(
+        {"name": "a", "op": "conv2d", "out_channels": 16, "kernel": 3, "padding": 1},
+        shape=(1, 4, 16, 16),
+    )
+    path = written(drawn, tmp_path)
+    plan = tuning.tune(path, drawn.spec, drawn.weights).lock.plans["batch1"]
+    assert plan.steps["a"].engine == LIBRARY[1]
     assert problems(path) == ""
 
 
