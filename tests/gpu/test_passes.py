@@ -124,13 +124,15 @@ def test_branches_beside_each_other_compute_what_a_trace_does(tmp_path: Path) ->
 
 def test_channels_first_compute_what_channels_last_do(tmp_path: Path) -> None:
     spec = blocks(2, "float32")
-    path = write_spec(spec, random_weights(spec), tmp_path)
+    weights = random_weights(spec)
+    path = write_spec(spec, weights, tmp_path)
     sites = [site for site in plan_spec(path).batches[0].graph.sites if site.rewrite == "channels_first"]
     assert len(sites) >= 8
     forms = "".join(f"      channels_first {site.layer}: {{chosen: first, us: {{}}}}\n" for site in sites)
     turned = built(path, f"    forms:\n{forms}", tmp_path)
-    cnngen.build(path, tmp_path / "generated")
-    net = cnngen.load(tmp_path / "generated" / spec.name).Network()
+    last = spec.model_copy(update={"name": "channels_last"})
+    cnngen.build(write_spec(last, weights, tmp_path / "last"), tmp_path / "generated")
+    net = cnngen.load(tmp_path / "generated" / last.name).Network()
     image = np.random.default_rng().standard_normal((1, 28, 28, 16)).astype(np.float32)
     wanted, got = (np.asarray(each(image), np.float64) for each in (net, turned))
     assert np.linalg.norm(got - wanted) <= 1e-5 * np.linalg.norm(wanted)
