@@ -159,24 +159,26 @@ class Planner {
         for (const Operation& op : distinct(operations)) {
             if (!plans_.contains(signature(op))) missing.push_back(op);
         }
-        if (!missing.empty() && !cublaslt_) cublaslt_ = make_cublaslt();
+        if (missing.empty()) return;
+        if (!cublaslt_) cublaslt_ = make_cublaslt();
+        const cudnnHandle_t handle = add_handle();
+        // One by one: each takes a millisecond, and threads that begin with cuDNN wait for each other longer than that.
+        std::erase_if(missing, [&](const Operation& op) {
+            std::shared_ptr<Plan> plan = by_cublaslt(op);
+            if (!plan) plan = load(op, handle);
+            return plan && plans_.emplace(signature(op), std::move(plan)).second;
+        });
         const auto setup = [this] {
             check(cudaSetDevice(device_), "selecting the GPU");
-            CudnnHandle handle = make_cudnn();
-            const std::lock_guard lock(mutex_);
-            // Kept for good: a plan may refer to the handle that it was made with.
-            return handles_.emplace_back(std::move(handle)).get();
+            return add_handle();
         };
         const auto failures =
-            in_parallel(missing.size(), default_threads(), setup, [&](cudnnHandle_t handle, std::size_t i) {
-                const Operation& op = missing[i];
-                std::shared_ptr<Plan> plan = load(op, handle);
-                const bool is_kept = plan != nullptr;
-                if (!is_kept) plan = build(op, handle);
-                if (!is_kept) keep(op, *plan);
+            in_parallel(missing.size(), default_threads(), setup, [&](cudnnHandle_t own, std::size_t i) {
+                std::shared_ptr<Plan> plan = build(missing[i], own);
+                keep(missing[i], *plan);
                 const std::lock_guard lock(mutex_);
-                plans_[signature(op)] = std::move(plan);
-                built_ += !is_kept;
+                plans_[signature(missing[i])] = std::move(plan);
+                ++built_;
             });
         throw_failures(missing, failures, "this GPU cannot run these layers:");
     }
@@ -188,9 +190,28 @@ class Planner {
     std::size_t size() const { return plans_.size(); }
 
    private:
+    // Kept for good: a plan may refer to the handle that it was made with.
+    cudnnHandle_t add_handle() {
+        CudnnHandle handle = make_cudnn();
+        const std::lock_guard lock(mutex_);
+        return handles_.emplace_back(std::move(handle)).get();
+    }
+
     void keep(const Operation& op, const Plan& plan) const {
         if (const auto serialized = plan.serialized()) {
             folder_.write(plan_key(op, workspace_limit_), {engine_text(plan.engine()), *serialized});
+        }
+    }
+
+    // The plan by an engine of cuBLASLt that is named, which takes no time to make; none where there is none to be had.
+    std::shared_ptr<Plan> by_cublaslt(const Operation& op) const {
+        if (engine_of(op).empty()) return nullptr;
+        try {
+            const Engine engine = parse_engine(engine_of(op));
+            if (engine.library != Library::cublaslt) return nullptr;
+            return plan_by(engine, op, nullptr, cublaslt_.get(), workspace_limit_);
+        } catch (const Error&) {
+            return nullptr;  // said by whoever builds it
         }
     }
 
