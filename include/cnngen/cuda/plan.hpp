@@ -1,6 +1,7 @@
 // Plans for operations: built once for equal ones, in parallel for different ones, and kept as text between processes.
 #pragma once
 
+#include <future>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -160,27 +161,30 @@ class Planner {
             if (!plans_.contains(signature(op))) missing.push_back(op);
         }
         if (missing.empty()) return;
-        if (!cublaslt_) cublaslt_ = make_cublaslt();
-        const cudnnHandle_t handle = add_handle();
-        // One by one: each takes a millisecond, and threads that begin with cuDNN wait for each other longer than that.
-        std::erase_if(missing, [&](const Operation& op) {
-            std::shared_ptr<Plan> plan = by_cublaslt(op);
-            if (!plan) plan = load(op, handle);
-            return plan && plans_.emplace(signature(op), std::move(plan)).second;
-        });
-        const auto setup = [this] {
+        // Each library takes long over its first plan, and little over those that it knows: both begin at once, each on
+        // one thread, since several that begin with cuDNN wait for each other.
+        std::vector<std::shared_ptr<Plan>> known(missing.size());
+        auto products = std::async(std::launch::async, [&] {
             check(cudaSetDevice(device_), "selecting the GPU");
-            return add_handle();
-        };
-        const auto failures =
-            in_parallel(missing.size(), default_threads(), setup, [&](cudnnHandle_t own, std::size_t i) {
-                std::shared_ptr<Plan> plan = build(missing[i], own);
-                keep(missing[i], *plan);
-                const std::lock_guard lock(mutex_);
-                plans_[signature(missing[i])] = std::move(plan);
-                ++built_;
-            });
-        throw_failures(missing, failures, "this GPU cannot run these layers:");
+            if (!cublaslt_) cublaslt_ = make_cublaslt();
+            for (std::size_t i = 0; i < missing.size(); ++i) {
+                if (is_by_cublaslt(missing[i])) known[i] = by_cublaslt(missing[i]);
+            }
+        });
+        const cudnnHandle_t handle = add_handle();
+        for (std::size_t i = 0; i < missing.size(); ++i) {
+            if (!is_by_cublaslt(missing[i])) known[i] = load(missing[i], handle);
+        }
+        products.get();
+        std::vector<Operation> unknown;
+        for (std::size_t i = 0; i < missing.size(); ++i) {
+            if (known[i]) {
+                plans_[signature(missing[i])] = std::move(known[i]);
+            } else {
+                unknown.push_back(missing[i]);
+            }
+        }
+        build_all(unknown);
     }
 
     std::shared_ptr<Plan> find(const Operation& op) const { return plans_.at(signature(op)); }
@@ -203,15 +207,30 @@ class Planner {
         }
     }
 
-    // The plan by an engine of cuBLASLt that is named, which takes no time to make; none where there is none to be had.
+    void build_all(const std::vector<Operation>& operations) {
+        const auto setup = [this] {
+            check(cudaSetDevice(device_), "selecting the GPU");
+            return add_handle();
+        };
+        const auto work = [&](cudnnHandle_t handle, std::size_t i) {
+            std::shared_ptr<Plan> plan = build(operations[i], handle);
+            keep(operations[i], *plan);
+            const std::lock_guard lock(mutex_);
+            plans_[signature(operations[i])] = std::move(plan);
+            ++built_;
+        };
+        throw_failures(operations, in_parallel(operations.size(), default_threads(), setup, work),
+                       "this GPU cannot run these layers:");
+    }
+
+    static bool is_by_cublaslt(const Operation& op) { return engine_of(op).starts_with(name_of(Library::cublaslt)); }
+
+    // None where the engine is not to be had, which `build` says.
     std::shared_ptr<Plan> by_cublaslt(const Operation& op) const {
-        if (engine_of(op).empty()) return nullptr;
         try {
-            const Engine engine = parse_engine(engine_of(op));
-            if (engine.library != Library::cublaslt) return nullptr;
-            return plan_by(engine, op, nullptr, cublaslt_.get(), workspace_limit_);
+            return plan_by(parse_engine(engine_of(op)), op, nullptr, cublaslt_.get(), workspace_limit_);
         } catch (const Error&) {
-            return nullptr;  // said by whoever builds it
+            return nullptr;
         }
     }
 
