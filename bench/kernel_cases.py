@@ -98,6 +98,12 @@ CASES = (
         for form in ("fused", "fused_scaled")
     ),
     KernelCase(
+        "classes 1x1 with softmax",
+        {"x": (256, 112, 112)},
+        [{"op": "conv2d", "kernel": 1, "out_channels": 21}, {"op": "softmax", "axis": 1}],
+        forms={"fuse_softmax": "fused"},
+    ),
+    KernelCase(
         "max pool pyramid",
         {"x": (256, 40, 40)},
         [

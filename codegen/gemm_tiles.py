@@ -6,6 +6,7 @@ Which is best is measured; here are those worth it, the first of them what runs 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cnngen.codegen.tiles import REGISTERS, ceil_div, vector_width
@@ -141,14 +142,22 @@ ENOUGH_GEMM_BLOCKS = 400  # about three on each multiprocessor of a large GPU, t
 MOST_GEMM_TILES = 8
 
 
-def gemm_tiles(pixels: int, filters: int, depth: int, together: int | None = None) -> list[GemmTile]:
-    """For convolutions on tensor cores: those that give about enough blocks.
+def gemm_tiles(
+    pixels: int,
+    filters: int,
+    depth: int,
+    together: int | None = None,
+    *,
+    among: Sequence[tuple[int, int, int, int, int, int]] = GEMM_TILES,
+    most: int | None = MOST_GEMM_TILES,
+) -> list[GemmTile]:
+    """For convolutions on tensor cores: those that give about enough blocks, `most` of them.
 
     `together`: how many filters have neighbouring places in the output, where it is not all of them.
     """
     v = vector_width(together or filters, 2)
     found = []
-    for m, n, k, warps_m, warps_n, stages in GEMM_TILES:
+    for m, n, k, warps_m, warps_n, stages in among:
         for split in (1, 2, 4, 8):
             tile = GemmTile(m, n, k, warps_m, warps_n, stages, split, v)
             idle = m > 2 * max(pixels, 8) or n > 2 * max(filters, 16)
@@ -156,11 +165,29 @@ def gemm_tiles(pixels: int, filters: int, depth: int, together: int | None = Non
                 continue
             found.append(tile)
     # Too few blocks leave multiprocessors idle, too many read everything too often.
-    return sorted(found, key=lambda tile: _distance(tile, pixels, filters))[:MOST_GEMM_TILES]
+    return sorted(found, key=lambda tile: _distance(tile, pixels, filters))[:most]
 
 
 def _distance(tile: GemmTile, pixels: int, filters: int) -> float:
     return abs(math.log(tile.blocks(pixels, filters) / ENOUGH_GEMM_BLOCKS)) + 0.1 * math.log2(tile.split)
+
+
+# As GEMM_TILES, with room for all filters of a pixel.
+ROW_GEMM_TILES = (
+    *GEMM_TILES,
+    (16, 128, 64, 1, 4, 4),
+    (32, 128, 64, 2, 4, 3),
+    (16, 256, 64, 1, 4, 3),
+    (32, 256, 64, 2, 4, 3),
+)
+MOST_ROW_FILTERS = max(n for _, n, *_ in ROW_GEMM_TILES)
+
+
+def row_gemm_tiles(pixels: int, filters: int, depth: int) -> list[GemmTile]:
+    """For convolutions on tensor cores whose blocks know all filters of a pixel; none where those are too many."""
+    every = gemm_tiles(pixels, filters, depth, among=ROW_GEMM_TILES, most=None)
+    enough = [tile for tile in every if tile.n >= filters]
+    return [tile for tile in enough if tile.n == min(other.n for other in enough)][:MOST_GEMM_TILES]
 
 
 # h, w, warps

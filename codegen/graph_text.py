@@ -9,7 +9,7 @@ from dataclasses import replace
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import ACC
 from cnngen.codegen.graph import Graph, Node, Value
-from cnngen.codegen.node_ops import Join, Op, Pointwise, SqueezeExcite
+from cnngen.codegen.node_ops import Conv, Join, MatMul, Op, Pointwise, SqueezeExcite
 
 
 def step_text(node: Node, graph: Graph) -> str:
@@ -80,6 +80,8 @@ def op_text(op: Op, inputs: Sequence[str]) -> str:
     for name, field_ in op.__dataclass_fields__.items():
         value = getattr(op, name)
         if value != field_.default:
-            text = ex.describe(value, inputs) if isinstance(op, SqueezeExcite) else value
+            text = op_text(value, inputs) if isinstance(value, Conv | MatMul) else value
+            if isinstance(op, SqueezeExcite) or name == "logits":
+                text = ex.describe(value, inputs)
             shown.append(f"{name}={text}")
     return default.__name__.lower() + (f"<{', '.join(shown)}>" if shown else "")

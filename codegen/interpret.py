@@ -7,6 +7,7 @@ It defines what each primitive form means. Passes may not change what it compute
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from cnngen.codegen.node_ops import (
     MaxPools,
     Pointwise,
     Pool,
+    ProductSoftmax,
     Reduce,
     Reshape,
     Slice,
@@ -70,10 +72,8 @@ def run_op(node: Node, inputs: list[Array]) -> Array:
     match node.op:
         case Conv() as op:
             return convolve_phases(inputs[0], inputs[1], op, shape)
-        case MatMul():
-            return np.asarray(inputs[0] @ inputs[1].T)
-        case BatchMatMul():
-            return np.asarray(inputs[0] @ inputs[1])
+        case MatMul() | BatchMatMul() as op:
+            return np.asarray(inputs[0] @ (inputs[1].T if isinstance(op, MatMul) else inputs[1]))
         case Pool() | MaxPools() as op:
             return pool(inputs[0], op, shape) if isinstance(op, Pool) else max_pools(inputs[0], op)
         case Reduce(kind, axes):
@@ -82,6 +82,8 @@ def run_op(node: Node, inputs: list[Array]) -> Array:
             return arg_reduce(inputs[0], op)
         case Softmax() as op:
             return softmax(inputs[0], op)
+        case ProductSoftmax() as op:
+            return product_softmax(node, op, inputs)
         case SqueezeExcite() as op:
             return squeeze_excite(op, inputs, shape)
         case Affine():
@@ -140,6 +142,12 @@ def softmax(x: Array, op: Softmax) -> Array:
     shifted = x - x.max(axis=op.axis, keepdims=True)
     total = np.exp(shifted).sum(axis=op.axis, keepdims=True)
     return np.asarray(shifted - np.log(total) if op.log else np.exp(shifted) / total)
+
+
+def product_softmax(node: Node, op: ProductSoftmax, inputs: list[Array]) -> Array:
+    """As the product with the logits as its epilogue, and then the softmax along axis 1."""
+    sums = run_op(replace(node, op=op.product), inputs)
+    return softmax(ex.evaluate(op.logits, node.value.shape, inputs, sums), Softmax(1, op.log))
 
 
 def squeeze_excite(op: SqueezeExcite, inputs: list[Array], shape: tuple[int, ...]) -> Array:

@@ -119,6 +119,23 @@ class SqueezeExcite:
 
 
 @dataclass(frozen=True)
+class ProductSoftmax:
+    """Softmax, or its logarithm, along the channels (axis 1) of what a product of x and w gives.
+
+    logits: of `ACC`, a sum of the product; `Load(i)` reads operand i, behind these two, as an epilogue does
+    """
+
+    product: Conv | MatMul
+    logits: Expr = ACC
+    log: bool = False
+
+    @property
+    def loaded(self) -> int:
+        """How many operands the logits load."""
+        return len({load.source for load in ex.loads(self.logits)})
+
+
+@dataclass(frozen=True)
 class Affine:
     """x * scale + shift, one scale and shift a channel (axis 1); a batch norm with its statistics folded in."""
 
@@ -153,6 +170,7 @@ Op: TypeAlias = (
     | ArgReduce
     | Softmax
     | SqueezeExcite
+    | ProductSoftmax
     | Affine
     | Reshape
     | Join
@@ -171,6 +189,7 @@ OPERANDS: dict[type[Op], int] = {
     ArgReduce: 1,
     Softmax: 1,
     SqueezeExcite: 3,
+    ProductSoftmax: 2,
     Affine: 3,
     Reshape: 1,
     Join: 0,
@@ -181,4 +200,11 @@ OPERANDS: dict[type[Op], int] = {
 
 def operand_count(op: Op) -> int:
     """How many leading inputs are the op's own."""
-    return OPERANDS[type(op)] + (op.constants if isinstance(op, SqueezeExcite) else 0)
+    match op:
+        case SqueezeExcite():
+            loaded = op.constants
+        case ProductSoftmax():
+            loaded = op.loaded
+        case _:
+            loaded = 0
+    return OPERANDS[type(op)] + loaded

@@ -17,6 +17,7 @@ from cnngen.codegen.node_ops import (
     MaxPools,
     Pointwise,
     Pool,
+    ProductSoftmax,
     Reduce,
     Reshape,
     Slice,
@@ -64,6 +65,8 @@ def _layout_problem(node: Node, operands: Sequence[Value]) -> str | None:
             return "a chain of max pools writes its input and each of them"
         case Conv() | Pool() | MaxPools():
             return _image_problem(node, operands)
+        case ProductSoftmax() as op:
+            return _softmax_problem(op, node, operands)
         case MatMul() | BatchMatMul():
             if not all(value.is_row_major for value in (*operands, node.value)):
                 return "matrices are row-major"
@@ -122,6 +125,16 @@ def _reduction_problem(x: Value, y: Value, axes: tuple[int, ...]) -> str | None:
     if sum(1 for reduced, _ in itertools.groupby(several) if reduced) != 1:
         return "a reduction takes axes that are neighbours in memory"
     return None
+
+
+def _softmax_problem(op: ProductSoftmax, node: Node, operands: Sequence[Value]) -> str | None:
+    if not any(isinstance(e, ex.Acc) for e in ex.walk(op.logits)):
+        return "logits must read their sums"
+    for load in ex.loads(op.logits):
+        known = 2 <= load.source < len(operands)
+        if not known or len(load.index) != len(operands[load.source].shape):
+            return f"logits load operand {load.source} with {len(load.index)} indices"
+    return _layout_problem(replace(node, op=op.product), operands[:2])
 
 
 def _squeeze_problem(op: SqueezeExcite, operands: Sequence[Value], y: Value) -> str | None:

@@ -18,7 +18,7 @@ from cnngen.codegen.emit.cuda_text import ELEMENTS, cuda_parameters, epilogue_la
 from cnngen.codegen.emit.kernels import Grid, Kernel, Launch, Parameter, aggregate, sources_of
 from cnngen.codegen.expr import ACC, Coord, Load
 from cnngen.codegen.graph import Graph, Node, Value
-from cnngen.codegen.node_ops import Conv, MatMul
+from cnngen.codegen.node_ops import Conv, MatMul, ProductSoftmax
 from cnngen.codegen.tiles import picked
 
 SHAPE = Parameter("cnngen::GemmShape", "shape")
@@ -39,6 +39,38 @@ def gemm_tile_options(node: Node, graph: Graph) -> Sequence[gemm_tiles.AnyGemmTi
     if node.form == engines.DIRECT_GEMM:
         return gemm_tiles.direct_gemm_tiles(pixels, w.shape[0], depth, together)
     return gemm_tiles.gemm_tiles(pixels, w.shape[0], depth, together)
+
+
+def product_softmax_tile_options(node: Node, graph: Graph) -> Sequence[gemm_tiles.GemmTile]:
+    """The tiles that a product with its softmax may have: whole rows of filters."""
+    w = graph.values[node.inputs[1]]
+    return gemm_tiles.row_gemm_tiles(_pixels(_product(node)), w.shape[0], math.prod(w.shape[1:]))
+
+
+def product_softmax_kernel(node: Node, op: ProductSoftmax, graph: Graph) -> Launch:
+    """The kernel of a product with its softmax."""
+    tile = picked(node.engine, product_softmax_tile_options(node, graph))
+    filters = graph.values[node.inputs[1]].shape[0]
+    what = "log_softmax" if op.log else "softmax"
+    product = _product(node)
+    return _launch(
+        product,
+        graph,
+        tile,
+        grid=Grid(tile.blocks(_pixels(product), filters), tile.split, tile.shared),
+        resident=gemm_tiles.resident_blocks(tile.threads, tile.shared, tile.m * tile.n),
+        capability=90 if tile.split > 1 else 80,
+        name=f"{what}_gemm_{tile.m}x{tile.n}" + (f"_split{tile.split}" if tile.split > 1 else ""),
+        comment=f"Products on tensor cores with the softmax of each pixel's filters, {tile.m} pixels a block.",
+        filters_are=what,
+    )
+
+
+def _product(node: Node) -> Node:
+    """The product of one with its softmax, whose epilogue are the logits."""
+    op = node.op
+    assert isinstance(op, ProductSoftmax)  # noqa: S101 - by its callers
+    return replace(node, op=op.product, form=engines.IMPLICIT_GEMM, epilogue=op.logits)
 
 
 def gemm_kernel(node: Node, graph: Graph) -> Launch:
@@ -102,6 +134,7 @@ def _launch(
     name: str,
     comment: str,
     resident: int = 0,
+    filters_are: str = "",
 ) -> Launch:
     x, w = (graph.values[name] for name in node.inputs[:2])
     sources = sources_of(node, graph)
@@ -113,7 +146,7 @@ def _launch(
         f"constexpr cnngen::{type(tile).__name__} tile = {aggregate(fields)};",
         *_epilogue_lines(node, sources, tile.v),
         kernel_call(
-            f"{node.form}<{ELEMENTS[x.dtype]}, tile>",
+            f"{node.form}<{ELEMENTS[x.dtype]}, tile{f', cnngen::Filters::{filters_are}' if filters_are else ''}>",
             ["batch", SHAPE.name, sources[0].parameter, sources[1].parameter, "y"],
             node.epilogue,
         ),

@@ -9,6 +9,8 @@ from cnngen.codegen.emit.cuda_elementwise import pointwise_kernel, pointwise_til
 from cnngen.codegen.emit.cuda_gemm import (
     gemm_kernel,
     gemm_tile_options,
+    product_softmax_kernel,
+    product_softmax_tile_options,
 )
 from cnngen.codegen.emit.cuda_max_pools import max_pools, max_pools_tile_options
 from cnngen.codegen.emit.cuda_reductions import (
@@ -30,7 +32,17 @@ from cnngen.codegen.emit.kernels import Kernel, Launch, aggregate, sources_of, w
 from cnngen.codegen.engines import ON_TENSOR_CORES
 from cnngen.codegen.graph import ITEM_BYTES, Graph, Node
 from cnngen.codegen.max_pools_tiles import MaxPoolsTile
-from cnngen.codegen.node_ops import ArgReduce, Conv, MaxPools, Pointwise, Pool, Reduce, Softmax, SqueezeExcite
+from cnngen.codegen.node_ops import (
+    ArgReduce,
+    Conv,
+    MaxPools,
+    Pointwise,
+    Pool,
+    ProductSoftmax,
+    Reduce,
+    Softmax,
+    SqueezeExcite,
+)
 from cnngen.codegen.window_tiles import Windows, grouped_conv_tiles, window_items, window_tiles
 
 MOST_SEPARABLE = 8  # tiles of a pool that other kernels can do, too
@@ -55,6 +67,8 @@ def kernel_of(node: Node, graph: Graph, largest_batch: int, tile_batch: int) -> 
             return arg_reduce_kernel(node, op, graph, largest_batch)
         case (Softmax() as op, _):
             return softmax_kernel(node, op, graph)
+        case (ProductSoftmax() as op, _):
+            return product_softmax_kernel(node, op, graph)
         case (SqueezeExcite() as op, _):
             return squeeze_kernel(node, op, graph, largest_batch)
     return None
@@ -79,6 +93,8 @@ def tile_options(node: Node, graph: Graph, tile_batch: int) -> Sequence[object]:
             return arg_reduce_tile_options(node, op, graph)
         case (Softmax() as op, _):
             return softmax_tile_options(node, op, graph)
+        case (ProductSoftmax(), _):
+            return product_softmax_tile_options(node, graph)
         case (SqueezeExcite() as op, _):
             return squeeze_tile_options(node, op, graph)
     return ()

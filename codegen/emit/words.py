@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.emit.cpp import kernel_names
@@ -16,6 +17,7 @@ from cnngen.codegen.node_ops import (
     MaxPools,
     Pointwise,
     Pool,
+    ProductSoftmax,
     Reduce,
     Softmax,
     SqueezeExcite,
@@ -64,6 +66,8 @@ def _shape_text(value: Value) -> str:
 def flops(graph: Graph, node: Node) -> int:
     """Floating-point operations of matrix products over the whole batch; 0 for anything else."""
     match node.op:
+        case ProductSoftmax(product):
+            return flops(graph, replace(node, op=product))
         case SqueezeExcite():
             return 4 * graph.batch * graph.values[node.inputs[1]].elements
         case Conv() | MatMul():
@@ -130,8 +134,9 @@ def _op_words(graph: Graph, node: Node) -> str:
         case ArgReduce() as op:
             which = "largest" if op.kind == "max" else "smallest"
             return f"place of the {which} over {_axes_words((op.axis,), node.value)}"
-        case Softmax(_, log):
-            return "logarithm of a softmax" if log else "softmax"
+        case Softmax(_, log) | ProductSoftmax(_, _, log) as op:
+            before = "" if isinstance(op, Softmax) else f"{_op_words(graph, replace(node, op=op.product))}, "
+            return before + ("logarithm of a softmax" if log else "softmax")
         case SqueezeExcite():
             m, c = graph.values[node.inputs[1]].shape[:2]
             scaled = "" if node.op.gate is None else ", times the map"

@@ -15,6 +15,7 @@ from cnngen.codegen.passes.fold_modulation import fold_modulation
 from cnngen.codegen.passes.fuse_bias_only import fuse_bias_only
 from cnngen.codegen.passes.fuse_epilogues import fuse_epilogues
 from cnngen.codegen.passes.fuse_max_pools import fuse_max_pools
+from cnngen.codegen.passes.fuse_softmax import fuse_softmax
 from cnngen.codegen.passes.fuse_squeeze_excite import fuse_squeeze_excite
 from cnngen.codegen.passes.images_of_sequences import images_of_sequences
 from cnngen.codegen.passes.merge_siblings import merge_siblings
@@ -72,6 +73,8 @@ def pipeline(choices: Choices, target: Target = CUDA) -> tuple[tuple[str, Pass],
         ("store_phases", partial(store_phases, choices=choices, target=target)),
         # After fusion, which puts bias and relu into the convolutions, and after what finds parts of wider pixels.
         ("channels_first", partial(channels_first, choices=choices, target=target)),
+        # After fusion, which puts into the product what stands between it and the softmax.
+        ("fuse_softmax", partial(fuse_softmax, choices=choices, target=target)),
         # Steps are now what they stay.
         ("select_engines", partial(select_engines, choices=choices)),
         # Last: a step that a library would have run may write the output itself.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from cnngen.codegen.emit.project import project_files
 from cnngen.codegen.emit.titles import layer_names
 from cnngen.codegen.graph import ITEM_BYTES, Array, Node, Value
 from cnngen.codegen.interpret import run_node, run_op
-from cnngen.codegen.node_ops import SqueezeExcite
+from cnngen.codegen.node_ops import ProductSoftmax, SqueezeExcite
 from cnngen.codegen.plan import BatchPlan, Plan, make_plan
 from cnngen.codegen.storage import NUMPY_TYPES, from_memory, to_memory
 
@@ -68,6 +69,8 @@ def stored(data: bytes, value: Value) -> Array:
 def scale(node: Node, inputs: Sequence[Array]) -> float:
     """The largest number that a step's sums may pass through."""
     largest = max((float(np.abs(array).max()) for array in inputs), default=0.0)
+    if isinstance(node.op, ProductSoftmax):
+        node = replace(node, op=node.op.product, form="logits")
     if node.form or isinstance(node.op, SqueezeExcite):
         largest = max(largest, float(run_op(node, [np.abs(array) for array in inputs]).max()))
     return max(1.0, largest)

@@ -7,12 +7,13 @@ import random
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cnngen.codegen import tiles
 from cnngen.codegen.choices import Choices
-from cnngen.codegen.node_ops import Join, Slice
+from cnngen.codegen.node_ops import Join, ProductSoftmax, Slice, Softmax
 from cnngen.codegen.plan import make_plan
 from cnngen.spec.types import DType
 
@@ -279,6 +280,46 @@ def test_a_dense_block_grows_in_one_buffer(tmp_path: Path) -> None:
     check_networks(networks, tmp_path, plans)
     joins = [node for plan in plans for node in plan.batches[0].graph.nodes if isinstance(node.op, Join)]
     assert sum(bool(node.value.host) for node in joins) > len(networks)  # a concatenation in another one
+
+
+def segmenting(seed: int, storage: DType) -> Network:
+    """A product, of a window or of a row, and the softmax of its filters."""
+    rng = random.Random(seed)  # noqa: S311
+    filters = rng.choice((2, 5, 12, 16, 21, 40, 100, 200))
+    kernel = rng.choice((1, 3))
+    layers: list[dict[str, Any]] = [
+        {
+            "name": "a",
+            "op": "conv2d",
+            "out_channels": rng.choice((24, 96)),
+            "kernel": 3,
+            "activation": "silu",
+        },
+        {"name": "b", "op": "conv2d", "out_channels": filters, "kernel": kernel, "padding": kernel // 2},
+    ]
+    if rng.random() < 0.4:
+        layers[1:] = [
+            {"name": "mean", "op": "global_avg_pool", "keepdims": False},
+            {"name": "b", "op": "linear", "out_features": filters, "bias": rng.random() < 0.5},
+        ]
+    elif rng.random() < 0.5:
+        layers.append({"name": "c", "op": "tanh"})
+    layers.append({"name": "shares", "op": rng.choice(("softmax", "log_softmax")), "axis": 1})
+    batches = rng.choice(BATCHES)
+    shape = (batches[0], 8 * rng.randint(1, 8), rng.randint(4, 9), rng.randint(4, 9))
+    return network(*layers, shape=shape, precision=storage, batch_sizes=batches, name=f"segmenting{seed}")
+
+
+def test_products_take_the_softmax_of_their_filters_along(tmp_path: Path) -> None:
+    storages: tuple[DType, ...] = ("float16", "bfloat16")
+    networks = [segmenting(seed, storages[seed % 2]) for seed in range(16)]
+    plans = [tuned_plan(drawn, seed, {"fuse_softmax": 1}) for seed, drawn in enumerate(networks)]
+    check_networks(networks, tmp_path, plans)
+    steps = [node for plan in plans for batch in plan.batches for node in batch.graph.nodes]
+    assert not any(isinstance(node.op, Softmax) for node in steps)
+    tiles_of = [node.engine for node in steps if isinstance(node.op, ProductSoftmax)]
+    assert len({tile.partition("split=")[2][0] for tile in tiles_of}) >= 2
+    assert any("n=256" in tile for tile in tiles_of)
 
 
 def test_kernels_write_what_a_library_would_have_to_copy(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
-"""Passes, whose kernels begin before those before them have ended and whose branches run beside each other, against a
-trace, which waits for each step."""
+"""Passes as a lock may have them against those without: kernels that begin before those before them have ended,
+branches beside each other, channels first, a softmax with its product.
+"""
 
 from __future__ import annotations
 
@@ -136,3 +137,38 @@ def test_channels_first_compute_what_channels_last_do(tmp_path: Path) -> None:
     image = np.random.default_rng().standard_normal((1, 28, 28, 16)).astype(np.float32)
     wanted, got = (np.asarray(each(image), np.float64) for each in (net, turned))
     assert np.linalg.norm(got - wanted) <= 1e-5 * np.linalg.norm(wanted)
+
+
+def test_a_softmax_with_its_product_computes_what_both_do(tmp_path: Path) -> None:
+    def spec(name: str) -> NetworkSpec:
+        conv = {"op": "conv2d", "kernel": 3, "padding": 1}
+        return NetworkSpec.model_validate(
+            {
+                "name": name,
+                "inputs": {"image": {"shape": [2, 64, 30, 50], "layout": "NHWC", "dtype": "float16"}},
+                "precision": "float16",
+                "weights": "shares.safetensors",
+                "layers": [
+                    {"name": "map", **conv, "out_channels": 128, "activation": "relu"},
+                    {"name": "classes", **conv, "out_channels": 21},
+                    {"name": "shares", "op": "softmax", "axis": 1},
+                    {"name": "mean", "op": "global_avg_pool", "input": "map", "keepdims": False},
+                    {"name": "scores", "op": "linear", "out_features": 200},
+                    {"name": "chances", "op": "log_softmax"},
+                ],
+                "outputs": ["shares", "chances"],
+            }
+        )
+
+    weights = random_weights(spec("together"))
+    path = write_spec(spec("together"), weights, tmp_path)
+    sites = [site for site in plan_spec(path).batches[0].graph.sites if site.rewrite == "fuse_softmax"]
+    assert len(sites) == 2
+    forms = "".join(f"      fuse_softmax {site.layer}: {{chosen: fused, us: {{}}}}\n" for site in sites)
+    together = built(path, f"    forms:\n{forms}", tmp_path)
+    cnngen.build(write_spec(spec("apart"), weights, tmp_path / "apart"), tmp_path / "generated")
+    apart = cnngen.load(tmp_path / "generated" / "apart").Network()
+    image = np.random.default_rng().standard_normal((2, 30, 50, 64)).astype(np.float16)
+    for wanted, got in zip(apart(image), together(image), strict=True):
+        wanted, got = (np.asarray(array, np.float64) for array in (wanted, got))
+        assert np.linalg.norm(got - wanted) <= 2e-3 * np.linalg.norm(wanted)

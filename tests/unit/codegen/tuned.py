@@ -34,6 +34,7 @@ REWRITES = (
     "place_splits",
     "store_phases",
     "channels_first",
+    "fuse_softmax",
 )
 ACTIVATIONS = ("relu", "relu6", "silu", "mish", {"op": "leaky_relu", "slope": 0.2}, None)
 

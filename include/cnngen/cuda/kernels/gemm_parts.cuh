@@ -5,7 +5,9 @@
 #include <type_traits>
 
 #include "early_start.cuh"
+#include "functions.cuh"
 #include "gemm_shape.hpp"
+#include "rows.cuh"
 #include "tensor_core.cuh"
 #include "window.cuh"
 
@@ -62,6 +64,19 @@ __device__ __forceinline__ void put_sums(float* to, int first_row, int first_col
     }
 }
 
+// The epilogue of tile.v filters from k on, which are in y at pixel `to` the filters from k on.
+template <auto tile, typename Epilogue>
+__device__ __forceinline__ void finish_filters(const GemmShape& shape, std::int64_t to, int filters, int k,
+                                               float (&acc)[tile.v], const Epilogue& epilogue) {
+    if constexpr (std::is_invocable_v<const Epilogue&, float (&)[tile.v], std::int64_t, int>) {
+        epilogue(acc, to * filters + k, k);
+    } else {
+        const int n = static_cast<int>(to / (shape.y_h * shape.y_w));
+        const int place = static_cast<int>(to - static_cast<std::int64_t>(n) * (shape.y_h * shape.y_w));
+        epilogue(acc, n, k, place / shape.y_w, place % shape.y_w);
+    }
+}
+
 // The epilogue of tile.v filters from k on at a pixel, and their place in y.
 template <auto tile, typename Y, typename Epilogue>
 __device__ __forceinline__ void store_filters(const GemmShape& shape, int pixel, int k, float (&acc)[tile.v], Y* y,
@@ -78,14 +93,25 @@ __device__ __forceinline__ void store_filters(const GemmShape& shape, int pixel,
         if (h >= shape.y_h || w >= shape.y_w) return;
         to = (static_cast<std::int64_t>(n) * shape.y_h + h) * shape.y_w + w;
     }
-    if constexpr (std::is_invocable_v<const Epilogue&, float (&)[tile.v], std::int64_t, int>) {
-        epilogue(acc, to * filters + k, k);
-    } else {
-        const int n = static_cast<int>(to / (shape.y_h * shape.y_w));
-        const int place = static_cast<int>(to - static_cast<std::int64_t>(n) * (shape.y_h * shape.y_w));
-        epilogue(acc, n, k, place / shape.y_w, place % shape.y_w);
-    }
+    finish_filters<tile>(shape, to, filters, k, acc, epilogue);
     store(y + to * shape.y_pixel + k, from_float<Y>(acc));
+}
+
+// The softmax, or its logarithm, of a row of `count` floats in shared memory, by a warp.
+template <bool log, typename Y>
+__device__ __forceinline__ void store_softmax(const float* row, int count, int lane, Y* y) {
+    float largest = -INFINITY, sum = 0.0f;
+    for (int i = lane; i < count; i += 32) largest = fn::max(row[i], largest);
+#pragma unroll
+    for (int offset = 16; offset > 0; offset /= 2) largest = fn::max(exchanged(largest, offset), largest);
+    for (int i = lane; i < count; i += 32) sum += fn::exp(row[i] - largest);
+#pragma unroll
+    for (int offset = 16; offset > 0; offset /= 2) sum += exchanged(sum, offset);
+    const float scale = log ? fn::log(sum) : 1.0f / sum;
+    for (int i = lane; i < count; i += 32) {
+        const float value[1] = {log ? row[i] - largest - scale : fn::exp(row[i] - largest) * scale};
+        store(y + i, from_float<Y>(value));
+    }
 }
 
 }  // namespace cnngen::detail

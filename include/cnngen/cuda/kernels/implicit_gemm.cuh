@@ -31,6 +31,9 @@ struct GemmTile {
     }
 };
 
+// What becomes of a pixel's filters once each is finished.
+enum class Filters { apart, softmax, log_softmax };
+
 // The grid: blocks of tile.threads() threads, in clusters of tile.split, with tile.shared() bytes.
 __host__ __device__ constexpr unsigned blocks(const GemmShape& shape, const GemmTile& tile, int batch) {
     return static_cast<unsigned>(detail::ceil_div(batch * shape.oh * shape.ow, tile.m) *
@@ -75,9 +78,10 @@ __device__ __forceinline__ void multiply_step(const T* a, const T* b, int warp_m
 // x: [batch, shape.h, shape.w, shape.x_pixel] of which c channels count; weight: [shape.k, shape.r, shape.s, shape.c];
 // y: [batch, shape.y_h, shape.y_w, shape.y_pixel]. Sums in float. All addresses and pixels are 16-byte aligned, y's to
 // tile.v elements. The epilogue is called as NoEpilogue says, or where it takes (acc, at, k), with `at` the place in a
-// packed tensor of y's shape. Of phases each filter's sum is stored at its phase's pixel, if y has that pixel.
-// Launch: blocks(shape, tile, batch) blocks of exactly tile.threads() threads, clusters of tile.split.
-template <typename T, GemmTile tile, typename Y, typename Epilogue = NoEpilogue>
+// packed tensor of y's shape. Of phases each filter's sum is stored at its phase's pixel, if y has that pixel. A
+// softmax is that of all filters of a pixel, which are no more than tile.n, and no phases. Launch: blocks(shape, tile,
+// batch) blocks of exactly tile.threads() threads, clusters of tile.split.
+template <typename T, GemmTile tile, Filters filters_are = Filters::apart, typename Y, typename Epilogue = NoEpilogue>
 __device__ __forceinline__ void implicit_gemm(int batch, const GemmShape& shape, const T* x, const T* weight, Y* y,
                                               const Epilogue& epilogue = Epilogue()) {
     constexpr int threads = tile.threads();
@@ -206,7 +210,7 @@ __device__ __forceinline__ void implicit_gemm(int batch, const GemmShape& shape,
         const int row = part * rows + item / vectors, column = item % vectors * tile.v;
         const int pixel = first_pixel + row, k = first_filter + column;
         if (pixel >= pixels || k >= shape.k) continue;
-        const float* const here = tile_sums + row * tile.sum_pitch() + column;
+        float* const here = tile_sums + row * tile.sum_pitch() + column;
         float acc[tile.v];
         if constexpr (tile.split == 1) {
 #pragma unroll
@@ -224,7 +228,24 @@ __device__ __forceinline__ void implicit_gemm(int batch, const GemmShape& shape,
                 }
             }
         }
-        detail::store_filters<tile>(shape, pixel, k, acc, y, epilogue);
+        if constexpr (filters_are == Filters::apart) {
+            detail::store_filters<tile>(shape, pixel, k, acc, y, epilogue);
+        } else {
+            detail::finish_filters<tile>(shape, pixel, shape.k, k, acc, epilogue);
+#pragma unroll
+            for (int v = 0; v < tile.v; ++v) here[v] = acc[v];  // no other block reads this row of its sums
+        }
+    }
+    if constexpr (filters_are != Filters::apart) {
+        static_assert(!tile.interleaves, "the filters of a pixel are not neighbours");
+        __syncthreads();
+        for (int row = part * rows + warp; row < (part + 1) * rows; row += threads / 32) {
+            const int pixel = first_pixel + row;
+            if (pixel >= pixels) break;
+            detail::store_softmax<filters_are == Filters::log_softmax>(
+                tile_sums + row * tile.sum_pitch(), shape.k, lane,
+                y + static_cast<std::int64_t>(pixel) * shape.y_pixel);
+        }
     }
     // A block's sums stay until the others have read them.
     if constexpr (tile.split > 1) ptx::wait_for_cluster();
