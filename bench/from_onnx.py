@@ -27,7 +27,7 @@ def module_from_onnx(model: onnx.ModelProto) -> nn.Module:
     """The module of a model whose inputs have their shapes. Needs onnx2torch and onnxruntime."""
     from onnx2torch import convert
 
-    module = convert(folded(model))
+    module = convert(with_global_pools(folded(model)))
     for node in list(module.graph.nodes):
         if node.op == "call_module":
             fix_operands(module, node)
@@ -51,6 +51,30 @@ def folded(model: onnx.ModelProto) -> onnx.ModelProto:
             model.SerializeToString(), options, providers, disabled_optimizers=NOT_FUSED
         )
         return onnx.load(options.optimized_model_filepath)
+
+
+def with_global_pools(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model in which an average of whole images is said to be that: onnx2torch knows no uneven padding."""
+    from onnx.shape_inference import infer_shapes
+
+    model = infer_shapes(model)
+    graph = model.graph
+    sizes = {
+        value.name: [axis.dim_value for axis in value.type.tensor_type.shape.dim[2:]]
+        for value in (*graph.input, *graph.value_info, *graph.output)
+    }
+    for node in graph.node:
+        fields = {field.name: field for field in node.attribute}
+        if node.op_type != "AveragePool" or ("count_include_pad" in fields and fields["count_include_pad"].i):
+            continue
+        image, one = sizes.get(node.input[0], []), sizes.get(node.output[0], [])
+        covers = zip(image, fields["kernel_shape"].ints, strict=False)
+        pads = fields["pads"].ints if "pads" in fields else [0]
+        first = [*pads[: len(image)]]
+        if image and set(one) == {1} and not any(first) and all(size <= kernel for size, kernel in covers):
+            node.op_type = "GlobalAveragePool"
+            del node.attribute[:]
+    return model
 
 
 class Fixed(nn.Module):
