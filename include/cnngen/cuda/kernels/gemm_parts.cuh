@@ -64,7 +64,7 @@ __device__ __forceinline__ void put_sums(float* to, int first_row, int first_col
     }
 }
 
-// The epilogue of tile.v filters from k on, which are in y at pixel `to` the filters from k on.
+// The epilogue of tile.v filters from k on, of `filters` that y's pixel `to` has.
 template <auto tile, typename Epilogue>
 __device__ __forceinline__ void finish_filters(const GemmShape& shape, std::int64_t to, int filters, int k,
                                                float (&acc)[tile.v], const Epilogue& epilogue) {

@@ -79,8 +79,9 @@ __device__ __forceinline__ void multiply_step(const T* a, const T* b, int warp_m
 // y: [batch, shape.y_h, shape.y_w, shape.y_pixel]. Sums in float. All addresses and pixels are 16-byte aligned, y's to
 // tile.v elements. The epilogue is called as NoEpilogue says, or where it takes (acc, at, k), with `at` the place in a
 // packed tensor of y's shape. Of phases each filter's sum is stored at its phase's pixel, if y has that pixel. A
-// softmax is that of all filters of a pixel, which are no more than tile.n, and no phases. Launch: blocks(shape, tile,
-// batch) blocks of exactly tile.threads() threads, clusters of tile.split.
+// softmax is along all filters of a pixel, of which there are no more than tile.n, and no phases.
+//
+// Launch: blocks(shape, tile, batch) blocks of exactly tile.threads() threads, clusters of tile.split.
 template <typename T, GemmTile tile, Filters filters_are = Filters::apart, typename Y, typename Epilogue = NoEpilogue>
 __device__ __forceinline__ void implicit_gemm(int batch, const GemmShape& shape, const T* x, const T* weight, Y* y,
                                               const Epilogue& epilogue = Epilogue()) {
