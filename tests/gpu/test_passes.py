@@ -139,36 +139,76 @@ def test_channels_first_compute_what_channels_last_do(tmp_path: Path) -> None:
     assert np.linalg.norm(got - wanted) <= 1e-5 * np.linalg.norm(wanted)
 
 
-def test_a_softmax_with_its_product_computes_what_both_do(tmp_path: Path) -> None:
+def check_form(
+    layers: list[dict[str, Any]], outputs: list[str], rewrite: str, option: str, folder: Path
+) -> None:
+    """All sites of a rewrite with that option, and all without, on an image of 64x30x50."""
+
     def spec(name: str) -> NetworkSpec:
-        conv = {"op": "conv2d", "kernel": 3, "padding": 1}
         return NetworkSpec.model_validate(
             {
-                "name": name,
-                "inputs": {"image": {"shape": [2, 64, 30, 50], "layout": "NHWC", "dtype": "float16"}},
+                "name": f"{rewrite}_{name}",
+                "inputs": {"image": {"shape": [1, 64, 30, 50], "layout": "NHWC", "dtype": "float16"}},
                 "precision": "float16",
-                "weights": "shares.safetensors",
-                "layers": [
-                    {"name": "map", **conv, "out_channels": 128, "activation": "relu"},
-                    {"name": "classes", **conv, "out_channels": 21},
-                    {"name": "shares", "op": "softmax", "axis": 1},
-                    {"name": "mean", "op": "global_avg_pool", "input": "map", "keepdims": False},
-                    {"name": "scores", "op": "linear", "out_features": 200},
-                    {"name": "chances", "op": "log_softmax"},
-                ],
-                "outputs": ["shares", "chances"],
+                "weights": "weights.safetensors",
+                "layers": layers,
+                "outputs": outputs,
             }
         )
 
-    weights = random_weights(spec("together"))
-    path = write_spec(spec("together"), weights, tmp_path)
-    sites = [site for site in plan_spec(path).batches[0].graph.sites if site.rewrite == "fuse_softmax"]
-    assert len(sites) == 2
-    forms = "".join(f"      fuse_softmax {site.layer}: {{chosen: fused, us: {{}}}}\n" for site in sites)
-    together = built(path, f"    forms:\n{forms}", tmp_path)
-    cnngen.build(write_spec(spec("apart"), weights, tmp_path / "apart"), tmp_path / "generated")
-    apart = cnngen.load(tmp_path / "generated" / "apart").Network()
-    image = np.random.default_rng().standard_normal((2, 30, 50, 64)).astype(np.float16)
-    for wanted, got in zip(apart(image), together(image), strict=True):
-        wanted, got = (np.asarray(array, np.float64) for array in (wanted, got))
+    weights = random_weights(spec("chosen"))
+    path = write_spec(spec("chosen"), weights, folder)
+    sites = [site for site in plan_spec(path).batches[0].graph.sites if site.rewrite == rewrite]
+    assert sites
+    assert all(option in site.options for site in sites)
+    forms = "".join(f"      {rewrite} {site.layer}: {{chosen: {option}, us: {{}}}}\n" for site in sites)
+    chosen = built(path, f"    forms:\n{forms}", folder)
+    others = write_spec(spec("otherwise"), weights, folder / "otherwise")
+    cnngen.build(others, folder / "generated")
+    otherwise = cnngen.load(folder / "generated" / spec("otherwise").name).Network()
+    image = np.random.default_rng().standard_normal((1, 30, 50, 64)).astype(np.float16)
+    for name in outputs:
+        wanted, got = (
+            np.asarray(y if len(outputs) == 1 else getattr(y, name), np.float64)
+            for y in (otherwise(image), chosen(image))
+        )
         assert np.linalg.norm(got - wanted) <= 2e-3 * np.linalg.norm(wanted)
+
+
+def test_a_softmax_with_its_product_computes_what_both_do(tmp_path: Path) -> None:
+    conv = {"op": "conv2d", "kernel": 3, "padding": 1}
+    layers = [
+        {"name": "map", **conv, "out_channels": 128, "activation": "relu"},
+        {"name": "classes", **conv, "out_channels": 21},
+        {"name": "shares", "op": "softmax", "axis": 1},
+        {"name": "mean", "op": "global_avg_pool", "input": "map", "keepdims": False},
+        {"name": "scores", "op": "linear", "out_features": 200},
+        {"name": "chances", "op": "log_softmax"},
+    ]
+    check_form(layers, ["shares", "chances"], "fuse_softmax", "fused", tmp_path)
+
+
+def test_squeeze_and_excitation_with_its_map_computes_what_all_do(tmp_path: Path) -> None:
+    one, last, layers = {"op": "conv2d", "kernel": 1}, "image", []
+    for kernel, stride in ((3, 1), (5, 2), (7, 1)):
+        of = f"{kernel}"
+        layers += [
+            {"name": f"wide{of}", **one, "out_channels": 96, "activation": "silu", "input": last},
+            {
+                "name": f"map{of}",
+                **one,
+                "kernel": kernel,
+                "padding": kernel // 2,
+                "stride": stride,
+                "out_channels": 96,
+                "groups": 96,
+                "activation": "silu",
+            },
+            {"name": f"mean{of}", "op": "global_avg_pool"},
+            {"name": f"few{of}", **one, "out_channels": 6, "activation": "relu"},
+            {"name": f"gate{of}", **one, "out_channels": 96, "activation": "sigmoid"},
+            {"name": f"scaled{of}", "op": "mul", "inputs": [f"map{of}", f"gate{of}"]},
+            {"name": f"narrow{of}", **one, "out_channels": 64},
+        ]
+        last = f"narrow{of}"
+    check_form(layers, ["narrow7"], "fuse_squeeze_excite", "fused_convolved", tmp_path)

@@ -247,6 +247,9 @@ def squeeze_excite(b: Builder) -> str:
         return x
     rng, c = b.rng, b.shape(x)[1]
     pixels = b.chance(60)
+    if b.chance(40):
+        function = rng.choice((None, *FUNCTIONS))
+        x = b.add("conv2d", x, out_channels=c, groups=c, kernel=3, padding=1, activation=function)
 
     def product(y: str, count: int) -> str:
         fields = {"bias": not b.chance(25), "activation": rng.choice((None, *FUNCTIONS))}
