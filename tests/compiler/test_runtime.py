@@ -242,10 +242,11 @@ def test_what_is_put_in_order_begins_when_all_before_it_has_ended(tmp_path: Path
 def test_a_branch_on_a_stream_of_its_own_comes_after_what_it_waits_for(tmp_path: Path) -> None:
     program = tmp_path / "streams"
     compile_fake(program, HERE / "streams.cpp")
-    *edges, order = run(program).split()
+    *edges, order, without, with_libraries = run(program).split()
     # ~: may begin early. What waits for another stream begins when all before it has ended.
     assert sorted(edges) == ["a~b", "b-p", "b~c", "c~d", "d-e", "e~f", "p~q", "q-e"]
     assert order == "abcdpqef"  # of what may run the fake runs the last
+    assert (without, with_libraries) == ("0", "1")  # handles of cuDNN
 
 
 def test_workers_do_what_is_added_in_order_and_drop_what_none_has_begun(tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 // for host data.
 #pragma once
 
-#include <numeric>
-
 #include "cnngen/cuda/network.hpp"
 #include "cnngen/cuda/staging.hpp"
 
@@ -26,20 +24,19 @@ class Context {
         const DeviceGuard guard(network_.device());
         Stopwatch watch;
         arena_ = allocate_device(network_.arena_bytes(), "activations");
-        workspace_bytes_ = network_.workspace_bytes();
-        workspace_ = allocate_device(workspace_bytes_.front(), "workspace");
+        needs_ = network_.stream_needs();
+        workspace_ = allocate_device(needs_.front().workspace, "workspace");
         stream_ = make_stream();
         idle_ = make_event();
         last_stream_ = stream_.get();
-        const bool uses_libraries = network_.planner().size() > 0;
-        if (uses_libraries) cudnn_ = make_cudnn(stream_.get());  // opens libraries for nothing, else
+        if (needs_.front().libraries) cudnn_ = make_cudnn(stream_.get());  // opens libraries for nothing, else
         staging_.emplace(model(), copiers);
         input_places_.resize(model().inputs.size());
         output_places_.resize(model().outputs.size());
         executors_.push_back(
             {cudnn_.get(), network_.planner().cublaslt(), stream_.get(), workspace_.get(), network_.gpu().major >= 9});
-        for (const std::size_t bytes : std::span(workspace_bytes_).subspan(1)) {
-            side_streams_.push_back(make_side_stream(bytes, uses_libraries));
+        for (const StreamNeeds& needs : std::span(needs_).subspan(1)) {
+            side_streams_.push_back(make_side_stream(needs));
             executors_.push_back(side_streams_.back().executor(executors_.front()));
         }
         capture_all();
@@ -60,7 +57,8 @@ class Context {
     cudaStream_t stream() const { return stream_.get(); }
     const Timings& startup() const { return startup_; }
     Memory memory() const {
-        const std::size_t workspace = std::accumulate(workspace_bytes_.begin(), workspace_bytes_.end(), std::size_t{0});
+        std::size_t workspace = 0;
+        for (const StreamNeeds& needs : needs_) workspace += needs.workspace;
         return {model().weight_bytes, network_.arena_bytes(), workspace, staging_->bytes()};
     }
 
@@ -323,7 +321,7 @@ class Context {
     DeviceBuffer arena_;
     DeviceBuffer workspace_;
     std::optional<Staging> staging_;
-    std::vector<std::size_t> workspace_bytes_;  // by stream of a pass
+    std::vector<StreamNeeds> needs_;  // by stream of a pass
     std::vector<SideStream> side_streams_;
     std::vector<Executor> executors_;  // by stream of a pass
     std::vector<Captured> captured_;   // by plan

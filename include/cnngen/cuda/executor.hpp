@@ -134,7 +134,13 @@ class Route {
     bool has_waited_ = false;
 };
 
-// A stream beside that of a pass, with what the steps on it need for themselves.
+// What the steps on a stream need for themselves: bytes, and whether some are a library's.
+struct StreamNeeds {
+    std::size_t workspace = 0;
+    bool libraries = false;
+};
+
+// A stream beside that of a pass, with what the steps on it need.
 struct SideStream {
     Stream stream = make_stream();
     DeviceBuffer workspace = {};
@@ -145,10 +151,10 @@ struct SideStream {
     }
 };
 
-inline SideStream make_side_stream(std::size_t workspace_bytes, bool uses_cudnn) {
+inline SideStream make_side_stream(const StreamNeeds& needs) {
     SideStream side;
-    side.workspace = allocate_device(workspace_bytes, "workspace");
-    if (uses_cudnn) side.cudnn = make_cudnn(side.stream.get());
+    side.workspace = allocate_device(needs.workspace, "workspace");
+    if (needs.libraries) side.cudnn = make_cudnn(side.stream.get());  // some 10 MB
     return side;
 }
 

@@ -94,20 +94,21 @@ class Network {
     // The steps of a plan, with their engines.
     const std::vector<Step>& steps(std::size_t plan) const { return state_->steps[plan]; }
 
-    // By stream of a pass: the largest need of any step there in any plan; on the first one of any step at all, since
-    // that is where all of them run one by one.
-    std::vector<std::size_t> workspace_bytes() const {
-        std::vector<std::size_t> bytes(1);
+    // By stream of a pass what any step there in any plan needs; on the first one what any step at all, since that is
+    // where all of them run one by one.
+    std::vector<StreamNeeds> stream_needs() const {
+        std::vector<StreamNeeds> needs(1);
         for (const auto& steps : state_->steps) {
             for (const Step& step : steps) {
-                bytes.resize(std::max(bytes.size(), step.stream + 1));
-                const std::size_t need = step.plan ? step.plan->workspace() : 0;
+                needs.resize(std::max(needs.size(), step.stream + 1));
+                if (!step.plan) continue;
                 for (const std::size_t stream : {std::size_t{0}, step.stream}) {
-                    bytes[stream] = std::max(bytes[stream], need);
+                    needs[stream].workspace = std::max(needs[stream].workspace, step.plan->workspace());
+                    needs[stream].libraries = true;
                 }
             }
         }
-        return bytes;
+        return needs;
     }
     std::size_t arena_bytes() const { return *std::ranges::max_element(model().arena_bytes); }
 

@@ -207,7 +207,7 @@ class Tuner {
     Graph captured_pass(const Choices& choices) {
         std::size_t streams = 1;
         for (const PassStep& step : choices) streams = std::max(streams, step.stream + 1);
-        while (side_streams_.size() + 1 < streams) side_streams_.push_back(make_side_stream(workspace_limit_, true));
+        while (side_streams_.size() + 1 < streams) side_streams_.push_back(make_side_stream({workspace_limit_, true}));
         std::vector<Executor> executors = {executor_};
         for (const SideStream& side : side_streams_) executors.push_back(side.executor(executor_));
         std::vector<std::size_t> beside(streams - 1);

@@ -6,6 +6,8 @@
 
 using namespace cnngen;
 
+extern "C" long fake_count(const char* what);
+
 namespace {
 std::string order;
 void k_append(char name) { order += name; }
@@ -14,7 +16,7 @@ Registered<k_append> r;
 
 int main() {
     const Stream stream = make_stream();
-    const SideStream side = make_side_stream(0, false);
+    const SideStream side = make_side_stream({});
     std::vector<Executor> executors = {{nullptr, nullptr, stream.get(), nullptr, true}};
     executors.push_back(side.executor(executors.front()));
     const Layers layers{"append"};
@@ -54,4 +56,7 @@ int main() {
     const GraphExec exec = instantiate(graph);
     cudaGraphLaunch(exec.get(), stream.get());
     std::printf("%s", order.c_str());
+    const long without = fake_count("cudnnCreate");
+    const SideStream of_library = make_side_stream({.workspace = 256, .libraries = true});
+    std::printf(" %ld %ld", without, fake_count("cudnnCreate"));
 }
