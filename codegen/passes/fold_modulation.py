@@ -15,7 +15,7 @@ import numpy as np
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.expr import ACC, Call, Load
-from cnngen.codegen.graph import Array, Graph, Node
+from cnngen.codegen.graph import Array, Graph, Node, unused
 from cnngen.codegen.node_ops import Affine, Conv, Pointwise
 from cnngen.codegen.rewriting import known_weights, with_weights
 
@@ -40,15 +40,26 @@ def fold_modulation(graph: Graph) -> Graph:
             continue
         (w_gamma, b_gamma), (w_beta, b_beta) = weights[0], weights[1]
         w_shifted = w_beta + _by_filter(w_gamma, shift)
-        plain = {conv.name: replace(conv, epilogue=ACC) for conv in (gamma, beta)}
+        # What they write is no more their layers' values, and has names of its own.
+        names = {inner.name: unused(f"{inner.name}.folded", graph.values) for inner in (product, gamma, beta)}
+        plain = {
+            inner.name: replace(inner, value=replace(inner.value, name=names[inner.name]), epilogue=ACC)
+            for inner in (gamma, beta)
+        }
         replaced[gamma.name] = with_weights(
             plain[gamma.name], _by_filter(w_gamma, scale), b_gamma * scale, constants, graph
         )
         replaced[beta.name] = with_weights(
             plain[beta.name], w_shifted, b_beta + b_gamma * shift, constants, graph
         )
-        inputs = tuple(norm.inputs[0] if name == norm.name else name for name in product.inputs)
-        replaced[product.name] = replace(product, inputs=inputs, layers=norm.layers + product.layers)
+        now = {**names, norm.name: norm.inputs[0]}
+        replaced[product.name] = replace(
+            product,
+            value=replace(product.value, name=names[product.name]),
+            inputs=tuple(now.get(name, name) for name in product.inputs),
+            layers=norm.layers + product.layers,
+        )
+        replaced[node.name] = replace(node, inputs=tuple(now.get(name, name) for name in node.inputs))
         gone.add(norm.name)
     nodes = [replaced.get(node.name, node) for node in graph.nodes if node.name not in gone]
     return graph.with_nodes(nodes, constants)

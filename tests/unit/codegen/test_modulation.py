@@ -39,10 +39,10 @@ def test_a_modulated_norm_is_part_of_both_convolutions() -> None:
     graph = after("fold_modulation", spade())
     assert steps(graph) == text("""
         image [1, 8, 6, 6] float32 NHWC = relu(x[n, c, h, w])  # image
-        one [1, 8, 6, 6] float32 NHWC = conv<padding=(1, 1, 1, 1)>(image, gamma.weight) -> acc + gamma.bias[c]  # gamma, one
-        beta [1, 8, 6, 6] float32 NHWC = conv<padding=(1, 1, 1, 1)>(image, beta.weight) -> acc + beta.bias[c]  # beta
-        product [1, 8, 6, 6] float32 NHWC = x[n, c, h, w] * one[n, c, h, w]  # norm, product
-        y [1, 8, 6, 6] float32 NHWC = product[n, c, h, w] + beta[n, c, h, w]  # y
+        one.folded [1, 8, 6, 6] float32 NHWC = conv<padding=(1, 1, 1, 1)>(image, gamma.weight) -> acc + gamma.bias[c]  # gamma, one
+        beta.folded [1, 8, 6, 6] float32 NHWC = conv<padding=(1, 1, 1, 1)>(image, beta.weight) -> acc + beta.bias[c]  # beta
+        product.folded [1, 8, 6, 6] float32 NHWC = x[n, c, h, w] * one.folded[n, c, h, w]  # norm, product
+        y [1, 8, 6, 6] float32 NHWC = product.folded[n, c, h, w] + beta.folded[n, c, h, w]  # y
         """)
 
 
