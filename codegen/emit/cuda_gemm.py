@@ -50,20 +50,9 @@ def product_softmax_tile_options(node: Node, graph: Graph) -> Sequence[gemm_tile
 def product_softmax_kernel(node: Node, op: ProductSoftmax, graph: Graph) -> Launch:
     """The kernel of a product with its softmax."""
     tile = picked(node.engine, product_softmax_tile_options(node, graph))
-    filters = graph.values[node.inputs[1]].shape[0]
     what = "log_softmax" if op.log else "softmax"
-    product = _product(node)
-    return _launch(
-        product,
-        graph,
-        tile,
-        grid=Grid(tile.blocks(_pixels(product), filters), tile.split, tile.shared),
-        resident=gemm_tiles.resident_blocks(tile.threads, tile.shared, tile.m * tile.n),
-        capability=90 if tile.split > 1 else 80,
-        name=f"{what}_gemm_{tile.m}x{tile.n}" + (f"_split{tile.split}" if tile.split > 1 else ""),
-        comment=f"Products on tensor cores with the softmax of each pixel's filters, {tile.m} pixels a block.",
-        filters_are=what,
-    )
+    comment = f"Products on tensor cores with the softmax of each pixel's filters, {tile.m} pixels a block."
+    return _implicit_gemm(_product(node), graph, tile, f"{what}_gemm", comment, what)
 
 
 def _product(node: Node) -> Node:
@@ -79,16 +68,10 @@ def gemm_kernel(node: Node, graph: Graph) -> Launch:
     tile = picked(node.engine, gemm_tile_options(node, graph))
     match tile:
         case gemm_tiles.GemmTile():
-            return _launch(
-                node,
-                graph,
-                tile,
-                grid=Grid(tile.blocks(_pixels(node), filters), tile.split, tile.shared),
-                resident=gemm_tiles.resident_blocks(tile.threads, tile.shared, tile.m * tile.n),
-                capability=90 if tile.split > 1 else 80,
-                name=f"gemm_{tile.m}x{tile.n}" + (f"_split{tile.split}" if tile.split > 1 else ""),
-                comment=f"Convolutions and products on tensor cores, {tile.m} pixels x {tile.n} filters a block.",
+            comment = (
+                f"Convolutions and products on tensor cores, {tile.m} pixels x {tile.n} filters a block."
             )
+            return _implicit_gemm(node, graph, tile, "gemm", comment)
         case gemm_tiles.DirectGemmTile():
             return _launch(
                 node,
@@ -122,6 +105,23 @@ def gemm_kernel(node: Node, graph: Graph) -> Launch:
                 name=f"tap_gemm_{tile.h}x{tile.w}x{tile.n}",
                 comment=f"Convolutions of very few filters on tensor cores, {tile.h} x {tile.w} pixels a block.",
             )
+
+
+def _implicit_gemm(
+    node: Node, graph: Graph, tile: gemm_tiles.GemmTile, name: str, comment: str, filters_are: str = ""
+) -> Launch:
+    filters = graph.values[node.inputs[1]].shape[0]
+    return _launch(
+        node,
+        graph,
+        tile,
+        grid=Grid(tile.blocks(_pixels(node), filters), tile.split, tile.shared),
+        resident=gemm_tiles.resident_blocks(tile.threads, tile.shared, tile.m * tile.n),
+        capability=90 if tile.split > 1 else 80,
+        name=f"{name}_{tile.m}x{tile.n}" + (f"_split{tile.split}" if tile.split > 1 else ""),
+        comment=comment,
+        filters_are=filters_are,
+    )
 
 
 def _launch(
