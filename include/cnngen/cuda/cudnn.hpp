@@ -28,6 +28,19 @@ struct Target {
         }
         return target;
     }
+
+    // A GPU of a compute capability, 90 for 9.0, of which nothing else is true.
+    static Target of_capability(int capability) {
+        return described(
+            text(R"({"maxGridSize": [1, 1, 1], "maxBlockSize": [1024, 1, 1], "regsPerBlock": 65536, )",
+                 R"("multiProcessorCount": 1, "warpSize": 32, "maxSharedMemoryPerBlock": 49152, )",
+                 R"("maxSharedMemoryPerBlockOptin": 232448, "reservedSharedMemoryPerBlock": 1024, )",
+                 R"("maxRegistersPerSM": 65536, "maxCtasPerSM": 1, "maxThreadsPerBlock": 1024, )",
+                 R"("maxThreadsPerSM": 2048, "pciDeviceId": 0, "isTccDriver": 0, "supportCoopLaunch": 1, )",
+                 R"("totalGlobalMem": 1, "smClockRateKHz": 1, "memClockRateKHz": 1, "memoryBusWidth": 1, )",
+                 R"("l2CacheSize": 1, "cudaDeviceId": 0, "driverVer": 13000, "deviceName": "", "deviceVer": )",
+                 capability * 10, "}"));
+    }
 };
 
 // What an engine must keep to.

@@ -61,6 +61,14 @@ inline void check_libraries(const Model& model) {
     }
 }
 
+// A GPU's compute capability, 90 for 9.0. Needs no context.
+inline int capability_of(int device) {
+    int major = 0, minor = 0;
+    check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "asking for the GPU's properties");
+    check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "asking for the GPU's properties");
+    return major * 10 + minor;
+}
+
 // Throws where the current GPU is of an architecture that the binary has no code for.
 inline void check_architecture(const Model& model, const cudaDeviceProp& gpu) {
     if (gpu.major * 10 + gpu.minor < model.code.capability) {

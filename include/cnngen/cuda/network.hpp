@@ -7,6 +7,7 @@
 
 #include "cnngen/cuda/installation.hpp"
 #include "cnngen/cuda/modes.hpp"
+#include "cnngen/cuda/planner.hpp"
 #include "cnngen/parallel.hpp"
 #include "cnngen/results.hpp"
 #include "cnngen/weight_path.hpp"
@@ -118,11 +119,19 @@ class Network {
             Stopwatch watch;
             std::vector<Collect> collected;
             for (std::size_t i = 0; i < model.plan_count(); ++i) collected.push_back(collect(model, i));
-            const bool uses_libraries =
-                std::ranges::any_of(collected, [](const Collect& c) { return !c.operations.empty(); });
-            std::future<void> opened;
-            if (uses_libraries) opened = std::async(std::launch::async, open_cudnn);
+            std::vector<Operation> operations;
+            for (const Collect& c : collected) {
+                operations.insert(operations.end(), c.operations.begin(), c.operations.end());
+            }
+            std::future<void> opened, asked;
+            if (!operations.empty()) opened = std::async(std::launch::async, open_cudnn);
             check_installation(model, device);
+            if (!operations.empty()) {
+                asked = std::async(std::launch::async, [&, capability = capability_of(device)] {
+                    opened.get();
+                    ask_for_engines(operations, capability);
+                });
+            }
             const DeviceGuard guard(device);
             check(cudaFree(nullptr), "starting CUDA on GPU ", device);
             check(cudaGetDeviceProperties(&gpu, device), "asking for the GPU's properties");
@@ -135,24 +144,20 @@ class Network {
                 weights = upload_weights(model, weight_file);
             });
             planner.emplace(device, options.workspace_limit);
-            if (uses_libraries) {
-                opened.get();
+            if (!operations.empty()) {
+                asked.get();
                 check_libraries(model);
                 const auto beside = std::filesystem::path(weight_file).parent_path() / "plans";
                 planner->keep_in(plan_folder(beside.string(), gpu), plan_folder(options.plan_cache, gpu));
             }
             watch.lap(startup, "libraries");
-            plan(collected);
+            plan(collected, operations);
             watch.lap(startup, "plans");
             uploaded.get();
             watch.lap(startup, "weights");
         }
 
-        void plan(std::vector<Collect>& collected) {
-            std::vector<Operation> operations;
-            for (const Collect& c : collected) {
-                operations.insert(operations.end(), c.operations.begin(), c.operations.end());
-            }
+        void plan(std::vector<Collect>& collected, const std::vector<Operation>& operations) {
             planner->prepare(operations);
             for (Collect& c : collected) {
                 auto operation = c.operations.begin();

@@ -218,6 +218,10 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
     p->minor = 0;
     return cudaSuccess;
 }
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+    *value = attribute == cudaDevAttrComputeCapabilityMajor ? 9 : 0;
+    return cudaSuccess;
+}
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes*, const void*) {
     return has_image ? cudaSuccess : cudaErrorNoKernelImageForDevice;
 }
