@@ -97,29 +97,6 @@ CASES = (
         KernelCase(f"squeeze and excite, {form}", *SQUEEZE_EXCITE, forms={"fuse_squeeze_excite": form})
         for form in ("fused", "fused_scaled")
     ),
-    *(
-        KernelCase(
-            f"depthwise {size}x{size} with squeeze and excite",
-            {"x": (channels, 14, 14)},
-            [
-                {"op": "relu"},
-                {
-                    "op": "conv2d",
-                    "kernel": size,
-                    "padding": size // 2,
-                    "out_channels": channels,
-                    "groups": channels,
-                    "activation": "silu",
-                },
-                {"op": "global_avg_pool"},
-                {"op": "conv2d", "kernel": 1, "out_channels": 20, "activation": "silu"},
-                {"op": "conv2d", "kernel": 1, "out_channels": channels, "activation": "sigmoid"},
-                {"op": "mul", "inputs": ["1", "4"]},
-            ],
-            forms={"fuse_squeeze_excite": "fused_convolved"},
-        )
-        for size, channels in ((3, 480), (5, 672))
-    ),
     KernelCase(
         "classes 1x1 with softmax",
         {"x": (256, 112, 112)},

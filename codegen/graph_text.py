@@ -80,11 +80,8 @@ def op_text(op: Op, inputs: Sequence[str]) -> str:
     for name, field_ in op.__dataclass_fields__.items():
         value = getattr(op, name)
         if value != field_.default:
-            if isinstance(value, Conv | MatMul):
-                text = op_text(value, inputs)
-            elif isinstance(op, SqueezeExcite) or name == "logits":
+            text = op_text(value, inputs) if isinstance(value, Conv | MatMul) else value
+            if isinstance(op, SqueezeExcite) or name == "logits":
                 text = ex.describe(value, inputs)
-            else:
-                text = value
             shown.append(f"{name}={text}")
     return default.__name__.lower() + (f"<{', '.join(shown)}>" if shown else "")

@@ -153,10 +153,6 @@ def product_softmax(node: Node, op: ProductSoftmax, inputs: list[Array]) -> Arra
 def squeeze_excite(op: SqueezeExcite, inputs: list[Array], shape: tuple[int, ...]) -> Array:
     """X (N, C, ...), w1 (hidden, C, ...), w2 (C, hidden, ...) -> what the op says, of `shape`."""
     x, w1, w2 = inputs[:3]
-    if op.conv is not None:
-        x = ex.evaluate(
-            op.map, shape, inputs, convolve(x, inputs[3], op.conv, (shape[0], shape[1], shape[2], shape[3]))
-        )
     n, c = x.shape[:2]
     sums = x.reshape(n, c, -1).mean(axis=2) @ w1.reshape(-1, c).T
     sums = ex.evaluate(op.hidden, sums.shape, inputs, sums) @ w2.reshape(c, -1).T

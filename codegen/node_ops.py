@@ -103,25 +103,14 @@ class SqueezeExcite:
 
     hidden: of `ACC`, the sum of hidden unit m = `Coord(1)`; `Load(i)` reads operand i, a constant behind the weights
     gate:   likewise of a channel's sum, where the result is x times it; None: the sums are the result (N, C)
-    conv:   where there are gates, a depthwise convolution of x by operand 3, behind the weights: what it gives is the
-            map that all this is done to, instead of x
-    map:    likewise of a sum of the convolution
     """
 
     hidden: Expr = ACC
     gate: Expr | None = None
-    conv: Conv | None = None
-    map: Expr = ACC
 
     @property
     def functions(self) -> tuple[Expr, ...]:
-        gate = () if self.gate is None else (self.gate,)
-        return (self.hidden, *gate, *(() if self.conv is None else (self.map,)))
-
-    @property
-    def weights(self) -> int:
-        """How many operands stand before the constants that its functions load."""
-        return 3 if self.conv is None else 4
+        return (self.hidden,) if self.gate is None else (self.hidden, self.gate)
 
     @property
     def constants(self) -> int:
@@ -213,7 +202,7 @@ def operand_count(op: Op) -> int:
     """How many leading inputs are the op's own."""
     match op:
         case SqueezeExcite():
-            loaded = op.constants + (op.weights - OPERANDS[SqueezeExcite])
+            loaded = op.constants
         case ProductSoftmax():
             loaded = op.loaded
         case _:

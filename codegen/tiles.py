@@ -221,18 +221,11 @@ def transpose_tiles(rows: int, columns: int, v: int, w: int) -> list[TransposeTi
 
 
 def squeeze_excite_tiles(
-    channels: int,
-    hidden: int,
-    pixels: int,
-    item_bytes: int,
-    *,
-    scales: bool = False,
-    convolves: bool = False,
+    channels: int, hidden: int, pixels: int, item_bytes: int, *, scales: bool = False
 ) -> list[SqueezeExciteTile]:
     """For gates: first a block an image, which every GPU can run, then clusters of all sizes.
 
-    scales:    the kernel that writes the map times its gates; with clusters that keep it, too
-    convolves: and that makes the map: only those that keep it, none where no cluster has room for an image
+    scales: the kernel that writes the map times its gates; with clusters that keep it, too
     """
     v = vector_width(channels, item_bytes)
 
@@ -255,8 +248,7 @@ def squeeze_excite_tiles(
         sizes = {
             t: squeeze_excite_shared(t, channels, hidden, pixels, item_bytes, scales=True) for t in keeping
         }
-        fitting = sorted((t for t in keeping if sizes[t] <= SHARED_AT_MOST), key=lambda t: sizes[t])
-        found = fitting[:8] if convolves else [*found, *fitting[:4]]
+        found += sorted((t for t in keeping if sizes[t] <= SHARED_AT_MOST), key=lambda t: sizes[t])[:4]
     return list(dict.fromkeys(found))
 
 

@@ -138,20 +138,14 @@ def _softmax_problem(op: ProductSoftmax, node: Node, operands: Sequence[Value]) 
 
 
 def _squeeze_problem(op: SqueezeExcite, operands: Sequence[Value], y: Value) -> str | None:
-    (x, w1, w2), constants = operands[:3], operands[op.weights :]
+    x, w1, w2, *constants = operands
     n, c = x.shape[:2]
     m = w1.elements // c
     if x.axes[0] != 0 or x.axes[-1] != 1:
         return "squeeze and excitation reads channels-last"
     rows = [(w1, m, c), (w2, c, m), *([(y, n, c)] if op.gate is None else [])]
     meet = all(value.shape[:2] == (p, q) and value.elements == p * q for value, p, q in rows)
-    if op.conv is not None:
-        filters = operands[3].shape
-        image = len(y.shape) == 4 and y.axes[-1] == 1 and y.shape[:2] == (n, c) and not y.pixel
-        whole = image and op.gate is not None and op.conv.groups == c and filters[:2] == (c, 1)
-    else:
-        whole = op.gate is None or y.lies_like(x)
-    if not meet or not whole:
+    if not meet or (op.gate is not None and not y.lies_like(x)):
         shapes = " and ".join(str(list(value.shape)) for value in (x, w1, w2))
         return f"{shapes} do not make {'gates' if op.gate is None else 'a map'} {list(y.shape)}"
     for function in op.functions:
@@ -160,8 +154,8 @@ def _squeeze_problem(op: SqueezeExcite, operands: Sequence[Value], y: Value) -> 
         if any(isinstance(e, ex.Coord) and e.axis != 1 for e in ex.walk(function)):
             return "hidden units and gates know only their number"
         for load in ex.loads(function):
-            known = op.weights <= load.source < len(operands)
-            if not known or len(load.index) != len(constants[load.source - op.weights].shape):
+            known = 3 <= load.source < len(operands)
+            if not known or len(load.index) != len(constants[load.source - 3].shape):
                 return f"hidden units or gates load operand {load.source} with {len(load.index)} indices"
     return None
 

@@ -9,7 +9,7 @@ from cnngen.codegen import tiles
 from cnngen.codegen.emit.cpp import Source
 from cnngen.codegen.emit.cuda_pointwise import pointwise_body
 from cnngen.codegen.emit.cuda_text import ELEMENTS, cuda_parameters, integer_type, pixel_epilogue
-from cnngen.codegen.emit.kernels import Grid, Kernel, Launch, aggregate, sources_of, window_shape
+from cnngen.codegen.emit.kernels import Grid, Kernel, Launch, aggregate, sources_of
 from cnngen.codegen.expr import ACC, Expr
 from cnngen.codegen.graph import ITEM_BYTES, Graph, Node, Value
 from cnngen.codegen.node_ops import SqueezeExcite
@@ -17,22 +17,18 @@ from cnngen.codegen.node_ops import SqueezeExcite
 
 def squeeze_tile_options(node: Node, op: SqueezeExcite, graph: Graph) -> list[tiles.SqueezeExciteTile]:
     """The tiles that the gates' kernel may have."""
-    c, hidden, pixels = _sizes(node, op, graph)
+    c, hidden, pixels = _sizes(node, graph)
     item = ITEM_BYTES[graph.values[node.inputs[0]].dtype]
-    scales, convolves = op.gate is not None, op.conv is not None
-    return tiles.squeeze_excite_tiles(c, hidden, pixels, item, scales=scales, convolves=convolves)
+    return tiles.squeeze_excite_tiles(c, hidden, pixels, item, scales=op.gate is not None)
 
 
 def squeeze_kernel(node: Node, op: SqueezeExcite, graph: Graph, largest_batch: int) -> Launch:
-    """A cluster of blocks an image; without a lock one block, which every GPU can run.
-
-    That a block also makes its part of the map is for a lock to choose.
-    """
-    c, hidden, pixels = _sizes(node, op, graph)
+    """A cluster of blocks an image; without a lock one block, which every GPU can run."""
+    c, hidden, pixels = _sizes(node, graph)
     x, sources = graph.values[node.inputs[0]], sources_of(node, graph)
     tile = tiles.picked(node.engine, squeeze_tile_options(node, op, graph))
     scales = op.gate is not None
-    shape = {"c": c, "hidden": hidden, "pixels": pixels} | ({"width": node.value.shape[3]} if scales else {})
+    shape = {"c": c, "hidden": hidden, "pixels": pixels} | ({"width": x.shape[3]} if scales else {})
     lines = [
         f"constexpr cnngen::SqueezeExciteShape shape = {aggregate(shape)};",
         f"constexpr cnngen::SqueezeExciteTile tile = {aggregate(_fields(tile))};",
@@ -47,21 +43,13 @@ def squeeze_kernel(node: Node, op: SqueezeExcite, graph: Graph, largest_batch: i
     if scales and node.epilogue != ACC:
         lines += pixel_epilogue(node, sources, tile.v)
         arguments.append("epilogue")
-    function, geometry = ("squeeze_excite_scale" if scales else "squeeze_excite"), ""
-    if op.conv is not None:
-        function, geometry = "squeeze_excite_convolved", ", window"
-        _, _, r, s = graph.values[node.inputs[3]].shape
-        lines.insert(0, window_shape(x, node.value, (r, s), op.conv, "window"))
-        lines += pixel_epilogue(replace(node, epilogue=op.map), sources, tile.v, "map")
-        named = "cnngen::NoEpilogue()" if op.map == ACC else "map"
-        arguments[2:2] = [sources[3].parameter, named]
-    lines.append(f"cnngen::{function}<{ELEMENTS[x.dtype]}, tile, shape{geometry}>({', '.join(arguments)});")
+    function = "squeeze_excite_scale" if scales else "squeeze_excite"
+    lines.append(f"cnngen::{function}<{ELEMENTS[x.dtype]}, tile, shape>({', '.join(arguments)});")
     kernel = Kernel(
         cuda_parameters(sources, node.value),
         tuple(lines),
         ("functions.cuh", "squeeze_excite.cuh"),
         tile.threads,
-        resident=0 if op.conv is None else 1,  # a map that is kept leaves no room for more
         capability=90 if tile.cluster > 1 else 0,
         waits=False,
     )
@@ -69,12 +57,11 @@ def squeeze_kernel(node: Node, op: SqueezeExcite, graph: Graph, largest_batch: i
     return Launch(kernel, grid=Grid(node.value.shape[0] * tile.cluster, tile.cluster, shared))
 
 
-def _sizes(node: Node, op: SqueezeExcite, graph: Graph) -> tuple[int, int, int]:
-    """Channels, hidden units, pixels of a map."""
+def _sizes(node: Node, graph: Graph) -> tuple[int, int, int]:
+    """Channels, hidden units, pixels of an image."""
     x, w1 = (graph.values[name] for name in node.inputs[:2])
     n, c = x.shape[:2]
-    scaled = x if op.conv is None else node.value
-    return c, w1.shape[0], scaled.elements // n // c
+    return c, w1.shape[0], x.elements // n // c
 
 
 def _fields(tile: tiles.SqueezeExciteTile) -> dict[str, int]:

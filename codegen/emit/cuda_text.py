@@ -38,10 +38,10 @@ def coordinate_lines(value: Value, uses: Iterable[int], integer: str, place: str
 
 
 def epilogue_lambda(
-    arguments: Sequence[str], body: Body, lanes: int, places: Sequence[str] = (), name: str = "epilogue"
+    arguments: Sequence[str], body: Body, lanes: int, places: Sequence[str] = ()
 ) -> list[str]:
     """A lambda that finishes `lanes` results in registers; `places`: what it works out of its arguments first."""
-    lines = [f"const auto {name} = [&]({', '.join(arguments)}) {{", *places, *body.before]
+    lines = [f"const auto epilogue = [&]({', '.join(arguments)}) {{", *places, *body.before]
     if lanes == 1:
         lines += [*body.inside, f"acc[0] = {body.result};"]
     else:
@@ -55,7 +55,7 @@ def epilogue_lambda(
     return [*lines, "};"]
 
 
-def pixel_epilogue(node: Node, sources: Sequence[Source], lanes: int, name: str = "epilogue") -> list[str]:
+def pixel_epilogue(node: Node, sources: Sequence[Source], lanes: int) -> list[str]:
     """A lambda that finishes `lanes` channels of a pixel in registers; none where there is nothing to do."""
     if node.epilogue == ACC:
         return []
@@ -65,7 +65,7 @@ def pixel_epilogue(node: Node, sources: Sequence[Source], lanes: int, name: str 
         f"float (&acc)[{lanes}]",
         *(f"int {name}" if axis in body.uses else "int" for axis, name in enumerate(coordinate_names(4))),
     ]
-    return epilogue_lambda(arguments, body, lanes, name=name)
+    return epilogue_lambda(arguments, body, lanes)
 
 
 def kernel_call(function: str, arguments: Sequence[str], epilogue: Expr) -> str:

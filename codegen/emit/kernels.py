@@ -103,8 +103,8 @@ def needs_64_bits(value: Value, sources: Sequence[Source], graph: Graph, largest
     return any(count // graph.batch * largest_batch >= LARGEST_INT for count in items)
 
 
-def window_shape(x: Value, y: Value, kernel: tuple[int, int], op: Conv | Pool, name: str = "shape") -> str:
-    """The geometry of a sliding window from x to y (both N, C, H, W), as a constant of the runtime's."""
+def window_shape(x: Value, y: Value, kernel: tuple[int, int], op: Conv | Pool) -> str:
+    """The geometry of a sliding window from x to y (both N, C, H, W), as the runtime's constant `shape`."""
     top, left, bottom, right = op.padding
     fields: dict[str, int] = {
         "c": x.shape[1],
@@ -128,4 +128,4 @@ def window_shape(x: Value, y: Value, kernel: tuple[int, int], op: Conv | Pool, n
         "y_pixel": (y.extent(1), y.shape[1]),
     }
     fields |= {name: number for name, (number, default) in optional.items() if number != default}
-    return f"constexpr cnngen::WindowShape {name} = {aggregate(fields)};"
+    return f"constexpr cnngen::WindowShape shape = {aggregate(fields)};"

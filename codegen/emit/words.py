@@ -68,9 +68,8 @@ def flops(graph: Graph, node: Node) -> int:
     match node.op:
         case ProductSoftmax(product):
             return flops(graph, replace(node, op=product))
-        case SqueezeExcite(conv=conv):
-            taps = 0 if conv is None else graph.values[node.inputs[3]].elements // node.value.shape[1]
-            return 4 * graph.batch * graph.values[node.inputs[1]].elements + 2 * taps * node.value.elements
+        case SqueezeExcite():
+            return 4 * graph.batch * graph.values[node.inputs[1]].elements
         case Conv() | MatMul():
             return (
                 2
@@ -111,16 +110,6 @@ def _pool_words(op: Pool | MaxPools) -> str:
     return f"{POOLS[op.kind]} over {op.kernel[0]}x{op.kernel[1]}, stride {op.stride[0]}"
 
 
-def _squeeze_words(graph: Graph, node: Node, op: SqueezeExcite) -> str:
-    m, c = graph.values[node.inputs[1]].shape[:2]
-    scaled = "" if op.gate is None else ", times the map"
-    before = ""
-    if op.conv is not None:
-        _, _, r, s = graph.values[node.inputs[3]].shape
-        before = f"{r}x{s} depthwise convolution, "
-    return f"{before}squeeze-excite, {c} -> {m} -> {c} channels{scaled}"
-
-
 def _op_words(graph: Graph, node: Node) -> str:
     match node.op:
         case Conv() as op:
@@ -149,7 +138,9 @@ def _op_words(graph: Graph, node: Node) -> str:
             before = "" if isinstance(op, Softmax) else f"{_op_words(graph, replace(node, op=op.product))}, "
             return before + ("logarithm of a softmax" if log else "softmax")
         case SqueezeExcite():
-            return _squeeze_words(graph, node, node.op)
+            m, c = graph.values[node.inputs[1]].shape[:2]
+            scaled = "" if node.op.gate is None else ", times the map"
+            return f"squeeze-excite, {c} -> {m} -> {c} channels{scaled}"
     text = ex.describe(node.epilogue, kernel_names(node.inputs, graph.constants))
     if len(text) <= LONGEST_EXPRESSION:
         return text

@@ -2,25 +2,23 @@
 
 As written these are a reduction and two convolutions of single pixels (or matrix products), each of which takes longer
 to start than to run. The hidden units' bias and activation move into the step; what follows the second product is its
-epilogue. A third form also multiplies the map by its gates, which saves a step and reads the map again; a fourth makes
-the map, too, where a depthwise convolution does and nothing else reads it, and never stores it.
+epilogue. A third form also multiplies the map by its gates, which saves a step and reads the map again.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cnngen.codegen import expr as ex
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.expr import ACC, Acc, Call, Coord, Expr, Int, Load
-from cnngen.codegen.graph import FLOATS, ITEM_BYTES, Constant, Graph, Node, Site, Value, unused, with_sites
+from cnngen.codegen.graph import FLOATS, ITEM_BYTES, Graph, Node, Site, Value, with_sites
 from cnngen.codegen.node_ops import Conv, MatMul, Pointwise, Reduce, Reshape, SqueezeExcite
 from cnngen.codegen.targets import CUDA, Target
 from cnngen.codegen.tiles import SHARED_EVERYWHERE, squeeze_excite_shared, squeeze_excite_tiles
 
-AS_WRITTEN, FUSED, SCALED, CONVOLVED = "as_written", "fused", "fused_scaled", "fused_convolved"
+AS_WRITTEN, FUSED, SCALED = "as_written", "fused", "fused_scaled"
 LARGEST_INT = 2**31
 
 
@@ -30,39 +28,25 @@ def fuse_squeeze_excite(graph: Graph, choices: Choices, target: Target = CUDA) -
         return graph
     nodes: list[Node] = []
     sites: list[Site] = []
-    constants = dict(graph.constants)
-    last: dict[str, Node] = {}  # by the name of the product with the gates that it replaces
+    scaled: dict[str, Node] = {}  # by the name of the product that it replaces
     for node in graph.nodes:
         block = _block(node, graph)
         if block is not None:
             sites.append(choices.site("fuse_squeeze_excite", node, _prices(block, graph, choices)))
-            chosen = block.forms[sites[-1].chosen]
-            if chosen is not None and chosen.name == node.name:
-                node = chosen
-            elif chosen is not None:
-                last[chosen.name] = chosen
-            if block.filters is not None:
-                constants[block.filters.value.name] = block.filters
-        nodes.append(last.get(node.name, node))
-    return with_sites(graph.with_nodes(nodes, constants), sites)
+            if sites[-1].chosen == FUSED:
+                node = block.fused
+            elif sites[-1].chosen == SCALED and block.scaled is not None:
+                scaled[block.scaled.name] = block.scaled
+        nodes.append(scaled.get(node.name, node))
+    return with_sites(graph.with_nodes(nodes), sites)
 
 
 @dataclass(frozen=True)
 class _Block:
-    """The steps that may replace it.
-
-    scaled:    only where its gates serve to multiply the map
-    convolved: only where the map is that of a depthwise convolution, by `filters`
-    """
+    """The steps that may replace it; `scaled`: only where its gates serve to multiply the map."""
 
     fused: Node
-    scaled: Node | None = None
-    convolved: Node | None = None
-    filters: Constant | None = None
-
-    @property
-    def forms(self) -> dict[str, Node | None]:
-        return {AS_WRITTEN: None, FUSED: self.fused, SCALED: self.scaled, CONVOLVED: self.convolved}
+    scaled: Node | None
 
 
 def _prices(block: _Block, graph: Graph, choices: Choices) -> dict[str, float]:
@@ -75,8 +59,6 @@ def _prices(block: _Block, graph: Graph, choices: Choices) -> dict[str, float]:
     }
     if block.scaled is not None:
         prices[SCALED] = cost.squeeze_excite(x, hidden, scales=True)
-    if block.convolved is not None:
-        prices[CONVOLVED] = math.inf  # to be measured
     return prices
 
 
@@ -102,68 +84,10 @@ def _block(excite: Node, graph: Graph) -> _Block | None:
     behind = _behind(excite, x, graph)
     gate = _function(behind[:-1], graph) if behind else None
     if gate is None:
-        return _Block(fused)
+        return _Block(fused, None)
     op = SqueezeExcite(hidden.read_from(3), gate.read_from(len(operands)))
     inputs = (*operands, *gate.constants)
-    scaled = Node(behind[-1].value, op, inputs, _layers([*before, *behind]))
-    return _with_convolution(_Block(fused, scaled), [*before, *behind], hidden, gate, graph)
-
-
-def _with_convolution(
-    block: _Block, steps: Sequence[Node], hidden: _Function, gate: _Function, graph: Graph
-) -> _Block:
-    """The block with the form that makes its map, too, where one step can."""
-    assert block.scaled is not None  # noqa: S101 - by the caller
-    x, w1, w2 = block.scaled.inputs[:3]
-    made = _convolution(x, {steps[0].name, steps[-1].name}, graph)
-    map_ = _function(made, graph) if made else None
-    if map_ is None:
-        return block
-    conv, y = made[0], block.scaled.value
-    assert isinstance(conv.op, Conv)  # noqa: S101 - by _convolution
-    filters = graph.constants[conv.inputs[1]]
-    # As select_forms has them for a depthwise convolution.
-    name = unused(f"{filters.value.name}.rsc", graph.values)
-    filters = replace(filters, value=replace(filters.value, name=name, layout="RSCK", dtype="float32"))
-    whole = 4 + len(hidden.constants)
-    op = SqueezeExcite(
-        hidden.read_from(4),
-        gate.read_from(whole),
-        conv.op,
-        map_.read_from(whole + len(gate.constants)),
-    )
-    inputs = (conv.inputs[0], w1, w2, name, *hidden.constants, *gate.constants, *map_.constants)
-    options = squeeze_excite_tiles(
-        y.shape[1],
-        graph.values[w2].shape[1],
-        y.elements // y.shape[0] // y.shape[1],
-        ITEM_BYTES[y.dtype],
-        scales=True,
-        convolves=True,
-    )
-    fits = graph.values[conv.inputs[0]].dtype == y.dtype and not y.pixel
-    if not options or not fits:
-        return block
-    return replace(block, convolved=Node(y, op, inputs, _layers([*made, *steps])), filters=filters)
-
-
-def _convolution(name: str, readers: set[str], graph: Graph) -> list[Node]:
-    """From a depthwise convolution to the map that only those steps read; nothing where it is not made so."""
-    found: list[Node] = []
-    if {reader.name for reader in graph.consumers[name]} != readers or name in graph.outputs:
-        return found
-    while (node := graph.producers.get(name)) is not None:
-        found.insert(0, node)
-        if isinstance(node.op, Conv):
-            filters = graph.values[node.inputs[1]].shape
-            depthwise = filters[1] == 1 and filters[0] == node.op.groups == node.value.shape[1]
-            known = node.inputs[1] in graph.constants and node.inputs[0] not in {v.name for v in graph.inputs}
-            return found if depthwise and known and node.op.phases == (1, 1) else []
-        stored = _stored(node, graph)
-        if not isinstance(node.op, Pointwise) or len(stored) != 1 or graph.sole_consumer(stored[0]) is None:
-            return []
-        (name,) = stored
-    return []
+    return _Block(fused, Node(behind[-1].value, op, inputs, _layers([*before, *behind])))
 
 
 def _before(excite: Node, graph: Graph) -> list[Node] | None:

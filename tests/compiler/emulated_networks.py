@@ -89,14 +89,11 @@ def check_steps(batch: BatchPlan, inputs: dict[str, Array], results: Mapping[str
             values[node.name] = want
             continue
         values[node.name] = got = stored(results[node.name], node.value)
-        lost = 2e-6
-        if isinstance(node.op, SqueezeExcite) and node.op.conv is not None:  # its map is rounded, too
-            lost += LAST_PLACE[node.value.dtype]
         np.testing.assert_allclose(
             got,
             want,
             rtol=LAST_PLACE.get(node.value.dtype, 0.0),
-            atol=lost * scale(node, operands) + (2.0**-24 if node.value.dtype == "float16" else 0.0),
+            atol=2e-6 * scale(node, operands) + (2.0**-24 if node.value.dtype == "float16" else 0.0),
             err_msg=f"{graph.name}, batch {graph.batch}, step {node.name}",
         )
 

@@ -113,38 +113,6 @@ def test_squeeze_and_excitation(tmp_path: Path) -> None:
         assert part in text
 
 
-def depthwise_squeezed(seed: int, storage: DType) -> Network:
-    """A depthwise convolution, and squeeze and excitation of what it gives."""
-    rng = random.Random(seed)  # noqa: S311
-    c, h, w = rng.choice((8, 24, 32, 96, 20, 7)), rng.randint(3, 14), rng.randint(3, 14)
-    kernel = rng.choice((3, 5))
-    filters = {"kernel": kernel, "padding": kernel // 2, "stride": rng.choice((1, 2)), "groups": c}
-    if kernel == 3 and rng.random() < 0.3:
-        filters |= {"dilation": 2, "padding": 2}
-    one = {"op": "conv2d", "kernel": 1}
-    layers: list[dict[str, Any]] = [
-        {"name": "first", **one, "out_channels": c},
-        {"name": "map", "op": "conv2d", "out_channels": c, **filters, "bias": rng.random() < 0.7},
-        {"name": "mean", "op": "global_avg_pool"},
-        {"name": "a", **one, "out_channels": rng.randint(1, 12), "activation": "relu"},
-        {"name": "b", **one, "out_channels": c, "activation": rng.choice(("sigmoid", "hard_sigmoid"))},
-        {"name": "scaled", "op": "mul", "inputs": ["map", "b"]},
-    ]
-    if rng.random() < 0.8:
-        layers[1]["activation"] = rng.choice(("silu", "relu"))
-    if filters["stride"] == 1 and rng.random() < 0.5:
-        layers.append({"name": "sum", "op": "add", "inputs": ["scaled", "first"]})
-    batches = rng.choice(BATCHES)
-    name = f"depthwise_squeezed{seed}"
-    return network(*layers, shape=(batches[0], 8, h, w), precision=storage, batch_sizes=batches, name=name)
-
-
-def test_squeeze_and_excitation_of_what_a_depthwise_convolution_gives(tmp_path: Path) -> None:
-    text = checked(depthwise_squeezed, tmp_path, {"fuse_squeeze_excite": 3, "merge_siblings": 0})
-    assert text.count("cnngen::squeeze_excite_convolved<") >= NETWORKS
-    assert "cnngen::depthwise<" not in text
-
-
 NETWORKS = 9  # of a kind
 
 

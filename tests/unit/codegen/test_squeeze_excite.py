@@ -40,7 +40,7 @@ REDUCE = {"name": "fc1", "op": "conv2d", "out_channels": 4, "kernel": 1, "activa
 EXPAND = {"name": "fc2", "op": "conv2d", "out_channels": 16, "kernel": 1, "activation": "sigmoid"}
 SCALE = {"name": "y", "op": "mul", "inputs": ["x", "fc2"]}
 BLOCK = (POOL, REDUCE, EXPAND, SCALE)
-AS_WRITTEN, FUSED, SCALED, CONVOLVED = (Choices(every={"fuse_squeeze_excite": option}) for option in range(4))
+AS_WRITTEN, FUSED, SCALED = (Choices(every={"fuse_squeeze_excite": option}) for option in range(3))
 
 
 def block(*layers: Layer, shape: Sequence[int] = (1, 16, 8, 8), **fields: object) -> Network:
@@ -191,37 +191,6 @@ def test_so_is_one_whose_gates_are_a_view_of_a_matrix() -> None:
         """)
 
 
-DEPTHWISE = {"name": "d", "op": "conv2d", "out_channels": 16, "groups": 16, "kernel": 5, "padding": 2, "stride": 2, "activation": "silu"}  # fmt: skip
-OF_DEPTHWISE = ({"name": "c", "op": "relu"}, DEPTHWISE, {**POOL, "input": "d"}, *BLOCK[1:3], {**SCALE, "inputs": ["d", "fc2"]})  # fmt: skip
-
-
-def test_the_map_is_made_in_the_same_step() -> None:
-    drawn = block(*OF_DEPTHWISE, outputs=[{"layer": "y", "layout": "NHWC"}])
-    graph = passes.run(lower(drawn.spec, drawn.weights, 1), CONVOLVED)
-    assert steps(graph, without=("x",)) == text("""
-        c [1, 16, 8, 8] float32 NHWC = relu(x@input[n, c, h, w])  # x, c
-        y@output [1, 16, 4, 4] float32 NHWC = squeezeexcite<hidden=relu((acc + fc1.bias[c])), gate=sigmoid((acc + fc2.bias[c])), conv=conv<stride=(2, 2), padding=(2, 2, 2, 2), groups=16>, map=silu((acc + d.bias[c]))>(c, fc1.weight, fc2.weight, d.weight.rsc, fc1.bias, fc2.bias, d.bias)  # d, pool, fc1, fc2, y
-        """)
-    (site,) = [site for site in graph.sites if site.rewrite == "fuse_squeeze_excite"]
-    assert site.options == ("as_written", "fused", "fused_scaled", "fused_convolved")
-
-
-@pytest.mark.parametrize(
-    ("layers", "fields"),
-    [
-        (OF_DEPTHWISE, {"outputs": ["y", "d"]}),
-        ((*OF_DEPTHWISE, {"name": "z", "op": "max_pool2d", "kernel": 1, "input": "d"}), {"outputs": ["y", "z"]}),
-        ((OF_DEPTHWISE[0], {**DEPTHWISE, "groups": 8}, *OF_DEPTHWISE[2:]), {}),
-        ((OF_DEPTHWISE[0], DEPTHWISE, {"name": "n", "op": "avg_pool2d", "kernel": 1}, {**POOL, "input": "n"}, *BLOCK[1:3], {**SCALE, "inputs": ["n", "fc2"]}), {}),
-        (OF_DEPTHWISE, {"shape": (1, 16, 2000, 2000)}),
-    ],
-    ids=["an output", "read by others", "groups", "a step between", "no room for it"],
-)  # fmt: skip
-def test_a_map_that_has_to_be_stored(layers: Sequence[Layer], fields: dict[str, Any]) -> None:
-    (site,) = fuse_squeeze_excite(before("fuse_squeeze_excite", block(*layers, **fields)), CONVOLVED).sites
-    assert site.options[-1] == "fused_scaled"
-
-
 @pytest.mark.parametrize(("side", "chosen"), [(14, "fused_scaled"), (80, "fused"), (224, "as_written")])
 def test_what_the_price_prefers(side: int, chosen: str) -> None:
     """Without a lock a block an image reads the whole map."""
@@ -241,7 +210,7 @@ def test_on_a_cpu_nothing_is_fused() -> None:
     assert fuse_squeeze_excite(graph, FUSED, CPU) == graph
 
 
-@pytest.mark.parametrize("option", [0, 1, 2, 3])
+@pytest.mark.parametrize("option", [0, 1, 2])
 def test_no_form_changes_the_function_computed(option: int) -> None:
     found = []
 

@@ -11,7 +11,6 @@
 #include "early_start.cuh"
 #include "rows.cuh"
 #include "tensor_core.cuh"
-#include "window.cuh"
 
 namespace cnngen {
 
@@ -153,76 +152,21 @@ __device__ __forceinline__ SqueezeExcitePart part_of_image() {
     return at;
 }
 
-// Where the map comes from: v channels of a pixel, from memory ...
-template <typename T, int v, SqueezeExciteShape shape>
-struct StoredMap {
-    static constexpr bool is_computed = false;
-    const T* x;
-
-    __device__ __forceinline__ Vec<T, v> operator()(int n, int pixel, int c) const {
-        return load<v>(x + static_cast<std::int64_t>(n) * (shape.pixels * shape.c) + (pixel * shape.c + c));
-    }
-};
-
-// ... or from the windows of a depthwise convolution; `finish` is an epilogue by coordinates, as NoEpilogue says.
-template <typename T, int v, WindowShape window, typename W, typename Finish>
-struct DepthwiseMap {
-    static constexpr bool is_computed = true;
-    const T* x;
-    const W* filters;  // [window.r, window.s, window.c]
-    const Finish& finish;
-
-    __device__ __forceinline__ Vec<T, v> operator()(int n, int pixel, int c) const {
-        const int y = pixel / window.ow, column = pixel - y * window.ow;
-        const T* const image = x + static_cast<std::int64_t>(n) * (window.h * window.w * window.x_step()) + c;
-        float acc[v] = {};
-#pragma unroll(window.r <= 3 ? 3 : 1)
-        for (int r = 0; r < window.r; ++r) {
-            const int h = y * window.stride_h - window.pad_top + r * window.dilation_h;
-#pragma unroll
-            for (int s = 0; s < window.s; ++s) {
-                const int w = column * window.stride_w - window.pad_left + s * window.dilation_w;
-                const bool inside = static_cast<unsigned>(h) < static_cast<unsigned>(window.h) &&
-                                    static_cast<unsigned>(w) < static_cast<unsigned>(window.w);
-                float value[v], filter[v];
-                to_float(load_if<v>(inside, image + (h * window.w + w) * window.x_step(), 0.0f), value);
-                to_float(load_readonly<v>(filters + ((r * window.s + s) * window.c + c)), filter);
-#pragma unroll
-                for (int i = 0; i < v; ++i) acc[i] = fmaf(value[i], filter[i], acc[i]);
-            }
-        }
-        finish(acc, n, c, y, column);
-        return from_float<T>(acc);
-    }
-};
-
-// What a thread looks at: the map, of which nothing is kept, or which is kept, or what was kept of it.
+// What a thread reads of the map: nothing is kept of it, it is kept, or it is what was kept.
 enum class Look { once, first, again };
 
 // visit(pixel, value) for each pixel of a block's part that is this thread's, in the vector of channels that it has in
 // a turn. The threads that stand side by side over the vectors take turns at the pixels.
-template <typename T, SqueezeExciteTile tile, SqueezeExciteShape shape, Look look, typename Map, typename Visit>
-__device__ __forceinline__ void visit_pixels(const Map& map, const SqueezeExcitePart& at, int turn,
-                                             Vec<T, tile.v>* kept, const Visit& visit) {
+template <typename T, SqueezeExciteTile tile, SqueezeExciteShape shape, Look look, typename Visit>
+__device__ __forceinline__ void visit_pixels(const T* x, const SqueezeExcitePart& at, int turn, Vec<T, tile.v>* kept,
+                                             const Visit& visit) {
     constexpr SqueezeExciteLayout layout(shape, tile, false);
     constexpr int steps = layout.steps(shape), at_once = layout.at_once(shape);
     const int thread = static_cast<int>(threadIdx.x);
     const int row = thread / layout.columns, vector = turn * layout.columns + thread % layout.columns;
     if (row >= layout.rows || vector >= at.own || at.pixels <= 0) return;
+    const T* const image = x + static_cast<std::int64_t>(at.n) * (shape.pixels * shape.c);
     kept += turn * (layout.kept(shape) / layout.turns()) * tile.threads + thread;
-    if constexpr (Map::is_computed && look != Look::again) {
-        // One after the other: each has loads enough that go out together.
-#pragma unroll 1
-        for (int step = 0; row + step * layout.rows < at.pixels; ++step) {
-            const int pixel = at.first_pixel + row + step * layout.rows;
-            const Vec<T, tile.v> input = map(at.n, pixel, (at.first + vector) * tile.v);
-            if constexpr (look == Look::first) kept[step * tile.threads] = input;
-            float value[tile.v];
-            to_float(input, value);
-            visit(pixel, value);
-        }
-        return;
-    }
     for (int step = 0; step < steps; step += at_once) {
         Vec<T, tile.v> input[at_once];
 #pragma unroll
@@ -232,7 +176,7 @@ __device__ __forceinline__ void visit_pixels(const Map& map, const SqueezeExcite
             } else {
                 // Beyond the last pixel that one again: loads without a condition go out together.
                 const int pixel = at.first_pixel + least(row + (step + i) * layout.rows, at.pixels - 1);
-                input[i] = map(at.n, pixel, (at.first + vector) * tile.v);
+                input[i] = load<tile.v>(image + pixel * shape.c + (at.first + vector) * tile.v);
             }
         }
 #pragma unroll
@@ -248,19 +192,18 @@ __device__ __forceinline__ void visit_pixels(const Map& map, const SqueezeExcite
 
 // means[i]: of a channel the sum over the part's pixels, divided by all pixels of the image. One thread a channel adds
 // up what the threads have.
-template <typename T, SqueezeExciteTile tile, SqueezeExciteShape shape, Look look, typename Map>
-__device__ __forceinline__ void add_pixels(const Map& map, const SqueezeExcitePart& at, float* sums, float* means,
+template <typename T, SqueezeExciteTile tile, SqueezeExciteShape shape, Look look>
+__device__ __forceinline__ void add_pixels(const T* x, const SqueezeExcitePart& at, float* sums, float* means,
                                            Vec<T, tile.v>* kept) {
     constexpr SqueezeExciteLayout layout(shape, tile, false);
     constexpr int width = layout.columns * tile.v;
     const int thread = static_cast<int>(threadIdx.x);
     for (int turn = 0; turn < layout.slice; turn += layout.columns) {
         float acc[tile.v] = {};
-        visit_pixels<T, tile, shape, look>(map, at, turn / layout.columns, kept,
-                                           [&](int, const float (&value)[tile.v]) {
+        visit_pixels<T, tile, shape, look>(x, at, turn / layout.columns, kept, [&](int, const float (&value)[tile.v]) {
 #pragma unroll
-                                               for (int v = 0; v < tile.v; ++v) acc[v] += value[v];
-                                           });
+            for (int v = 0; v < tile.v; ++v) acc[v] += value[v];
+        });
         if (turn > 0) __syncthreads();  // the sums before these have been read
         if (thread < layout.rows * layout.columns) {
 #pragma unroll
@@ -317,9 +260,8 @@ __device__ __forceinline__ Vec<T, tile.v>* map_of() {
 
 // finish(c)(sum) of each channel that gets its gate here, c counted from the first of them: all before `epilogue` of
 // squeeze_excite. Where there are several blocks, they must wait for each other before they end.
-template <typename T, SqueezeExciteTile tile, SqueezeExciteShape shape, bool scales, typename Map, typename Hidden,
-          typename Finish>
-__device__ __forceinline__ void make_gates(const SqueezeExcitePart& at, const Map& map, const T* w1, const T* w2,
+template <typename T, SqueezeExciteTile tile, SqueezeExciteShape shape, bool scales, typename Hidden, typename Finish>
+__device__ __forceinline__ void make_gates(const SqueezeExcitePart& at, const T* x, const T* w1, const T* w2,
                                            const Hidden& hidden, const Finish& finish) {
     constexpr SqueezeExciteLayout layout(shape, tile, scales);
     constexpr bool copies = layout.copies_weights(shape, tile.v, sizeof(T));
@@ -355,7 +297,7 @@ __device__ __forceinline__ void make_gates(const SqueezeExcitePart& at, const Ma
     ptx::wait_for_inputs();
 
     constexpr Look look = scales && tile.keeps ? Look::first : Look::once;
-    add_pixels<T, tile, shape, look>(map, at, sums, means, map_of<T, tile, shape>());
+    add_pixels<T, tile, shape, look>(x, at, sums, means, map_of<T, tile, shape>());
     if constexpr (copies) end_copies();
     __syncthreads();
 
@@ -413,22 +355,21 @@ __device__ __forceinline__ void squeeze_excite(int batch, const T* x, const T* _
             to[c] = from_float<Y>(acc[0]);
         };
     };
-    const detail::StoredMap<T, tile.v, shape> map{x};
-    detail::make_gates<T, tile, shape, false>(at, map, w1, w2, hidden, to_gate);
+    detail::make_gates<T, tile, shape, false>(at, x, w1, w2, hidden, to_gate);
     // A block's sums stay until the others have read them.
     if constexpr (tile.cluster > 1) ptx::wait_for_arrived();
 }
 
-namespace detail {
-
-// y = epilogue(map * gates): see squeeze_excite_scale.
-template <typename T, SqueezeExciteTile tile, SqueezeExciteShape shape, typename Map, typename Y, typename Hidden,
-          typename Gate, typename Epilogue>
-__device__ __forceinline__ void scale_map(int batch, const Map& map, const T* w1, const T* w2, Y* y,
-                                          const Hidden& hidden, const Gate& gate, const Epilogue& epilogue) {
-    constexpr SqueezeExciteLayout layout(shape, tile, true);
-    static_assert(!Map::is_computed || tile.keeps, "a map that is computed is kept");
-    const SqueezeExcitePart at = part_of_image<tile, shape, true>();
+// y[n, h, w, c] = epilogue(x[n, h, w, c] * gate(...)), the gate's sum as in squeeze_excite. The map is read twice, the
+// second time from shared memory where the tile keeps it, or else where the first has left it. y: as x; `epilogue` as
+// NoEpilogue says.
+template <typename T, SqueezeExciteTile tile, SqueezeExciteShape shape, typename Y, typename Hidden, typename Gate,
+          typename Epilogue = NoEpilogue>
+__device__ __forceinline__ void squeeze_excite_scale(int batch, const T* x, const T* __restrict__ w1,
+                                                     const T* __restrict__ w2, Y* y, const Hidden& hidden,
+                                                     const Gate& gate, const Epilogue& epilogue = Epilogue()) {
+    constexpr detail::SqueezeExciteLayout layout(shape, tile, true);
+    const detail::SqueezeExcitePart at = detail::part_of_image<tile, shape, true>();
     if (at.n >= batch) return begin();
     float* const gates = reinterpret_cast<float*>(ptx::dynamic_shared()) + layout.means;  // which have been read
     const auto to_gate = [&](int c) {
@@ -439,13 +380,13 @@ __device__ __forceinline__ void scale_map(int batch, const Map& map, const T* w1
             gates[c] = acc[0];
         };
     };
-    make_gates<T, tile, shape, true>(at, map, w1, w2, hidden, to_gate);
+    detail::make_gates<T, tile, shape, true>(at, x, w1, w2, hidden, to_gate);
     __syncthreads();
     for (int turn = 0; turn < layout.slice; turn += layout.columns) {
         const int vector = turn + static_cast<int>(threadIdx.x) % layout.columns;
         if (vector >= at.own) break;
-        constexpr Look look = tile.keeps ? Look::again : Look::once;
-        auto* const kept = map_of<T, tile, shape>();
+        constexpr detail::Look look = tile.keeps ? detail::Look::again : detail::Look::once;
+        auto* const kept = detail::map_of<T, tile, shape>();
         const int c = (at.first + vector) * tile.v;
         float factor[tile.v];
         to_float(load<tile.v>(gates + vector * tile.v), factor);
@@ -457,37 +398,9 @@ __device__ __forceinline__ void scale_map(int batch, const Map& map, const T* w1
             epilogue(acc, at.n, c, pixel / shape.width, pixel % shape.width);
             store(to + pixel * shape.c, from_float<Y>(acc));
         };
-        visit_pixels<T, tile, shape, look>(map, at, turn / layout.columns, kept, scale);
+        detail::visit_pixels<T, tile, shape, look>(x, at, turn / layout.columns, kept, scale);
     }
     if constexpr (tile.cluster > 1) ptx::wait_for_arrived();
-}
-
-}  // namespace detail
-
-// y[n, h, w, c] = epilogue(x[n, h, w, c] * gate(...)), the gate's sum as in squeeze_excite. The map is read twice, the
-// second time from shared memory where the tile keeps it, or else where the first has left it. y: as x; `epilogue` as
-// NoEpilogue says.
-template <typename T, SqueezeExciteTile tile, SqueezeExciteShape shape, typename Y, typename Hidden, typename Gate,
-          typename Epilogue = NoEpilogue>
-__device__ __forceinline__ void squeeze_excite_scale(int batch, const T* x, const T* __restrict__ w1,
-                                                     const T* __restrict__ w2, Y* y, const Hidden& hidden,
-                                                     const Gate& gate, const Epilogue& epilogue = Epilogue()) {
-    const detail::StoredMap<T, tile.v, shape> map{x};
-    detail::scale_map<T, tile, shape>(batch, map, w1, w2, y, hidden, gate, epilogue);
-}
-
-// The same of a map that is never stored: finish(sum over r, s of x[n, h * stride - pad + r * dilation, ..., c] *
-// filters[r, s, c]), rounded to T. A tile that keeps it. x: [batch, window.h, window.w, window.c]; filters: [window.r,
-// window.s, window.c]; shape.pixels are those of window.oh x window.ow; `finish` as `epilogue`.
-template <typename T, SqueezeExciteTile tile, SqueezeExciteShape shape, WindowShape window, typename W, typename Finish,
-          typename Y, typename Hidden, typename Gate, typename Epilogue = NoEpilogue>
-__device__ __forceinline__ void squeeze_excite_convolved(int batch, const T* x, const W* __restrict__ filters,
-                                                         const Finish& finish, const T* __restrict__ w1,
-                                                         const T* __restrict__ w2, Y* y, const Hidden& hidden,
-                                                         const Gate& gate, const Epilogue& epilogue = Epilogue()) {
-    static_assert(window.c == shape.c && window.oh * window.ow == shape.pixels);
-    const detail::DepthwiseMap<T, tile.v, window, W, Finish> map{x, filters, finish};
-    detail::scale_map<T, tile, shape>(batch, map, w1, w2, y, hidden, gate, epilogue);
 }
 
 }  // namespace cnngen
