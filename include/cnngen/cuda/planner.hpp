@@ -31,13 +31,29 @@ inline void ask_for_engines(const std::vector<Operation>& operations, int capabi
     }
 }
 
-// Runs plans once, on memory that holds nothing: a library loads a kernel when it first launches it. For one thread.
+// Bytes of the largest tensor of some operations.
+inline std::size_t largest_tensor(const std::vector<Operation>& operations) {
+    std::size_t most = 0;
+    const auto meet = [&](const Tensor& t) {
+        std::int64_t last = 0;
+        for (int i = 0; i < t.rank; ++i) last += (t.dims[i] - 1) * t.strides[i];
+        most = std::max(most, static_cast<std::size_t>(last + 1) * bytes_of(t.dtype));
+    };
+    const auto meet_all = [&](const auto& op) {
+        for (const Tensor& t : {op.x, op.w, op.y}) meet(t);
+        for (const Pointwise& p : op.epilogue) meet(p.operand);
+    };
+    for (const Operation& op : operations) std::visit(meet_all, op);
+    return most;
+}
+
+// Runs plans once: a library loads a kernel when it first launches it. For one thread.
 class Rehearsal {
    public:
-    // Of plans among those of `operations`. Either handle may be null where no plan needs it.
-    Rehearsal(const std::vector<Operation>& operations, cudnnHandle_t cudnn, cublasLtHandle_t cublaslt)
-        : cudnn_(cudnn), cublaslt_(cublaslt) {
-        for (const Operation& op : operations) largest_ = std::max(largest_, largest_tensor(op));
+    // `tensors`: memory for any tensor of the plans, whatever it holds, and whoever else writes there; none: nothing
+    // runs. Either handle may be null where no plan needs it.
+    Rehearsal(void* tensors, cudnnHandle_t cudnn, cublasLtHandle_t cublaslt)
+        : tensors_(tensors), cudnn_(cudnn), cublaslt_(cublaslt) {
         if (cudnn) check(cudnnSetStream(cudnn, stream_.get()), "setting cuDNN's stream");
     }
     Rehearsal(const Rehearsal&) = delete;
@@ -47,53 +63,27 @@ class Rehearsal {
     }
 
     void run(Plan& plan, const Operation& op) {
+        if (!tensors_) return;
         try {
-            std::vector<void*> addresses = addresses_of(op);
-            std::ranges::fill(addresses, tensors_.of(largest_));
-            void* const workspace = workspace_.of(plan.workspace());
-            plan.execute(addresses, cudnn_, cublaslt_, workspace, stream_.get());
+            if (plan.workspace() > workspace_bytes_) {
+                workspace_ = {};
+                workspace_ = allocate_device(plan.workspace(), "workspace");
+                workspace_bytes_ = plan.workspace();
+            }
+            const std::vector<void*> addresses(addresses_of(op).size(), tensors_);
+            plan.execute(addresses, cudnn_, cublaslt_, workspace_.get(), stream_.get());
         } catch (const Error&) {
             // The first pass says so, and of which layer.
         }
     }
 
    private:
-    // Memory that grows.
-    struct Room {
-        DeviceBuffer memory;
-        std::size_t bytes = 0;
-
-        void* of(std::size_t wanted) {
-            if (wanted > bytes) {
-                memory = {};
-                memory = allocate_device(wanted, "rehearsal");
-                bytes = wanted;
-            }
-            return memory.get();
-        }
-    };
-
-    static std::size_t extent(const Tensor& t) {
-        std::int64_t last = 0;
-        for (int i = 0; i < t.rank; ++i) last += (t.dims[i] - 1) * t.strides[i];
-        return static_cast<std::size_t>(last + 1) * bytes_of(t.dtype);
-    }
-    static std::size_t largest_tensor(const Operation& op) {
-        return std::visit(
-            [](const auto& o) {
-                std::size_t most = std::max({extent(o.x), extent(o.w), extent(o.y)});
-                for (const Pointwise& p : o.epilogue) most = std::max(most, extent(p.operand));
-                return most;
-            },
-            op);
-    }
-
+    void* tensors_;
     cudnnHandle_t cudnn_;
     cublasLtHandle_t cublaslt_;
-    std::size_t largest_ = 0;  // bytes of a tensor
     Stream stream_ = make_stream();
-    Room tensors_;
-    Room workspace_;  // its own: kernels wait for what they find there
+    DeviceBuffer workspace_;  // its own: kernels wait for what they find there
+    std::size_t workspace_bytes_ = 0;
 };
 
 // All plans of a network on one GPU.
@@ -107,7 +97,7 @@ class Planner {
         folder_ = std::move(kept);
     }
 
-    // None where no operation was to be planned.
+    // None where no plan needs it.
     cublasLtHandle_t cublaslt() const { return cublaslt_.get(); }
 
     // Makes the plans of all operations, those that are kept from their text. Throws with every layer that has none.
@@ -117,27 +107,7 @@ class Planner {
             if (!plans_.contains(signature(op))) missing.push_back(op);
         }
         if (missing.empty()) return;
-        // Each library takes long over its first plan and its first kernel, and little over those that it knows: both
-        // begin at once, each on one thread, since several that begin with cuDNN wait for each other.
-        std::vector<std::shared_ptr<Plan>> known(missing.size());
-        auto products = std::async(std::launch::async, [&] {
-            check(cudaSetDevice(device_), "selecting the GPU");
-            if (!cublaslt_) cublaslt_ = make_cublaslt();
-            Rehearsal rehearsal(missing, nullptr, cublaslt_.get());
-            for (std::size_t i = 0; i < missing.size(); ++i) {
-                if (!is_by_cublaslt(missing[i])) continue;
-                known[i] = by_cublaslt(missing[i]);
-                if (known[i]) rehearsal.run(*known[i], missing[i]);
-            }
-        });
-        const cudnnHandle_t handle = add_handle();
-        Rehearsal rehearsal(missing, handle, nullptr);
-        for (std::size_t i = 0; i < missing.size(); ++i) {
-            if (is_by_cublaslt(missing[i])) continue;
-            known[i] = load(missing[i], handle);
-            if (known[i]) rehearsal.run(*known[i], missing[i]);
-        }
-        products.get();
+        std::vector<std::shared_ptr<Plan>> known = load_all(missing);
         std::vector<Operation> unknown;
         for (std::size_t i = 0; i < missing.size(); ++i) {
             if (known[i]) {
@@ -163,6 +133,44 @@ class Planner {
         return handles_.emplace_back(std::move(handle)).get();
     }
 
+    cublasLtHandle_t start_cublaslt() {
+        if (!cublaslt_) cublaslt_ = make_cublaslt();
+        return cublaslt_.get();
+    }
+
+    // The plans that need no search, with their kernels loaded; none for the others.
+    //
+    // cuBLASLt takes 100 ms over its first kernel, and some of cuDNN's engines use it and wait for that. So it has one
+    // thread, and each of cuDNN's engines another.
+    std::vector<std::shared_ptr<Plan>> load_all(const std::vector<Operation>& operations) {
+        std::vector<std::shared_ptr<Plan>> plans(operations.size());
+        std::map<std::string_view, std::vector<std::size_t>> by_engine;
+        for (std::size_t i = 0; i < operations.size(); ++i) by_engine[engine_name(operations[i])].push_back(i);
+        std::vector<std::vector<std::size_t>> groups;
+        for (auto& [name, group] : by_engine) groups.push_back(std::move(group));
+        DeviceBuffer tensors;
+        try {
+            tensors = allocate_device(largest_tensor(operations), "rehearsal of the kernels");
+        } catch (const Error&) {
+            // The first pass loads them.
+        }
+        const auto setup = [&] {
+            check(cudaSetDevice(device_), "selecting the GPU");
+            return nullptr;
+        };
+        const auto work = [&](std::nullptr_t, std::size_t group) {
+            const bool is_cublaslt = is_by_cublaslt(operations[groups[group].front()]);
+            cudnnHandle_t cudnn = is_cublaslt ? nullptr : add_handle();
+            Rehearsal rehearsal(tensors.get(), cudnn, is_cublaslt ? start_cublaslt() : nullptr);
+            for (const std::size_t i : groups[group]) {
+                plans[i] = is_cublaslt ? by_cublaslt(operations[i]) : load(operations[i], cudnn);
+                if (plans[i]) rehearsal.run(*plans[i], operations[i]);
+            }
+        };
+        in_parallel(groups.size(), default_threads(), setup, work);  // what fails here is searched for
+        return plans;
+    }
+
     void keep(const Operation& op, const Plan& plan) const {
         if (const auto serialized = plan.serialized()) {
             folder_.write(plan_key(op, workspace_limit_), {engine_text(plan.engine()), *serialized});
@@ -170,6 +178,8 @@ class Planner {
     }
 
     void build_all(const std::vector<Operation>& operations) {
+        if (operations.empty()) return;
+        start_cublaslt();
         const auto setup = [this] {
             check(cudaSetDevice(device_), "selecting the GPU");
             return add_handle();
@@ -186,6 +196,13 @@ class Planner {
     }
 
     static bool is_by_cublaslt(const Operation& op) { return engine_of(op).starts_with(name_of(Library::cublaslt)); }
+
+    // "cudnn 41" of "cudnn 41 2=0 13=1".
+    static std::string_view engine_name(const Operation& op) {
+        if (is_by_cublaslt(op)) return name_of(Library::cublaslt);
+        const std::string_view engine = engine_of(op);
+        return engine.substr(0, engine.find(' ', engine.find(' ') + 1));
+    }
 
     // None where the engine is not to be had, which `build` says.
     std::shared_ptr<Plan> by_cublaslt(const Operation& op) const {
