@@ -140,7 +140,7 @@ def improved(
 ) -> tuple[Choices, Mapping[tuple[str, str], Mapping[str, float]]]:
     """The choices with the better side of each piece, and what was compared: each site's options' microseconds."""
     forms_before = {site.key: site.chosen for site in base.sites}
-    compared: dict[tuple[str, str], dict[str, float]] = {}
+    times: dict[tuple[str, str], dict[str, tuple[float, float]]] = {}
     gains: list[tuple[float, Piece, list[Site]]] = []
     for rewrite, graph in others:
         turned = [site for site in turned_sites(base, graph) if site.rewrite == rewrite]
@@ -149,9 +149,7 @@ def improved(
             before = sum(_time(node, base, timings) for node in piece.before)
             after = sum(_time(node, graph, timings) for node in piece.after)
             if len(inside) == 1:
-                compared.setdefault(inside[0].key, {forms_before[inside[0].key]: before})[
-                    inside[0].chosen
-                ] = after
+                times.setdefault(inside[0].key, {})[inside[0].chosen] = before, after
             if inside and before - after > max(LEAST_GAIN_US, LEAST_GAIN * before):
                 gains.append((before - after, piece, inside))
     # The largest gains first; what else touches the same layers was timed beside what is no more, and waits.
@@ -160,7 +158,20 @@ def improved(
         if not piece.layers & changed:
             changed |= piece.layers
             forms |= {site.key: site.chosen for site in inside}
+    compared = {key: _comparable(forms_before[key], found) for key, found in times.items()}
     return replace(choices, forms=forms, every={}), compared
+
+
+def _comparable(chosen: str, times: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+    """Each option's microseconds, of the same steps: those of the option that replaces the most.
+
+    times: by option what it replaces takes, and what it takes itself
+    """
+    all_steps = max(before for before, _ in times.values())
+    found = {chosen: all_steps}
+    for option, (before, after) in times.items():
+        found[option] = after if before == all_steps else all_steps - before + after
+    return found
 
 
 def _time(node: Node, graph: Graph, timings: Timings) -> float:

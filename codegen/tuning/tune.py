@@ -305,11 +305,12 @@ def _rewriter(begun: Graph) -> Callable[[Choices], Graph]:
 
 
 def _forms(search: PlanSearch) -> dict[str, FormEntry]:
-    chosen = {site.key: site.chosen for site in search.base.sites}
+    """What the lock has to say to make this graph again, and what was compared."""
+    first = {site.key: site.chosen for site in search.rewrite(Choices()).sites}
     return {
-        " ".join(key): FormEntry(chosen=chosen[key], us=table)
-        for key, table in search.compared.items()
-        if key in chosen
+        " ".join(site.key): FormEntry(chosen=site.chosen, us=search.compared.get(site.key, {}))
+        for site in search.base.sites
+        if site.key in search.compared or site.chosen != first.get(site.key)
     }
 
 

@@ -180,5 +180,5 @@ def written(drawn: Network, folder: Path) -> Path:
     return folder / "net.yaml"
 
 
-def tuned(path: Path, **options: object) -> tuning.Tuned:
-    return tuning.tune(path, NET.spec, NET.weights, **options)
+def tuned(path: Path, drawn: Network = NET, **options: object) -> tuning.Tuned:
+    return tuning.tune(path, drawn.spec, drawn.weights, **options)

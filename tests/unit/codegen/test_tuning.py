@@ -16,20 +16,23 @@ from typer.testing import CliRunner
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.cli import app
 from cnngen.codegen.engines import IMPLICIT_GEMM, is_engine
-from cnngen.codegen.generate import generate
+from cnngen.codegen.generate import generate, plan_spec
 from cnngen.codegen.graph import Node, is_view
 from cnngen.codegen.graph_text import step_text
 from cnngen.codegen.lock import Lock, LockError, load_lock
+from cnngen.codegen.locking import ChosenLock, lock_problems
+from cnngen.codegen.node_ops import Pointwise
+from cnngen.codegen.tuning import search
 from cnngen.codegen.tuning import tune as tuning
 from cnngen.codegen.tuning.bench import make_bench
 from cnngen.codegen.tuning.journal import Journal, Timing
 from cnngen.codegen.tuning.measure import relative
 from cnngen.codegen.tuning.module import PassStep
-from cnngen.codegen.tuning.search import alternatives, improved, pieces
+from cnngen.codegen.tuning.search import _comparable, alternatives, improved, pieces
 from cnngen.codegen.verify import verify
 
 from .fake_machine import FALLBACK, LIBRARY, MACHINE, NET, FakeMachine, FakeTuner, by_digest, tuned, written
-from .networks import Network
+from .networks import Network, network
 
 
 def test_the_fastest_engine_of_each_step_is_locked_and_generated(
@@ -78,6 +81,43 @@ def chosen(lock: Lock) -> dict[str, dict[str, str]]:
     return {
         name: {title: entry.engine for title, entry in plan.steps.items()}
         for name, plan in lock.plans.items()
+    }
+
+
+def test_a_lock_makes_what_was_tuned_where_many_forms_are_chosen_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dense block's concatenations turn in one piece, of which only some are timed each alone."""
+    monkeypatch.setattr(search, "MOST_SINGLE", 2)
+    names = ["a", "b", "c", "d"]
+    layers: list[dict[str, object]] = [
+        {"name": "begin", "op": "conv2d", "out_channels": 32, "kernel": 3, "padding": 1}
+    ]
+    for name in names:
+        last = layers[-1]["name"]
+        layers.append({"name": name, "op": "conv2d", "out_channels": 32, "kernel": 3, "padding": 1})
+        layers.append({"name": f"{name}.all", "op": "concat", "inputs": [last, name]})
+    layers.append({"name": "end", "op": "global_avg_pool"})
+    FakeMachine(monkeypatch, lambda node, _: 5.0 if isinstance(node.op, Pointwise) else 1.0)
+    drawn = network(*layers, shape=(1, 32, 4, 4), precision="float16")
+    path = written(drawn, tmp_path)
+    found = tuned(path, drawn)
+    lock = load_lock(found.path)
+    forms = lock.plans["batch1"].forms
+    assert {forms[f"place_concats {name}.all"].chosen for name in names} == {"in_place"}
+    assert not lock_problems(ChosenLock(lock, found.path), plan_spec(path, lock=lock), [], {})
+
+
+def test_what_options_take_is_told_of_the_same_steps() -> None:
+    assert _comparable("apart", {"fused": (5.0, 3.0), "more": (7.0, 6.0)}) == {
+        "apart": 7.0,
+        "fused": 5.0,
+        "more": 6.0,
+    }
+    assert _comparable("a", {"b": (math.inf, 3.0), "c": (2.0, 1.0)}) == {
+        "a": math.inf,
+        "b": 3.0,
+        "c": math.inf,
     }
 
 
