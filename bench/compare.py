@@ -270,12 +270,16 @@ def beyond_context(runs: dict[str, Any]) -> dict[str, float]:
 
 
 def floor(case: Case, rates: dict[str, float]) -> dict[str, float]:
-    """The floor of the plan that cnngen makes of the case's spec."""
+    """The floor of the plan that cnngen makes of the case's spec, by its lock where there is one."""
     from floor import Rates, floor_of
 
+    from cnngen.codegen.architectures import gpu_names
     from cnngen.codegen.generate import plan_spec
+    from cnngen.codegen.locking import choose_lock
 
-    found = floor_of(plan_spec(case.spec).batches[0], Rates(rates["bytes"], rates["flop"]))
+    chosen = choose_lock(case.spec, None, gpu_names())
+    plan = plan_spec(case.spec, lock=chosen.lock if chosen else None)
+    found = floor_of(plan.batches[0], Rates(rates["bytes"], rates["flop"]))
     return {
         "layers_ms": found.layers_s * 1e3,
         "network_ms": found.network_s * 1e3,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from cnngen.codegen.expr import ACC, Call, Load
 from cnngen.codegen.graph import Array, Constant, Graph, Node, Value
 from cnngen.codegen.node_ops import Affine, Conv, MatMul, Pointwise
 from cnngen.codegen.rewriting import known_weights, with_weights
+
+Linear: TypeAlias = tuple[Array, Array]  # scale and shift, by channel
 
 
 def fold_batch_norm(graph: Graph) -> Graph:
@@ -72,36 +75,52 @@ def _fold_forward(graph: Graph) -> Graph:
     return _substitute(graph, replaced, constants)
 
 
-def _scale_and_shift(node: Node, x: Value, constants: Mapping[str, Constant]) -> tuple[Array, Array] | None:
-    """Both by channel, where a node is x * scale + shift: a norm, or arithmetic with numbers."""
+def _scale_and_shift(node: Node, x: Value, constants: Mapping[str, Constant]) -> Linear | None:
+    """Both by channel, where a node is x * scale + shift: a norm, or arithmetic with what is known by channel."""
     if isinstance(node.op, Affine):
         scale, shift = (np.asarray(constants[name].array, np.float64) for name in node.inputs[1:3])
         return scale, shift
     if not isinstance(node.op, Pointwise) or (x.shape, x.dtype) != (node.value.shape, node.value.dtype):
         return None
-    if node.value.layout != x.layout or len(node.inputs) != 1:
+    if node.value.layout != x.layout or any(name not in constants for name in node.inputs[1:]):
         return None
     here = Load(0, ex.coords(len(x.shape)))
+    none, one = np.zeros(x.shape[1]), np.ones(x.shape[1])
 
-    def linear(expr: ex.Expr) -> tuple[float, float] | None:
+    def linear(expr: ex.Expr) -> Linear | None:
         match expr:
-            case Load():
-                return (1.0, 0.0) if expr == here else None
+            case Load(0):
+                return (one, none) if expr == here else None
+            case Load(source, index):
+                known = _by_channel(constants[node.inputs[source]].array, index)
+                return None if known is None else (none, known * one)
             case ex.Float(number):
-                return 0.0, number
+                return none, number * one
             case Call("add" | "sub" | "mul" | "div" as function, (first, second)):
                 return _combined(function, linear(first), linear(second))
         return None
 
     found = linear(node.epilogue)
-    if found is None or found == (1.0, 0.0):
+    if found is None or (np.all(found[0] == 1) and np.all(found[1] == 0)):
         return None
-    return np.full(x.shape[1], found[0]), np.full(x.shape[1], found[1])
+    return found
 
 
-def _combined(
-    function: str, first: tuple[float, float] | None, second: tuple[float, float] | None
-) -> tuple[float, float] | None:
+def _by_channel(array: Array, index: tuple[ex.Expr, ...]) -> Array | None:
+    """What a load of a constant gives each channel, or all of them; None where it knows another coordinate."""
+    places: list[int | slice] = []
+    for entry in index:
+        match entry:
+            case ex.Int(place):
+                places.append(place)
+            case ex.Coord(1):
+                places.append(slice(None))
+            case _:
+                return None
+    return np.asarray(array[tuple(places)], np.float64) if places.count(slice(None)) < 2 else None
+
+
+def _combined(function: str, first: Linear | None, second: Linear | None) -> Linear | None:
     """Of two (scale, shift); None where the result is not linear in x."""
     if first is None or second is None:
         return None
@@ -111,9 +130,9 @@ def _combined(
             return a + c, b + d
         case "sub":
             return a - c, b - d
-        case "mul" if a == 0 or c == 0:
+        case "mul" if not a.any() or not c.any():
             return a * d + c * b, b * d
-        case "div" if c == 0 and d != 0:
+        case "div" if not c.any() and d.all():
             return a / d, b / d
     return None
 

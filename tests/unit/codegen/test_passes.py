@@ -134,6 +134,32 @@ def test_arithmetic_with_numbers_folds_as_a_norm_does(
         np.testing.assert_allclose(array, drawn.weights[name] * scale + added, rtol=1e-6)
 
 
+def test_arithmetic_with_a_number_for_each_channel_folds_as_a_norm_does() -> None:
+    """A scale layer, as networks made with Caffe have."""
+    drawn = network(
+        {"name": "c", **CONV},
+        {"name": "m", "op": "mul", "parameter": "m.scale"},
+        {"name": "a", "op": "add", "parameter": "a.shift", "parameter_shape": (1, 4, 1, 1)},
+        {"name": "y", "op": "mul", "parameter": "y.all", "parameter_shape": (1,)},
+    )
+    graph = after("fold_batch_norm", drawn)
+    assert {"c", "m", "a"}.isdisjoint(graph.producers)
+    w = {name: np.asarray(array, np.float64) for name, array in drawn.weights.items()}
+    scale = w["m.scale"].ravel() * w["y.all"]
+    weights = [graph.constants[name].array for name in graph.producers["y"].inputs[1:]]
+    np.testing.assert_allclose(weights[0], w["c.weight"] * scale[:, None, None, None], rtol=1e-6)
+    shift = w["a.shift"].ravel() * w["y.all"]
+    np.testing.assert_allclose(weights[1], w["c.bias"] * scale + shift, rtol=1e-6, atol=1e-7)
+
+
+def test_arithmetic_with_a_number_for_each_row_does_not_fold() -> None:
+    drawn = network(
+        {"name": "c", **CONV},
+        {"name": "y", "op": "mul", "parameter": "y.rows", "parameter_shape": (8, 1)},
+    )
+    assert "c" in after("fold_batch_norm", drawn).producers
+
+
 @pytest.mark.parametrize(
     "layer", [{"op": "pow", "value": 2}, {"op": "mul", "inputs": ["c", "c"]}, {"op": "sin"}]
 )
