@@ -152,6 +152,28 @@ def test_arithmetic_with_a_number_for_each_channel_folds_as_a_norm_does() -> Non
     np.testing.assert_allclose(weights[1], w["c.bias"] * scale + shift, rtol=1e-6, atol=1e-7)
 
 
+def test_arithmetic_in_a_row_becomes_one_scale_and_shift() -> None:
+    """A photo's normalisation: its division is a multiplication."""
+    drawn = network(
+        {"name": "d", "op": "sub", "parameter": "mean"},
+        {"name": "q", "op": "div", "parameter": "deviation"},
+        {"name": "y", "op": "mul", "value": 2},
+        inputs={"x": {"shape": (1, 3, 8, 8), "dtype": "uint8"}},
+    )
+    graph = after("fold_batch_norm", drawn)
+    assert steps(graph).count("affine(x, y.scale, y.shift)") == 1
+    assert {"d", "q"}.isdisjoint(graph.producers)
+    scale, shift = (graph.constants[f"y.{role}"].array for role in ("scale", "shift"))
+    w = {name: np.asarray(array, np.float64).ravel() for name, array in drawn.weights.items()}
+    np.testing.assert_allclose(scale, 2 / w["deviation"], rtol=1e-6)
+    np.testing.assert_allclose(shift, -2 * w["mean"] / w["deviation"], rtol=1e-6)
+
+
+def test_arithmetic_with_numbers_alone_stays_what_it_is() -> None:
+    drawn = network({"name": "a", "op": "div", "value": 255}, {"name": "y", "op": "sub", "value": 0.5})
+    assert steps(after("fold_batch_norm", drawn)) == steps(before("fold_batch_norm", drawn))
+
+
 def test_arithmetic_with_a_number_for_each_row_does_not_fold() -> None:
     drawn = network(
         {"name": "c", **CONV},
