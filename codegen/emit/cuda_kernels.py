@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from cnngen.codegen import tiles
 from cnngen.codegen.emit.cuda_elementwise import pointwise_kernel, pointwise_tile_options
@@ -24,6 +25,7 @@ from cnngen.codegen.emit.cuda_reductions import (
 from cnngen.codegen.emit.cuda_squeeze import squeeze_kernel, squeeze_tile_options
 from cnngen.codegen.emit.cuda_text import (
     ELEMENTS,
+    bias_and_rest,
     cuda_parameters,
     kernel_call,
     pixel_epilogue,
@@ -130,14 +132,21 @@ def _depthwise(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
     x, w, sources = graph.values[node.inputs[0]], graph.values[node.inputs[1]], sources_of(node, graph)
     out = (node.value.shape[2], node.value.shape[3])
     tile = tiles.picked(node.engine, _window_tile_options(node, op, graph, batch))
+    bias, epilogue = bias_and_rest(node.epilogue)
     lines = [
         window_shape(x, node.value, (w.shape[2], w.shape[3]), op),
         _tile_line(tile),
-        *pixel_epilogue(node, sources, tile.v),
+        *pixel_epilogue(replace(node, epilogue=epilogue), sources, tile.v),
         kernel_call(
             f"depthwise<{ELEMENTS[x.dtype]}, tile, shape>",
-            ["batch", sources[0].parameter, sources[1].parameter, "y"],
-            node.epilogue,
+            [
+                "batch",
+                sources[0].parameter,
+                sources[1].parameter,
+                "nullptr" if bias is None else sources[bias].parameter,
+                "y",
+            ],
+            epilogue,
         ),
     ]
     kernel = Kernel(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from cnngen.codegen import expr as ex
 from cnngen.codegen.emit.cpp import Source, coordinate_names
 from cnngen.codegen.emit.cuda_pointwise import Body, pointwise_body
 from cnngen.codegen.emit.kernels import Parameter, needs_64_bits, parameters_of
-from cnngen.codegen.expr import ACC, Expr
+from cnngen.codegen.expr import ACC, Acc, Call, Coord, Expr, Load
 from cnngen.codegen.graph import Graph, Node, Value
 from cnngen.codegen.targets import CUDA
 
@@ -66,6 +67,33 @@ def pixel_epilogue(node: Node, sources: Sequence[Source], lanes: int) -> list[st
         *(f"int {name}" if axis in body.uses else "int" for axis, name in enumerate(coordinate_names(4))),
     ]
     return epilogue_lambda(arguments, body, lanes)
+
+
+def bias_and_rest(epilogue: Expr) -> tuple[int | None, Expr]:
+    """The operand that is added to each channel's sum before all else, and what is left of the epilogue."""
+    first = next((e for e in ex.walk(epilogue) if _adds_vector(e)), None)
+    marker = Load(-1, ())
+    marked = _swapped(epilogue, first, marker)
+    if not isinstance(first, Call) or ACC in ex.walk(marked):
+        return None, epilogue
+    (vector,) = ex.loads(first)
+    return vector.source, ex.rewrite(marked, lambda e: ACC if e == marker else None)
+
+
+def _adds_vector(expr: Expr) -> bool:
+    match expr:
+        case Call("add", (Acc(), Load(_, (Coord(1),)))):
+            return True
+    return False
+
+
+def _swapped(expr: Expr, old: Expr | None, new: Expr) -> Expr:
+    if expr == old:
+        return new
+    match expr:
+        case Call(function, args):
+            return ex.call(function, *(_swapped(argument, old, new) for argument in args))
+    return expr
 
 
 def kernel_call(function: str, arguments: Sequence[str], epilogue: Expr) -> str:

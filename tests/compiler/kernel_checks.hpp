@@ -129,8 +129,9 @@ void depthwise(const char* name, int batch) {
     fill(x);
     fill(weight);
     const auto launch = [&](Y* y, const Epilogue& epilogue) {
-        emulation::launch(cnngen::blocks(shape, tile, batch), tile.threads,
-                          [&] { cnngen::depthwise<T, tile, shape>(batch, x.data(), weight.data(), y, epilogue); });
+        emulation::launch(cnngen::blocks(shape, tile, batch), tile.threads, [&] {
+            cnngen::depthwise<T, tile, shape>(batch, x.data(), weight.data(), nullptr, y, epilogue);
+        });
     };
     run<Y>(name, batch, shape.c, shape.oh, shape.ow, launch, [&](int n, int c, int h, int w, double& scale) {
         double sum = 0.0;

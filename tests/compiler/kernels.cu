@@ -73,14 +73,14 @@ constexpr ConvShape grouped(int c, int size, int k, int groups) {
 
 }  // namespace
 
-#define DEPTHWISE(name, T, window, ...)                                                                        \
-    constexpr WindowShape name##_shape = window;                                                               \
-    constexpr Tile name##_tile = __VA_ARGS__;                                                                  \
-    __global__ void __launch_bounds__(name##_tile.threads)                                                     \
-        name(int batch, const T* __restrict__ x, const T* __restrict__ weight, const float* __restrict__ bias, \
-             const T* __restrict__ residual, T* __restrict__ y) {                                              \
-        constexpr WindowShape s = name##_shape;                                                                \
-        depthwise<T, name##_tile, s>(batch, x, weight, y, Epilogue<T>{bias, residual, s.oh, s.ow, s.c});       \
+#define DEPTHWISE(name, T, window, ...)                                                                           \
+    constexpr WindowShape name##_shape = window;                                                                  \
+    constexpr Tile name##_tile = __VA_ARGS__;                                                                     \
+    __global__ void __launch_bounds__(name##_tile.threads)                                                        \
+        name(int batch, const T* __restrict__ x, const T* __restrict__ weight, const float* __restrict__ bias,    \
+             const T* __restrict__ residual, T* __restrict__ y) {                                                 \
+        constexpr WindowShape s = name##_shape;                                                                   \
+        depthwise<T, name##_tile, s>(batch, x, weight, nullptr, y, Epilogue<T>{bias, residual, s.oh, s.ow, s.c}); \
     }
 #define POOL(name, T, call, window, ...)                                                              \
     constexpr WindowShape name##_shape = window;                                                      \

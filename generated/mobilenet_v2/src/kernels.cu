@@ -46,15 +46,13 @@ __global__ void __launch_bounds__(128) block1_depthwise(int batch, const __half*
                                            .pad_bottom = 1,
                                            .pad_right = 1};
     constexpr cnngen::Tile tile = {.v = 8, .tw = 2, .th = 1, .threads = 128};
-    const auto epilogue = [&](float (&acc)[8], int, int c, int, int) {
-        float v0[8];
-        cnngen::to_float(cnngen::load_readonly<8>(weight1 + c), v0);
+    const auto epilogue = [&](float (&acc)[8], int, int, int, int) {
 #pragma unroll
         for (int lane = 0; lane < 8; ++lane) {
-            acc[lane] = cnngen::fn::clip(acc[lane] + v0[lane], 0.0f, 6.0f);
+            acc[lane] = cnngen::fn::clip(acc[lane], 0.0f, 6.0f);
         }
     };
-    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, y, epilogue);
+    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, weight1, y, epilogue);
 }
 
 // block1.depthwise + block1.depthwise.bn + block1.depthwise.relu6: 3x3 depthwise convolution, 32 -> 32 channels, bias,
@@ -74,15 +72,13 @@ __global__ void __launch_bounds__(128)
                                            .pad_bottom = 1,
                                            .pad_right = 1};
     constexpr cnngen::Tile tile = {.v = 8, .tw = 4, .th = 2, .threads = 128};
-    const auto epilogue = [&](float (&acc)[8], int, int c, int, int) {
-        float v0[8];
-        cnngen::to_float(cnngen::load_readonly<8>(weight1 + c), v0);
+    const auto epilogue = [&](float (&acc)[8], int, int, int, int) {
 #pragma unroll
         for (int lane = 0; lane < 8; ++lane) {
-            acc[lane] = cnngen::fn::clip(acc[lane] + v0[lane], 0.0f, 6.0f);
+            acc[lane] = cnngen::fn::clip(acc[lane], 0.0f, 6.0f);
         }
     };
-    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, y, epilogue);
+    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, weight1, y, epilogue);
 }
 
 // block2.depthwise + block2.depthwise.bn + block2.depthwise.relu6: 3x3 depthwise convolution, 96 -> 96 channels, stride
@@ -103,15 +99,13 @@ __global__ void __launch_bounds__(128) block2_depthwise(int batch, const __half*
                                            .pad_bottom = 1,
                                            .pad_right = 1};
     constexpr cnngen::Tile tile = {.v = 8, .tw = 2, .th = 1, .threads = 128};
-    const auto epilogue = [&](float (&acc)[8], int, int c, int, int) {
-        float v0[8];
-        cnngen::to_float(cnngen::load_readonly<8>(weight1 + c), v0);
+    const auto epilogue = [&](float (&acc)[8], int, int, int, int) {
 #pragma unroll
         for (int lane = 0; lane < 8; ++lane) {
-            acc[lane] = cnngen::fn::clip(acc[lane] + v0[lane], 0.0f, 6.0f);
+            acc[lane] = cnngen::fn::clip(acc[lane], 0.0f, 6.0f);
         }
     };
-    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, y, epilogue);
+    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, weight1, y, epilogue);
 }
 
 // block2.depthwise + block2.depthwise.bn + block2.depthwise.relu6: 3x3 depthwise convolution, 96 -> 96 channels, stride
@@ -133,15 +127,13 @@ __global__ void __launch_bounds__(128)
                                            .pad_bottom = 1,
                                            .pad_right = 1};
     constexpr cnngen::Tile tile = {.v = 8, .tw = 4, .th = 2, .threads = 128};
-    const auto epilogue = [&](float (&acc)[8], int, int c, int, int) {
-        float v0[8];
-        cnngen::to_float(cnngen::load_readonly<8>(weight1 + c), v0);
+    const auto epilogue = [&](float (&acc)[8], int, int, int, int) {
 #pragma unroll
         for (int lane = 0; lane < 8; ++lane) {
-            acc[lane] = cnngen::fn::clip(acc[lane] + v0[lane], 0.0f, 6.0f);
+            acc[lane] = cnngen::fn::clip(acc[lane], 0.0f, 6.0f);
         }
     };
-    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, y, epilogue);
+    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, weight1, y, epilogue);
 }
 
 // block3.depthwise + block3.depthwise.bn + block3.depthwise.relu6: 3x3 depthwise convolution, 144 -> 144 channels,
@@ -160,15 +152,13 @@ __global__ void __launch_bounds__(128) block3_depthwise(int batch, const __half*
                                            .pad_bottom = 1,
                                            .pad_right = 1};
     constexpr cnngen::Tile tile = {.v = 8, .tw = 2, .th = 1, .threads = 128};
-    const auto epilogue = [&](float (&acc)[8], int, int c, int, int) {
-        float v0[8];
-        cnngen::to_float(cnngen::load_readonly<8>(weight1 + c), v0);
+    const auto epilogue = [&](float (&acc)[8], int, int, int, int) {
 #pragma unroll
         for (int lane = 0; lane < 8; ++lane) {
-            acc[lane] = cnngen::fn::clip(acc[lane] + v0[lane], 0.0f, 6.0f);
+            acc[lane] = cnngen::fn::clip(acc[lane], 0.0f, 6.0f);
         }
     };
-    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, y, epilogue);
+    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, weight1, y, epilogue);
 }
 
 // block3.depthwise + block3.depthwise.bn + block3.depthwise.relu6: 3x3 depthwise convolution, 144 -> 144 channels,
@@ -188,15 +178,13 @@ __global__ void __launch_bounds__(128)
                                            .pad_bottom = 1,
                                            .pad_right = 1};
     constexpr cnngen::Tile tile = {.v = 8, .tw = 4, .th = 2, .threads = 128};
-    const auto epilogue = [&](float (&acc)[8], int, int c, int, int) {
-        float v0[8];
-        cnngen::to_float(cnngen::load_readonly<8>(weight1 + c), v0);
+    const auto epilogue = [&](float (&acc)[8], int, int, int, int) {
 #pragma unroll
         for (int lane = 0; lane < 8; ++lane) {
-            acc[lane] = cnngen::fn::clip(acc[lane] + v0[lane], 0.0f, 6.0f);
+            acc[lane] = cnngen::fn::clip(acc[lane], 0.0f, 6.0f);
         }
     };
-    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, y, epilogue);
+    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, weight1, y, epilogue);
 }
 
 // block4.depthwise + block4.depthwise.bn + block4.depthwise.relu6: 3x3 depthwise convolution, 144 -> 144 channels,
@@ -217,15 +205,13 @@ __global__ void __launch_bounds__(128) block4_depthwise(int batch, const __half*
                                            .pad_bottom = 1,
                                            .pad_right = 1};
     constexpr cnngen::Tile tile = {.v = 4, .tw = 1, .th = 1, .threads = 128};
-    const auto epilogue = [&](float (&acc)[4], int, int c, int, int) {
-        float v0[4];
-        cnngen::to_float(cnngen::load_readonly<4>(weight1 + c), v0);
+    const auto epilogue = [&](float (&acc)[4], int, int, int, int) {
 #pragma unroll
         for (int lane = 0; lane < 4; ++lane) {
-            acc[lane] = cnngen::fn::clip(acc[lane] + v0[lane], 0.0f, 6.0f);
+            acc[lane] = cnngen::fn::clip(acc[lane], 0.0f, 6.0f);
         }
     };
-    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, y, epilogue);
+    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, weight1, y, epilogue);
 }
 
 // block4.depthwise + block4.depthwise.bn + block4.depthwise.relu6: 3x3 depthwise convolution, 144 -> 144 channels,
@@ -247,15 +233,13 @@ __global__ void __launch_bounds__(128)
                                            .pad_bottom = 1,
                                            .pad_right = 1};
     constexpr cnngen::Tile tile = {.v = 8, .tw = 4, .th = 1, .threads = 128};
-    const auto epilogue = [&](float (&acc)[8], int, int c, int, int) {
-        float v0[8];
-        cnngen::to_float(cnngen::load_readonly<8>(weight1 + c), v0);
+    const auto epilogue = [&](float (&acc)[8], int, int, int, int) {
 #pragma unroll
         for (int lane = 0; lane < 8; ++lane) {
-            acc[lane] = cnngen::fn::clip(acc[lane] + v0[lane], 0.0f, 6.0f);
+            acc[lane] = cnngen::fn::clip(acc[lane], 0.0f, 6.0f);
         }
     };
-    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, y, epilogue);
+    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, weight1, y, epilogue);
 }
 
 // block5.depthwise + block5.depthwise.bn + block5.depthwise.relu6: 3x3 depthwise convolution, 192 -> 192 channels,
@@ -274,15 +258,13 @@ __global__ void __launch_bounds__(128) block5_depthwise(int batch, const __half*
                                            .pad_bottom = 1,
                                            .pad_right = 1};
     constexpr cnngen::Tile tile = {.v = 8, .tw = 1, .th = 1, .threads = 128};
-    const auto epilogue = [&](float (&acc)[8], int, int c, int, int) {
-        float v0[8];
-        cnngen::to_float(cnngen::load_readonly<8>(weight1 + c), v0);
+    const auto epilogue = [&](float (&acc)[8], int, int, int, int) {
 #pragma unroll
         for (int lane = 0; lane < 8; ++lane) {
-            acc[lane] = cnngen::fn::clip(acc[lane] + v0[lane], 0.0f, 6.0f);
+            acc[lane] = cnngen::fn::clip(acc[lane], 0.0f, 6.0f);
         }
     };
-    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, y, epilogue);
+    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, weight1, y, epilogue);
 }
 
 // block5.depthwise + block5.depthwise.bn + block5.depthwise.relu6: 3x3 depthwise convolution, 192 -> 192 channels,
@@ -302,15 +284,13 @@ __global__ void __launch_bounds__(128)
                                            .pad_bottom = 1,
                                            .pad_right = 1};
     constexpr cnngen::Tile tile = {.v = 8, .tw = 4, .th = 2, .threads = 128};
-    const auto epilogue = [&](float (&acc)[8], int, int c, int, int) {
-        float v0[8];
-        cnngen::to_float(cnngen::load_readonly<8>(weight1 + c), v0);
+    const auto epilogue = [&](float (&acc)[8], int, int, int, int) {
 #pragma unroll
         for (int lane = 0; lane < 8; ++lane) {
-            acc[lane] = cnngen::fn::clip(acc[lane] + v0[lane], 0.0f, 6.0f);
+            acc[lane] = cnngen::fn::clip(acc[lane], 0.0f, 6.0f);
         }
     };
-    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, y, epilogue);
+    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, weight1, y, epilogue);
 }
 
 // block7.depthwise + block7.depthwise.bn + block7.depthwise.relu6: 3x3 depthwise convolution, 192 -> 192 channels,
@@ -331,15 +311,13 @@ __global__ void __launch_bounds__(128) block7_depthwise(int batch, const __half*
                                            .pad_bottom = 1,
                                            .pad_right = 1};
     constexpr cnngen::Tile tile = {.v = 4, .tw = 1, .th = 1, .threads = 128};
-    const auto epilogue = [&](float (&acc)[4], int, int c, int, int) {
-        float v0[4];
-        cnngen::to_float(cnngen::load_readonly<4>(weight1 + c), v0);
+    const auto epilogue = [&](float (&acc)[4], int, int, int, int) {
 #pragma unroll
         for (int lane = 0; lane < 4; ++lane) {
-            acc[lane] = cnngen::fn::clip(acc[lane] + v0[lane], 0.0f, 6.0f);
+            acc[lane] = cnngen::fn::clip(acc[lane], 0.0f, 6.0f);
         }
     };
-    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, y, epilogue);
+    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, weight1, y, epilogue);
 }
 
 // block7.depthwise + block7.depthwise.bn + block7.depthwise.relu6: 3x3 depthwise convolution, 192 -> 192 channels,
@@ -361,15 +339,13 @@ __global__ void __launch_bounds__(128)
                                            .pad_bottom = 1,
                                            .pad_right = 1};
     constexpr cnngen::Tile tile = {.v = 8, .tw = 2, .th = 1, .threads = 128};
-    const auto epilogue = [&](float (&acc)[8], int, int c, int, int) {
-        float v0[8];
-        cnngen::to_float(cnngen::load_readonly<8>(weight1 + c), v0);
+    const auto epilogue = [&](float (&acc)[8], int, int, int, int) {
 #pragma unroll
         for (int lane = 0; lane < 8; ++lane) {
-            acc[lane] = cnngen::fn::clip(acc[lane] + v0[lane], 0.0f, 6.0f);
+            acc[lane] = cnngen::fn::clip(acc[lane], 0.0f, 6.0f);
         }
     };
-    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, y, epilogue);
+    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, weight1, y, epilogue);
 }
 
 // block8.depthwise + block8.depthwise.bn + block8.depthwise.relu6: 3x3 depthwise convolution, 384 -> 384 channels,
@@ -388,15 +364,13 @@ __global__ void __launch_bounds__(128) block8_depthwise(int batch, const __half*
                                            .pad_bottom = 1,
                                            .pad_right = 1};
     constexpr cnngen::Tile tile = {.v = 4, .tw = 1, .th = 1, .threads = 128};
-    const auto epilogue = [&](float (&acc)[4], int, int c, int, int) {
-        float v0[4];
-        cnngen::to_float(cnngen::load_readonly<4>(weight1 + c), v0);
+    const auto epilogue = [&](float (&acc)[4], int, int, int, int) {
 #pragma unroll
         for (int lane = 0; lane < 4; ++lane) {
-            acc[lane] = cnngen::fn::clip(acc[lane] + v0[lane], 0.0f, 6.0f);
+            acc[lane] = cnngen::fn::clip(acc[lane], 0.0f, 6.0f);
         }
     };
-    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, y, epilogue);
+    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, weight1, y, epilogue);
 }
 
 // block8.depthwise + block8.depthwise.bn + block8.depthwise.relu6: 3x3 depthwise convolution, 384 -> 384 channels,
@@ -416,15 +390,13 @@ __global__ void __launch_bounds__(128)
                                            .pad_bottom = 1,
                                            .pad_right = 1};
     constexpr cnngen::Tile tile = {.v = 8, .tw = 4, .th = 1, .threads = 128};
-    const auto epilogue = [&](float (&acc)[8], int, int c, int, int) {
-        float v0[8];
-        cnngen::to_float(cnngen::load_readonly<8>(weight1 + c), v0);
+    const auto epilogue = [&](float (&acc)[8], int, int, int, int) {
 #pragma unroll
         for (int lane = 0; lane < 8; ++lane) {
-            acc[lane] = cnngen::fn::clip(acc[lane] + v0[lane], 0.0f, 6.0f);
+            acc[lane] = cnngen::fn::clip(acc[lane], 0.0f, 6.0f);
         }
     };
-    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, y, epilogue);
+    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, weight1, y, epilogue);
 }
 
 // block12.depthwise + block12.depthwise.bn + block12.depthwise.relu6: 3x3 depthwise convolution, 576 -> 576 channels,
@@ -443,15 +415,13 @@ __global__ void __launch_bounds__(128) block12_depthwise(int batch, const __half
                                            .pad_bottom = 1,
                                            .pad_right = 1};
     constexpr cnngen::Tile tile = {.v = 4, .tw = 1, .th = 1, .threads = 128};
-    const auto epilogue = [&](float (&acc)[4], int, int c, int, int) {
-        float v0[4];
-        cnngen::to_float(cnngen::load_readonly<4>(weight1 + c), v0);
+    const auto epilogue = [&](float (&acc)[4], int, int, int, int) {
 #pragma unroll
         for (int lane = 0; lane < 4; ++lane) {
-            acc[lane] = cnngen::fn::clip(acc[lane] + v0[lane], 0.0f, 6.0f);
+            acc[lane] = cnngen::fn::clip(acc[lane], 0.0f, 6.0f);
         }
     };
-    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, y, epilogue);
+    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, weight1, y, epilogue);
 }
 
 // block12.depthwise + block12.depthwise.bn + block12.depthwise.relu6: 3x3 depthwise convolution, 576 -> 576 channels,
@@ -471,15 +441,13 @@ __global__ void __launch_bounds__(128)
                                            .pad_bottom = 1,
                                            .pad_right = 1};
     constexpr cnngen::Tile tile = {.v = 8, .tw = 4, .th = 1, .threads = 128};
-    const auto epilogue = [&](float (&acc)[8], int, int c, int, int) {
-        float v0[8];
-        cnngen::to_float(cnngen::load_readonly<8>(weight1 + c), v0);
+    const auto epilogue = [&](float (&acc)[8], int, int, int, int) {
 #pragma unroll
         for (int lane = 0; lane < 8; ++lane) {
-            acc[lane] = cnngen::fn::clip(acc[lane] + v0[lane], 0.0f, 6.0f);
+            acc[lane] = cnngen::fn::clip(acc[lane], 0.0f, 6.0f);
         }
     };
-    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, y, epilogue);
+    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, weight1, y, epilogue);
 }
 
 // block14.depthwise + block14.depthwise.bn + block14.depthwise.relu6: 3x3 depthwise convolution, 576 -> 576 channels,
@@ -500,15 +468,13 @@ __global__ void __launch_bounds__(128) block14_depthwise(int batch, const __half
                                            .pad_bottom = 1,
                                            .pad_right = 1};
     constexpr cnngen::Tile tile = {.v = 4, .tw = 1, .th = 1, .threads = 128};
-    const auto epilogue = [&](float (&acc)[4], int, int c, int, int) {
-        float v0[4];
-        cnngen::to_float(cnngen::load_readonly<4>(weight1 + c), v0);
+    const auto epilogue = [&](float (&acc)[4], int, int, int, int) {
 #pragma unroll
         for (int lane = 0; lane < 4; ++lane) {
-            acc[lane] = cnngen::fn::clip(acc[lane] + v0[lane], 0.0f, 6.0f);
+            acc[lane] = cnngen::fn::clip(acc[lane], 0.0f, 6.0f);
         }
     };
-    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, y, epilogue);
+    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, weight1, y, epilogue);
 }
 
 // block14.depthwise + block14.depthwise.bn + block14.depthwise.relu6: 3x3 depthwise convolution, 576 -> 576 channels,
@@ -530,15 +496,13 @@ __global__ void __launch_bounds__(128)
                                            .pad_bottom = 1,
                                            .pad_right = 1};
     constexpr cnngen::Tile tile = {.v = 8, .tw = 1, .th = 1, .threads = 128};
-    const auto epilogue = [&](float (&acc)[8], int, int c, int, int) {
-        float v0[8];
-        cnngen::to_float(cnngen::load_readonly<8>(weight1 + c), v0);
+    const auto epilogue = [&](float (&acc)[8], int, int, int, int) {
 #pragma unroll
         for (int lane = 0; lane < 8; ++lane) {
-            acc[lane] = cnngen::fn::clip(acc[lane] + v0[lane], 0.0f, 6.0f);
+            acc[lane] = cnngen::fn::clip(acc[lane], 0.0f, 6.0f);
         }
     };
-    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, y, epilogue);
+    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, weight1, y, epilogue);
 }
 
 // block15.depthwise + block15.depthwise.bn + block15.depthwise.relu6: 3x3 depthwise convolution, 960 -> 960 channels,
@@ -557,15 +521,13 @@ __global__ void __launch_bounds__(128) block15_depthwise(int batch, const __half
                                            .pad_bottom = 1,
                                            .pad_right = 1};
     constexpr cnngen::Tile tile = {.v = 4, .tw = 1, .th = 1, .threads = 128};
-    const auto epilogue = [&](float (&acc)[4], int, int c, int, int) {
-        float v0[4];
-        cnngen::to_float(cnngen::load_readonly<4>(weight1 + c), v0);
+    const auto epilogue = [&](float (&acc)[4], int, int, int, int) {
 #pragma unroll
         for (int lane = 0; lane < 4; ++lane) {
-            acc[lane] = cnngen::fn::clip(acc[lane] + v0[lane], 0.0f, 6.0f);
+            acc[lane] = cnngen::fn::clip(acc[lane], 0.0f, 6.0f);
         }
     };
-    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, y, epilogue);
+    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, weight1, y, epilogue);
 }
 
 // block15.depthwise + block15.depthwise.bn + block15.depthwise.relu6: 3x3 depthwise convolution, 960 -> 960 channels,
@@ -585,15 +547,13 @@ __global__ void __launch_bounds__(128)
                                            .pad_bottom = 1,
                                            .pad_right = 1};
     constexpr cnngen::Tile tile = {.v = 8, .tw = 2, .th = 1, .threads = 128};
-    const auto epilogue = [&](float (&acc)[8], int, int c, int, int) {
-        float v0[8];
-        cnngen::to_float(cnngen::load_readonly<8>(weight1 + c), v0);
+    const auto epilogue = [&](float (&acc)[8], int, int, int, int) {
 #pragma unroll
         for (int lane = 0; lane < 8; ++lane) {
-            acc[lane] = cnngen::fn::clip(acc[lane] + v0[lane], 0.0f, 6.0f);
+            acc[lane] = cnngen::fn::clip(acc[lane], 0.0f, 6.0f);
         }
     };
-    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, y, epilogue);
+    cnngen::depthwise<__half, tile, shape>(batch, x, weight0, weight1, y, epilogue);
 }
 
 // mean: mean over height and width. [N, 1280, 7, 7] -> [N, 1280, 1, 1].

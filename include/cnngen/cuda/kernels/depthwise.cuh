@@ -1,18 +1,23 @@
 // Depthwise convolution, NHWC: each channel has one filter of its own. Memory-bound: the aim is a copy's time.
 #pragma once
 
+#include <cstddef>
+#include <type_traits>
+
 #include "early_start.cuh"
 #include "window.cuh"
 
 namespace cnngen {
 
-// y[n, h, w, c] = epilogue(sum over r, s of x[n, h * stride - pad + r * dilation, ..., c] * weight[r, s, c])
+// y[n, h, w, c] = epilogue(bias[c] + sum over r, s of x[n, h * stride - pad + r * dilation, ..., c] * weight[r, s, c])
 //
 // x: [batch, shape.h, shape.w, shape.x_step()], y: [batch, shape.oh, shape.ow, shape.y_step()], of which c channels
-// count; weight: [shape.r, shape.s, shape.c]. Sums in float. Waits for x itself: the filters are constants, and come
-// while the kernel before still runs. Launch: blocks(shape, tile, batch) blocks of tile.threads threads.
-template <typename T, Tile tile, WindowShape shape, typename W, typename Y, typename Epilogue = NoEpilogue>
-__device__ __forceinline__ void depthwise(int batch, const T* x, const W* weight, Y* y,
+// count; weight: [shape.r, shape.s, shape.c]; bias: [shape.c], or nullptr. Sums in float, from the bias on. Waits for x
+// itself: the filters are constants, and come while the kernel before still runs. Launch: blocks(shape, tile, batch)
+// blocks of tile.threads threads.
+template <typename T, Tile tile, WindowShape shape, typename W, typename Bias, typename Y,
+          typename Epilogue = NoEpilogue>
+__device__ __forceinline__ void depthwise(int batch, const T* x, const W* weight, Bias bias, Y* y,
                                           const Epilogue& epilogue = Epilogue()) {
     detail::check_window<tile, shape>();
     detail::TilePosition at;
@@ -26,6 +31,13 @@ __device__ __forceinline__ void depthwise(int batch, const T* x, const W* weight
     if (!has_outputs) return;
 
     float acc[tile.th][tile.tw][tile.v] = {};
+    if constexpr (!std::is_same_v<Bias, std::nullptr_t>) {
+        float first[tile.v];
+        to_float(load_readonly<tile.v>(bias + at.c), first);
+#pragma unroll
+        for (int i = 0; i < tile.th * tile.tw * tile.v; ++i)
+            acc[i / tile.v / tile.tw][i / tile.v % tile.tw][i % tile.v] = first[i % tile.v];
+    }
     const T* image = x + static_cast<std::int64_t>(at.n) * (shape.h * shape.w * shape.x_step());
     const auto read_filter = [&](int r, int s, float (&filter)[tile.v]) {
         to_float(load_readonly<tile.v>(weight + ((r * shape.s + s) * shape.c + at.c)), filter);

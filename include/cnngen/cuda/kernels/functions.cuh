@@ -68,8 +68,14 @@ __host__ __device__ inline float max(float a, float b) { return a > b || a != a 
 __host__ __device__ inline float min(float a, float b) { return a < b || a != a ? a : b; }
 #endif
 
+// As comparisons they take twice the instructions.
+#if __CUDA_ARCH__ >= 800
+__device__ inline float clip(float x, float low, float high) { return min(max(x, low), high); }
+__device__ inline float relu(float x) { return max(x, 0.0f); }
+#else
 __host__ __device__ inline float clip(float x, float low, float high) { return x < low ? low : (x > high ? high : x); }
 __host__ __device__ inline float relu(float x) { return x < 0.0f ? 0.0f : x; }
+#endif
 __host__ __device__ inline float relu6(float x) { return clip(x, 0.0f, 6.0f); }
 __host__ __device__ inline float leaky_relu(float x, float slope) { return x < 0.0f ? slope * x : x; }
 __host__ __device__ inline float prelu(float x, float slope) { return leaky_relu(x, slope); }
