@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from cnngen.codegen.emit.cpp import float_text
+from cnngen.codegen.emit.cuda_text import bias_and_rest
 from cnngen.codegen.emit.steps import network_view
+from cnngen.codegen.expr import ACC, Coord, Expr, Load, call, coords
 from cnngen.codegen.plan import make_plan
 
 from .networks import network
@@ -193,16 +195,12 @@ def test_indices_and_weights_of_a_bilinear_pixel_are_worked_out_once() -> None:
     assert "static_cast<int>" not in after
 
 
+DEPTHWISE = {"op": "conv2d", "groups": 8, "out_channels": 8, "kernel": 3, "padding": 1}
+
+
 def test_an_epilogue_works_in_registers_on_the_lanes_of_a_tile() -> None:
-    conv = {
-        "name": "y",
-        "op": "conv2d",
-        "groups": 8,
-        "out_channels": 8,
-        "kernel": 3,
-        "padding": 1,
-        "activation": "relu6",
-    }
+    conv = {"name": "c", **DEPTHWISE, "bias": False, "activation": "relu6"}
+    scale = {"name": "y", "op": "mul", "parameter": "scale"}
     assert (
         lines("""
         const auto epilogue = [&](float (&acc)[2], int, int c, int, int) {
@@ -210,13 +208,47 @@ def test_an_epilogue_works_in_registers_on_the_lanes_of_a_tile() -> None:
         cnngen::to_float(cnngen::load_readonly<2>(weight1 + c), v0);
         #pragma unroll
         for (int lane = 0; lane < 2; ++lane) {
-        acc[lane] = cnngen::fn::clip(acc[lane] + v0[lane], 0.0f, 6.0f);
+        acc[lane] = cnngen::fn::clip(acc[lane], 0.0f, 6.0f) * v0[lane];
         }
         };
-        cnngen::depthwise<float, tile, shape>(batch, x, weight0, y, epilogue);
+        cnngen::depthwise<float, tile, shape>(batch, x, weight0, nullptr, y, epilogue);
         """)
-        in kernels(conv, {"name": "z", **POOL}, shape=(1, 8, 4, 4))["y_2"]
+        in kernels(conv, scale, {"name": "z", **POOL}, shape=(1, 8, 4, 4))["c"]
     )
+
+
+@pytest.mark.parametrize(
+    ("function", "epilogue"), [("identity", ""), ("relu6", "cnngen::fn::clip(acc[lane], 0.0f, 6.0f);")]
+)
+def test_a_sum_begins_with_its_bias(function: str, epilogue: str) -> None:
+    conv = {"name": "y", **DEPTHWISE, "activation": None if function == "identity" else function}
+    text = kernels(conv, {"name": "z", **POOL}, shape=(1, 8, 4, 4))["y_2"]
+    assert epilogue in text
+    assert f"(batch, x, weight0, weight1, y{', epilogue' if epilogue else ''});" in text
+    assert "load_readonly" not in text
+
+
+def vector(source: int) -> Load:
+    return Load(source, (Coord(1),))
+
+
+BIASED = call("add", ACC, vector(2))
+RESIDUAL = Load(3, coords(4))
+
+
+@pytest.mark.parametrize(
+    ("epilogue", "bias", "rest"),
+    [
+        (ACC, None, ACC),
+        (BIASED, 2, ACC),
+        (call("add", call("relu", BIASED), vector(3)), 2, call("add", call("relu", ACC), vector(3))),
+        (call("mul", BIASED, call("sigmoid", BIASED)), 2, call("mul", ACC, call("sigmoid", ACC))),
+        (call("mul", BIASED, call("sigmoid", ACC)), None, call("mul", BIASED, call("sigmoid", ACC))),
+        (call("add", ACC, RESIDUAL), None, call("add", ACC, RESIDUAL)),
+    ],
+)
+def test_only_what_is_added_to_every_sum_is_its_bias(epilogue: Expr, bias: int | None, rest: Expr) -> None:
+    assert bias_and_rest(epilogue) == (bias, rest)
 
 
 def test_equal_kernels_are_written_once() -> None:
