@@ -140,9 +140,10 @@ class Planner {
 
     // The plans that need no search, with their kernels loaded; none for the others.
     //
-    // cuBLASLt takes 100 ms over its first kernel, and some of cuDNN's engines use it and wait for that. So it has one
-    // thread, and each of cuDNN's engines another.
+    // cuBLASLt takes 100 ms over its first kernel, and some of cuDNN's engines use it and wait for that. So what one
+    // engine runs is one thread's, and others go on with the rest: few, since a handle of cuDNN takes some 10 MB.
     std::vector<std::shared_ptr<Plan>> load_all(const std::vector<Operation>& operations) {
+        constexpr std::size_t threads = 3;
         std::vector<std::shared_ptr<Plan>> plans(operations.size());
         std::map<std::string_view, std::vector<std::size_t>> by_engine;
         for (std::size_t i = 0; i < operations.size(); ++i) by_engine[engine_name(operations[i])].push_back(i);
@@ -156,18 +157,18 @@ class Planner {
         }
         const auto setup = [&] {
             check(cudaSetDevice(device_), "selecting the GPU");
-            return nullptr;
+            return cudnnHandle_t{};  // made when it is needed
         };
-        const auto work = [&](std::nullptr_t, std::size_t group) {
+        const auto work = [&](cudnnHandle_t& cudnn, std::size_t group) {
             const bool is_cublaslt = is_by_cublaslt(operations[groups[group].front()]);
-            cudnnHandle_t cudnn = is_cublaslt ? nullptr : add_handle();
-            Rehearsal rehearsal(tensors.get(), cudnn, is_cublaslt ? start_cublaslt() : nullptr);
+            if (!is_cublaslt && !cudnn) cudnn = add_handle();
+            Rehearsal rehearsal(tensors.get(), is_cublaslt ? nullptr : cudnn, is_cublaslt ? start_cublaslt() : nullptr);
             for (const std::size_t i : groups[group]) {
                 plans[i] = is_cublaslt ? by_cublaslt(operations[i]) : load(operations[i], cudnn);
                 if (plans[i]) rehearsal.run(*plans[i], operations[i]);
             }
         };
-        in_parallel(groups.size(), default_threads(), setup, work);  // what fails here is searched for
+        in_parallel(groups.size(), threads, setup, work);  // what fails here is searched for
         return plans;
     }
 
