@@ -58,7 +58,10 @@ class FormEntry(_Entry):
     """A rewrite's choice at one layer."""
 
     chosen: str
-    us: Mapping[str, float] = Field(description="what each option's steps took together")
+    us: Mapping[str, float] = Field(
+        default_factory=dict,
+        description="what each option's steps took together; none where it was chosen with others",
+    )
 
 
 class StepEntry(_Entry):
@@ -160,7 +163,10 @@ def _flow(data: object) -> str:
 
 
 def _form(entry: FormEntry) -> dict[str, Any]:
-    return {"chosen": entry.chosen, "us": {option: _rounded(us) for option, us in entry.us.items()}}
+    found: dict[str, Any] = {"chosen": entry.chosen}
+    if entry.us:
+        found["us"] = {option: _rounded(us) for option, us in entry.us.items()}
+    return found
 
 
 def _step(entry: StepEntry) -> dict[str, Any]:
