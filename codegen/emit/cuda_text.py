@@ -70,27 +70,25 @@ def pixel_epilogue(node: Node, sources: Sequence[Source], lanes: int) -> list[st
 
 
 def bias_and_rest(epilogue: Expr) -> tuple[int | None, Expr]:
-    """The operand that is added to each channel's sum before all else, and what is left of the epilogue."""
-    first = next((e for e in ex.walk(epilogue) if _adds_vector(e)), None)
-    marker = Load(-1, ())
-    marked = _swapped(epilogue, first, marker)
-    if not isinstance(first, Call) or ACC in ex.walk(marked):
-        return None, epilogue
-    (vector,) = ex.loads(first)
-    return vector.source, ex.rewrite(marked, lambda e: ACC if e == marker else None)
+    """The operand, a number for each channel, that is added to the sum wherever it is read, and what is left then.
+
+    None where there is no such operand.
+    """
+    for expr in ex.walk(epilogue):
+        match expr:
+            case Call("add", (Acc(), Load(source, (Coord(1),)))):
+                sum_and_bias = Load(-1, ())  # no operand's
+                rest = _swapped(epilogue, expr, sum_and_bias)
+                if ACC in ex.walk(rest):
+                    return None, epilogue
+                return source, _swapped(rest, sum_and_bias, ACC)
+    return None, epilogue
 
 
-def _adds_vector(expr: Expr) -> bool:
+def _swapped(expr: Expr, old: Expr, new: Expr) -> Expr:
     match expr:
-        case Call("add", (Acc(), Load(_, (Coord(1),)))):
-            return True
-    return False
-
-
-def _swapped(expr: Expr, old: Expr | None, new: Expr) -> Expr:
-    if expr == old:
-        return new
-    match expr:
+        case _ if expr == old:
+            return new
         case Call(function, args):
             return ex.call(function, *(_swapped(argument, old, new) for argument in args))
     return expr

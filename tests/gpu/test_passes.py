@@ -186,3 +186,21 @@ def test_a_softmax_with_its_product_computes_what_both_do(tmp_path: Path) -> Non
         {"name": "chances", "op": "log_softmax"},
     ]
     check_form(layers, ["shares", "chances"], "fuse_softmax", "fused", tmp_path)
+
+
+def test_squeeze_and_excitation_as_one_step_computes_what_all_do(tmp_path: Path) -> None:
+    one, last, layers = {"op": "conv2d", "kernel": 1}, "image", []
+    for kernel, stride in ((3, 1), (5, 2), (7, 1)):
+        filters = {"kernel": kernel, "padding": kernel // 2, "stride": stride, "groups": 96}
+        of = f"{kernel}"
+        layers += [
+            {"name": f"wide{of}", **one, "out_channels": 96, "activation": "silu", "input": last},
+            {"name": f"map{of}", **one, **filters, "out_channels": 96, "activation": "silu"},
+            {"name": f"mean{of}", "op": "global_avg_pool"},
+            {"name": f"few{of}", **one, "out_channels": 6, "activation": "relu"},
+            {"name": f"gate{of}", **one, "out_channels": 96, "activation": "sigmoid"},
+            {"name": f"scaled{of}", "op": "mul", "inputs": [f"map{of}", f"gate{of}"]},
+            {"name": f"narrow{of}", **one, "out_channels": 64},
+        ]
+        last = f"narrow{of}"
+    check_form(layers, ["narrow7"], "fuse_squeeze_excite", "fused_scaled", tmp_path)

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <deque>
-#include <future>
 #include <map>
 #include <mutex>
 #include <set>

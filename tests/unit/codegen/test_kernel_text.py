@@ -217,14 +217,12 @@ def test_an_epilogue_works_in_registers_on_the_lanes_of_a_tile() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("function", "epilogue"), [("identity", ""), ("relu6", "cnngen::fn::clip(acc[lane], 0.0f, 6.0f);")]
-)
-def test_a_sum_begins_with_its_bias(function: str, epilogue: str) -> None:
-    conv = {"name": "y", **DEPTHWISE, "activation": None if function == "identity" else function}
+@pytest.mark.parametrize(("activation", "more"), [(None, ""), ("relu6", ", epilogue")])
+def test_a_sum_begins_with_its_bias(activation: str | None, more: str) -> None:
+    conv = {"name": "y", **DEPTHWISE, "activation": activation}
     text = kernels(conv, {"name": "z", **POOL}, shape=(1, 8, 4, 4))["y_2"]
-    assert epilogue in text
-    assert f"(batch, x, weight0, weight1, y{', epilogue' if epilogue else ''});" in text
+    assert f"(batch, x, weight0, weight1, y{more});" in text
+    assert ("acc[lane] = cnngen::fn::clip(acc[lane], 0.0f, 6.0f);" in text) == (activation == "relu6")
     assert "load_readonly" not in text
 
 
