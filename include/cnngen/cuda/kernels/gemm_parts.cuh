@@ -97,21 +97,4 @@ __device__ __forceinline__ void store_filters(const GemmShape& shape, int pixel,
     store(y + to * shape.y_pixel + k, from_float<Y>(acc));
 }
 
-// The softmax, or its logarithm, of a row of `count` floats in shared memory, by a warp.
-template <bool log, typename Y>
-__device__ __forceinline__ void store_softmax(const float* row, int count, int lane, Y* y) {
-    float largest = -INFINITY, sum = 0.0f;
-    for (int i = lane; i < count; i += 32) largest = fn::max(row[i], largest);
-#pragma unroll
-    for (int offset = 16; offset > 0; offset /= 2) largest = fn::max(exchanged(largest, offset), largest);
-    for (int i = lane; i < count; i += 32) sum += fn::exp(row[i] - largest);
-#pragma unroll
-    for (int offset = 16; offset > 0; offset /= 2) sum += exchanged(sum, offset);
-    const float scale = log ? fn::log(sum) : 1.0f / sum;
-    for (int i = lane; i < count; i += 32) {
-        const float value[1] = {log ? row[i] - largest - scale : fn::exp(row[i] - largest) * scale};
-        store(y + i, from_float<Y>(value));
-    }
-}
-
 }  // namespace cnngen::detail

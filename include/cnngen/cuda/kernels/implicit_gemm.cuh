@@ -8,6 +8,7 @@
 #pragma once
 
 #include "gemm_parts.cuh"
+#include "softmax.cuh"
 
 namespace cnngen {
 
@@ -206,13 +207,8 @@ __device__ __forceinline__ void implicit_gemm(int batch, const GemmShape& shape,
     } else {
         __syncthreads();
     }
-    constexpr int rows = tile.m / tile.split, vectors = tile.n / tile.v;
-    for (int item = thread; item < rows * vectors; item += threads) {
-        const int row = part * rows + item / vectors, column = item % vectors * tile.v;
-        const int pixel = first_pixel + row, k = first_filter + column;
-        if (pixel >= pixels || k >= shape.k) continue;
-        float* const here = tile_sums + row * tile.sum_pitch() + column;
-        float acc[tile.v];
+    const auto sum_up = [&](int row, int column, float (&acc)[tile.v]) {
+        const float* const here = tile_sums + row * tile.sum_pitch() + column;
         if constexpr (tile.split == 1) {
 #pragma unroll
             for (int v = 0; v < tile.v; ++v) acc[v] = here[v];
@@ -229,23 +225,44 @@ __device__ __forceinline__ void implicit_gemm(int batch, const GemmShape& shape,
                 }
             }
         }
-        if constexpr (filters_are == Filters::apart) {
+    };
+    constexpr int rows = tile.m / tile.split;
+    if constexpr (filters_are == Filters::apart) {
+        constexpr int vectors = tile.n / tile.v;
+        for (int item = thread; item < rows * vectors; item += threads) {
+            const int row = part * rows + item / vectors, column = item % vectors * tile.v;
+            const int pixel = first_pixel + row, k = first_filter + column;
+            if (pixel >= pixels || k >= shape.k) continue;
+            float acc[tile.v];
+            sum_up(row, column, acc);
             detail::store_filters<tile>(shape, pixel, k, acc, y, epilogue);
-        } else {
-            detail::finish_filters<tile>(shape, pixel, shape.k, k, acc, epilogue);
-#pragma unroll
-            for (int v = 0; v < tile.v; ++v) here[v] = acc[v];  // no other block reads this row of its sums
         }
-    }
-    if constexpr (filters_are != Filters::apart) {
+    } else {
         static_assert(!tile.interleaves, "the filters of a pixel are not neighbours");
-        __syncthreads();
-        for (int row = part * rows + warp; row < (part + 1) * rows; row += threads / 32) {
+        constexpr RowTile of_pixel = {.v = tile.v, .lanes = detail::ceil_div(tile.n, 8), .threads = threads};
+        constexpr int steps = tile.n / (tile.v * of_pixel.lanes), at_once = threads / of_pixel.lanes;
+        for (int first = 0; first < rows; first += at_once) {
+            const int row = part * rows + first + thread / of_pixel.lanes;
             const int pixel = first_pixel + row;
-            if (pixel >= pixels) break;
-            detail::store_softmax<filters_are == Filters::log_softmax>(
-                tile_sums + row * tile.sum_pitch(), shape.k, lane,
-                y + static_cast<std::int64_t>(pixel) * shape.y_pixel);
+            const bool active = row < (part + 1) * rows && pixel < pixels;  // idle lanes stay for the shuffles
+            const auto column = [&](int step) { return (step * of_pixel.lanes + thread % of_pixel.lanes) * tile.v; };
+            float value[steps][tile.v];
+#pragma unroll
+            for (int step = 0; step < steps; ++step) {
+                if (active && column(step) < shape.k) {
+                    sum_up(row, column(step), value[step]);
+                    detail::finish_filters<tile>(shape, pixel, shape.k, column(step), value[step], epilogue);
+                } else {
+#pragma unroll
+                    for (int v = 0; v < tile.v; ++v) value[step][v] = -INFINITY;
+                }
+            }
+            detail::to_softmax<of_pixel, filters_are == Filters::log_softmax>(value);
+#pragma unroll
+            for (int step = 0; step < steps; ++step) {
+                if (!active || column(step) >= shape.k) continue;
+                store(y + static_cast<std::int64_t>(pixel) * shape.y_pixel + column(step), from_float<Y>(value[step]));
+            }
         }
     }
     // A block's sums stay until the others have read them.

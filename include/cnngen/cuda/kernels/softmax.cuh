@@ -7,6 +7,39 @@
 #include "rows.cuh"
 
 namespace cnngen {
+namespace detail {
+
+// Turns a row, whose values are spread over the registers of its lanes, into its softmax. What lies beyond the row is
+// -INFINITY. All threads of the block must call.
+template <RowTile tile, bool log, int steps>
+__device__ __forceinline__ void to_softmax(float (&value)[steps][tile.v]) {
+    float largest = -INFINITY;
+#pragma unroll
+    for (int step = 0; step < steps; ++step) {
+#pragma unroll
+        for (int v = 0; v < tile.v; ++v) largest = fn::max(value[step][v], largest);
+    }
+    largest = over_row<tile>(largest, Largest());
+    float sum = 0.0f;
+#pragma unroll
+    for (int step = 0; step < steps; ++step) {
+#pragma unroll
+        for (int v = 0; v < tile.v; ++v) {
+            const float power = fn::exp(value[step][v] - largest);
+            value[step][v] = log ? value[step][v] - largest : power;
+            sum += power;
+        }
+    }
+    sum = over_row<tile>(sum, Sum());
+    const float scale = log ? fn::log(sum) : 1.0f / sum;
+#pragma unroll
+    for (int step = 0; step < steps; ++step) {
+#pragma unroll
+        for (int v = 0; v < tile.v; ++v) value[step][v] = log ? value[step][v] - scale : value[step][v] * scale;
+    }
+}
+
+}  // namespace detail
 
 // y[row, i] = exp(x[row, i]) / sum over j of exp(x[row, j]), or the logarithm of that. x, y: [rows, shape.c].
 //
@@ -33,38 +66,16 @@ __device__ __forceinline__ void softmax(int rows, const T* x, Y* y) {
         if (active && vector < vectors) store(to + vector * tile.v, from_float<Y>(value));
     };
 
-    float largest = -INFINITY;
-    float sum = 0.0f;
     if constexpr (kept) {
         float value[steps][tile.v];
 #pragma unroll
         for (int step = 0; step < steps; ++step) read(step, value[step]);
+        detail::to_softmax<tile, log>(value);
 #pragma unroll
-        for (int step = 0; step < steps; ++step) {
-#pragma unroll
-            for (int v = 0; v < tile.v; ++v) largest = fn::max(value[step][v], largest);
-        }
-        largest = detail::over_row<tile>(largest, detail::Largest());
-#pragma unroll
-        for (int step = 0; step < steps; ++step) {
-#pragma unroll
-            for (int v = 0; v < tile.v; ++v) {
-                const float power = fn::exp(value[step][v] - largest);
-                value[step][v] = log ? value[step][v] - largest : power;
-                sum += power;
-            }
-        }
-        sum = detail::over_row<tile>(sum, detail::Sum());
-        const float scale = log ? fn::log(sum) : 1.0f / sum;
-#pragma unroll
-        for (int step = 0; step < steps; ++step) {
-#pragma unroll
-            for (int v = 0; v < tile.v; ++v) {
-                value[step][v] = log ? value[step][v] - scale : value[step][v] * scale;
-            }
-            write(step, value[step]);
-        }
+        for (int step = 0; step < steps; ++step) write(step, value[step]);
     } else {
+        float largest = -INFINITY;
+        float sum = 0.0f;
         float value[tile.v];
 #pragma unroll 4
         for (int step = 0; step < steps; ++step) {
