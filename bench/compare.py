@@ -87,6 +87,9 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
         "--tune", action="store_true", help="run `cnngen tune` on each spec before it is built"
     )
     parser.add_argument(
+        "--without", action="append", default=[], metavar="ENGINE", help="what `cnngen tune` is to leave out"
+    )
+    parser.add_argument(
         "--jobs",
         type=int,
         default=1,
@@ -119,7 +122,8 @@ def measure(arguments: argparse.Namespace, work: Path, results: dict[str, Any]) 
             zip(cases, pool.map(lambda case: attempt(make, case, arguments.peers), cases), strict=True)
         )
         ready = [case for case in cases if not made[case]]
-        tuned = pool.map(lambda case: attempt(tune_and_build, case, arguments.tune), ready)
+        without = arguments.without if arguments.tune else None
+        tuned = pool.map(lambda case: attempt(tune_and_build, case, without), ready)
         built = dict(zip(ready, tuned, strict=True))
     for case in cases:
         print(f"{case.label}", flush=True)
@@ -149,9 +153,9 @@ def make(case: Case, peers: Sequence[str]) -> dict[str, Any]:
     return {}
 
 
-def tune_and_build(case: Case, tuned: bool) -> dict[str, Any]:
-    """Seconds that each took, and whether the build was there."""
-    row: dict[str, Any] = {"tune_s": tune(case.spec)} if tuned else {}
+def tune_and_build(case: Case, without: Sequence[str] | None) -> dict[str, Any]:
+    """Seconds that each took, and whether the build was there. `without`: what tuning leaves out; None: no tuning."""
+    row: dict[str, Any] = {} if without is None else {"tune_s": tune(case.spec, without)}
     started = time.perf_counter()
     kept = build(case)
     return row | {"build_s": time.perf_counter() - started, "kept": kept}
@@ -207,10 +211,11 @@ def get_ready(
     return row
 
 
-def tune(spec: Path) -> float:
+def tune(spec: Path, without: Sequence[str]) -> float:
     """Seconds that `cnngen tune` takes; it leaves what it found beside the spec, where the build reads it."""
     started = time.perf_counter()
-    command = [sys.executable, "-m", "cnngen", "tune", spec.name]
+    left_out = [word for engine in without for word in ("--without", engine)]
+    command = [sys.executable, "-m", "cnngen", "tune", *left_out, spec.name]
     # Not in the checkout's root, whose folder cnngen/ is only the facade.
     log = spec.parent / "tune.log"
     with log.open("w") as file:

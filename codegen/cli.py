@@ -185,6 +185,14 @@ def tune(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="leave an earlier lock and an interrupted run out of account")
     ] = False,
+    without: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            "--without",
+            metavar="ENGINE",
+            help="leave engines out where others can: cublaslt, 'cudnn 39', ...",
+        ),
+    ] = None,
     device: Annotated[int, typer.Option("--device", metavar="N", help="the number of the GPU")] = 0,
 ) -> None:
     """Measure what runs a spec fastest on the GPU at hand, and write it to a lock beside the spec."""
@@ -197,7 +205,14 @@ def tune(
     console = Console(stderr=True)
     with _progress(console, is_long=True) as progress:
         tuned = tune_network(
-            spec, network, weights, budget=seconds, fresh=fresh, device=device, told=progress
+            spec,
+            network,
+            weights,
+            budget=seconds,
+            fresh=fresh,
+            without=without or (),
+            device=device,
+            told=progress,
         )
     for text in tuned.rejected:
         console.print(f"rejected: {escape(text)}", soft_wrap=True)

@@ -18,6 +18,7 @@ IMPLICIT_GEMM, DIRECT_GEMM, WINDOW_GEMM, TAP_GEMM = "implicit_gemm", "direct_gem
 # The forms of our own of what libraries run otherwise.
 ON_TENSOR_CORES = (IMPLICIT_GEMM, DIRECT_GEMM, WINDOW_GEMM, TAP_GEMM)
 TILE = "tile"
+KINDS = (*OF_LIBRARIES, *ON_TENSOR_CORES, TILE)
 WORDS = re.compile(
     rf"({'|'.join(OF_LIBRARIES)}) \d+( \w+=\d+)*|({'|'.join([*ON_TENSOR_CORES, TILE])})( \w+=\d+)+"
 )
@@ -26,6 +27,12 @@ WORDS = re.compile(
 def is_engine(text: str) -> bool:
     """Whether a text is in these words, whatever has become of what it names."""
     return WORDS.fullmatch(text) is not None
+
+
+def is_beginning(text: str) -> bool:
+    """Whether engines can begin with these words: what kind they are, or a library's also by their number."""
+    kind, number = split_engine(text)
+    return kind in KINDS and (not number or (kind in OF_LIBRARIES and number.isdecimal()))
 
 
 def split_engine(text: str) -> tuple[str, str]:

@@ -53,17 +53,19 @@ def measure_cases(
     clock: Clock,
     told: Told,
     kept: Mapping[str, str],
+    without: Sequence[str] = (),
 ) -> None:
     """Times what the journal does not know yet; each step's line is written as soon as it is complete.
 
     What no engine can do has no timings. `kept`: engines of an earlier lock, by the digest of the step; they are timed
-    with the others, offered or not.
+    with the others, offered or not. `without`: what is left out wherever something else runs a step, by the first words
+    of its engine.
     """
     groups: dict[str, list[Case]] = {}
     for case in cases:
         if case.step not in journal.steps:
             groups.setdefault(case.step, []).append(case)
-    steps = [_Step(candidates, plan, members, deadline, clock, kept) for members in groups.values()]
+    steps = [_Step(candidates, plan, members, deadline, clock, kept, without) for members in groups.values()]
     for step in steps:
         step.prepare()
     for done, step in enumerate(steps):
@@ -84,9 +86,10 @@ class _Step:
         deadline: Deadline,
         clock: Clock,
         kept: Mapping[str, str],
+        without: Sequence[str],
     ) -> None:
         self.tuner, self.device, self.plan, self.members = candidates.tuner, candidates.device, plan, members
-        self.deadline, self.clock = deadline, clock
+        self.deadline, self.clock, self.without = deadline, clock, without
         self.graph = candidates.plan.batches[plan].graph
         self.numbers = {node.name: i for i, node in enumerate(candidates.plan.batches[plan].steps)}
         self.kept = kept.get(text_digest(members[0].step), "")
@@ -101,14 +104,27 @@ class _Step:
             self.tuner.prepare(self.plan, self.numbers[self.library.name])
 
     def measured(self) -> tuple[list[Timing], list[str]]:
+        self._measure()
+        if not self.timings and self.without:  # nothing else runs it
+            self.without = ()
+            self._measure()
+        return self.timings, self.rejected
+
+    def _measure(self) -> None:
         if self.library is not None:
             self._library(self.numbers[self.library.name])
         with self._turn():
             if self.library is not None and self.timings:
                 fastest = min(self.timings, key=lambda timing: timing.us)
                 self.tuner.keep(self.plan, self.numbers[self.library.name], fastest.engine)
-            self._kernels([case for case in self.members if case.engine], has_reference=bool(self.timings))
-        return self.timings, self.rejected
+            own = self._allowed([case.engine for case in self.members if case.engine])
+            cases = [case for case in self.members if case.engine in own]
+            self._kernels(cases, has_reference=bool(self.timings))
+
+    def _allowed(self, engines: Sequence[str]) -> list[str]:
+        """Those that are not to be left out."""
+        left_out = tuple(f"{words} " for words in self.without)
+        return [engine for engine in engines if not f"{engine} ".startswith(left_out)]
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -125,14 +141,14 @@ class _Step:
     def _library(self, step: int) -> None:
         node = self.graph.producers[self.members[0].name]
         with self.clock.of("waiting for engines"):
-            offered = self.tuner.engines(self.plan, step)
+            offered = self._allowed(self.tuner.engines(self.plan, step))
         with self._turn():
             self._engines(step, node, offered)
         if not self.timings:  # all that was offered is wrong
             with self.clock.of("waiting for engines"):
-                last = [engine for engine in self.tuner.fallbacks(self.plan, step) if engine not in offered]
+                last = self._allowed(self.tuner.fallbacks(self.plan, step))
             with self._turn():
-                self._engines(step, node, last)
+                self._engines(step, node, [engine for engine in last if engine not in offered])
         if not self.timings or self.deadline.is_past:
             return
         best = min(self.timings, key=lambda timing: timing.us)
@@ -144,7 +160,7 @@ class _Step:
 
     def _kept(self, step: int) -> list[str]:
         """The library's engine that an earlier lock has, where it can be built."""
-        if split_engine(self.kept)[0] not in OF_LIBRARIES:
+        if split_engine(self.kept)[0] not in OF_LIBRARIES or not self._allowed([self.kept]):
             return []
         try:
             self.tuner.workspace(self.plan, step, self.kept)

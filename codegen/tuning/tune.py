@@ -18,6 +18,7 @@ from cnngen.codegen import passes
 from cnngen.codegen.architectures import gpu_names, gpus
 from cnngen.codegen.choices import Choices
 from cnngen.codegen.emit.plan_names import PlanNames
+from cnngen.codegen.engines import KINDS, is_beginning
 from cnngen.codegen.graph import Array, Graph
 from cnngen.codegen.lock import (
     PLANS_SUFFIX,
@@ -96,20 +97,27 @@ def tune(
     *,
     budget: float = math.inf,
     fresh: bool = False,
+    without: Sequence[str] = (),
     device: int = 0,
     told: Told = lambda _stage, _done, _total: None,
 ) -> Tuned:
     """Tunes the spec that was loaded from `path`, and writes its lock beside it.
 
-    budget: seconds after which no more alternatives are looked for
-    fresh:  leaves an earlier lock and an interrupted run's journal out of account
+    budget:  seconds after which no more alternatives are looked for
+    fresh:   leaves an earlier lock and an interrupted run's journal out of account
+    without: engines that are left out wherever something else runs a step, by their first words: "cublaslt", "cudnn 39"
 
-    Raises LockError where there is no GPU, CnngenError as a build does.
+    Raises LockError where there is no GPU or no such engine can be, CnngenError as a build does.
     """
+    for words in without:
+        if not is_beginning(words):
+            raise LockError(
+                f"{words!r} begins no engine's name: expected {', '.join(KINDS)}, or such as 'cudnn 39'"
+            )
     if not gpus():
         raise LockError("tuning needs the GPU that the network is to run on; none was found here")
     deadline = Deadline(time.monotonic() + budget)
-    session = _Session(path, spec, weights, device, deadline, told, fresh)
+    session = _Session(path, spec, weights, device, deadline, told, fresh, without)
     try:
         for _ in range(ROUNDS):
             if not session.round():
@@ -129,9 +137,10 @@ class _Session:
         deadline: Deadline,
         told: Told,
         fresh: bool,
+        without: Sequence[str],
     ) -> None:
         self.path, self.spec, self.device = path, spec, device
-        self.deadline, self.told, self.fresh = deadline, told, fresh
+        self.deadline, self.told, self.fresh, self.without = deadline, told, fresh, tuple(without)
         self.computed = CUDA.adapt(spec)
         self.work = _work_folder(path)
         self.earlier = None if fresh else _earlier_lock(path, device)
@@ -180,7 +189,9 @@ class _Session:
         for number, (bench, search) in enumerate(zip(benches, self.searches, strict=True)):
             told = self._teller(f"time the steps of {search.name}")
             cases, journal = bench.cases, self._journal
-            measure_cases(candidates, number, cases, journal, self.deadline, self.clock, told, kept)
+            measure_cases(
+                candidates, number, cases, journal, self.deadline, self.clock, told, kept, self.without
+            )
 
     def _teller(self, stage: str) -> Callable[[int, int, str], None]:
         return lambda done, total, step: self.told(f"{stage}: {step}" if step else stage, done, total)
@@ -211,7 +222,8 @@ class _Session:
         journal = self.lock_path.with_name(self.lock_path.name.removesuffix(SUFFIX) + ".tuning.jsonl")
         if self.fresh:
             journal.unlink(missing_ok=True)
-        self.journal = Journal(journal, {**self.machine, "cnngen": __version__})
+        conditions = {"cnngen": __version__, "without": ", ".join(sorted(self.without))}
+        self.journal = Journal(journal, {**self.machine, **conditions})
 
     @property
     def _journal(self) -> Journal:

@@ -154,11 +154,13 @@ def test_tuning_comes_before_the_build(
 
     def tune(words: list[str], *, cwd: Path, stderr: TextIO, **_: object) -> argparse.Namespace:
         fakes.said.append(("tune", str(cwd / words[-1])))
+        assert words[4:-1] == ["--without", "cublaslt", "--without", "cudnn 39"]
         stderr.write("Traceback\nno GPU\n")
         return argparse.Namespace(returncode=code)
 
     monkeypatch.setattr(compare.subprocess, "run", tune)
-    peers = run(tmp_path, "resnet18", "--peers", "eager", "--tune")["cases"]["resnet18:1"]["peers"]
+    words = ("--peers", "eager", "--tune", "--without", "cublaslt", "--without", "cudnn 39")
+    peers = run(tmp_path, "resnet18", *words)["cases"]["resnet18:1"]["peers"]
     spec = str(tmp_path / "work" / "resnet18-1" / "spec.yaml")
     if code:
         assert peers["cnngen"] == {"failed": "cnngen tune: no GPU"}
