@@ -60,6 +60,13 @@ class RowTile:
 
 
 @dataclass(frozen=True)
+class StagedRowTile(RowTile):
+    """A softmax's block of rows that pass through shared memory, for accesses of 16 bytes though `v` is few."""
+
+    staged: int = 1
+
+
+@dataclass(frozen=True)
 class PointwiseTile:
     """A thread computes `items` vectors of an image, a block's threads apart."""
 
@@ -152,6 +159,22 @@ def reduce_tiles(batch: int, channels: int, pixels: int, v: int, item_bytes: int
         return abs(math.log2(tile.threads / first.threads)) + abs(math.log2(tile.groups / first.groups))
 
     return [first, *sorted((tile for tile in every if tile != first), key=distance)[: MOST_TILES - 1]]
+
+
+def softmax_tiles(columns: int, item_bytes: int) -> list[RowTile]:
+    """For softmax over the innermost axis. Where rows are of an odd length, also as they lie, many at a time."""
+    first, *others = row_tiles(columns, item_bytes)
+    if first.v * item_bytes >= 8:
+        return [first, *others]
+    staged = [
+        StagedRowTile(first.v, lanes, threads)
+        for lanes in (1, 2, 4, 8)
+        for threads in (128, 256)
+        if threads // lanes % 16 == 0  # blocks begin aligned
+        and ceil_div(columns // first.v, lanes) * first.v <= 32
+        and threads // lanes * columns * 4 <= SHARED_EVERYWHERE
+    ]
+    return [first, *staged[:4], *others][:MOST_TILES]
 
 
 def _first_reduce_tile(batch: int, channels: int, pixels: int, v: int, item_bytes: int) -> ReduceTile:

@@ -118,7 +118,7 @@ def softmax_tile_options(node: Node, op: Softmax, graph: Graph) -> list[tiles.Ro
     """The tiles that a softmax over the innermost axis may have; over another one it has none."""
     x = graph.values[node.inputs[0]]
     inner = product(x, x.axes[x.axes.index(op.axis) + 1 :])
-    return tiles.row_tiles(x.shape[op.axis], ITEM_BYTES[x.dtype]) if inner == 1 else []
+    return tiles.softmax_tiles(x.shape[op.axis], ITEM_BYTES[x.dtype]) if inner == 1 else []
 
 
 def reduce_kernel(node: Node, op: Reduce, graph: Graph, largest_batch: int) -> Launch:
@@ -177,7 +177,7 @@ def softmax_kernel(node: Node, op: Softmax, graph: Graph) -> Launch:
     # Along axis 0, which `batch` counts, there is one row, or one of neighbours.
     rows = f"batch / {length}" if place == 0 else "batch" if outer == 1 else f"batch * {outer}"
     if inner == 1:
-        tile = tiles.picked(node.engine, tiles.row_tiles(length, ITEM_BYTES[x.dtype]))
+        tile = tiles.picked(node.engine, tiles.softmax_tiles(length, ITEM_BYTES[x.dtype]))
         lines = [
             *_row_lines(length, tile),
             f"cnngen::softmax<{element}, tile, shape{log}>({rows}, {sources[0].parameter}, y);",

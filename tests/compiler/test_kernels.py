@@ -170,6 +170,12 @@ def transpose(rng: random.Random) -> Iterator[tuple[str, str]]:
 def softmax(rng: random.Random) -> Iterator[tuple[str, str]]:
     for i in range(CASES):
         yield f"softmax<{rows(rng)}, {('true', 'false')[i % 2]}>", f"{rng.randint(1, 9)}"
+    for i in range(CASES):
+        x, y = rng.choice(tuple(SIZE)), rng.choice(tuple(SIZE))
+        c, lanes = rng.choice((1, 2, 6, 19, 21, 33)), rng.choice((1, 2, 4, 8))
+        tile = aggregate("RowTile", v=vector(rng, x, c), lanes=lanes, threads=32 * lanes, staged=1)
+        log = ("true", "false")[i % 2]
+        yield f"softmax<{x}, {y}, {tile}, RowShape{{{c}}}, {log}>", f"{rng.randint(1, 99)}"
     for i in range(CASES // 2):
         x, y = rng.choice(tuple(SIZE)), rng.choice(tuple(SIZE))
         inner = rng.choice((1, 3, 4, 24, 49, 64))

@@ -103,6 +103,15 @@ def test_tiles_of_rows_and_reductions() -> None:
         found = tiles.row_tiles(columns, 2)
         assert len(set(found)) == len(found) <= tiles.MOST_TILES
         assert all(columns % tile.v == 0 and tile.threads % tile.lanes == 0 for tile in found)
+    for columns, item_bytes in ((21, 2), (150, 2), (183, 2), (21, 4), (1000, 2), (5001, 2)):
+        softmax = tiles.softmax_tiles(columns, item_bytes)
+        assert len(set(softmax)) == len(softmax) <= tiles.MOST_TILES
+        staged = [tile for tile in softmax if isinstance(tile, tiles.StagedRowTile)]
+        assert bool(staged) == (columns not in (1000, 5001))
+        for tile in staged:
+            rows = tile.threads // tile.lanes
+            assert rows * columns * item_bytes % 16 == 0
+            assert rows * columns * 4 <= tiles.SHARED_EVERYWHERE
     for channels, pixels in ((8, 200_704), (1280, 49), (128, 12_544)):
         reductions = tiles.reduce_tiles(1, channels, pixels, 8, 2)
         assert len(set(reductions)) == len(reductions) <= tiles.MOST_TILES

@@ -19,6 +19,7 @@ struct RowTile {
     int v;
     int lanes;
     int threads;
+    int staged = 0;  // 1: softmax takes a block's rows through shared memory, 16 bytes at a time however few v are
 };
 
 // The grid: blocks of tile.threads threads.
@@ -68,6 +69,25 @@ struct Largest {
 struct Sum {
     __device__ __forceinline__ float operator()(float a, float b) const { return a + b; }
 };
+
+// Copies `count` elements, at most `most`, by all threads of the block; both places are 16-byte aligned.
+template <int threads, int most, typename T>
+__device__ __forceinline__ void copy_by_block(T* to, const T* from, int count) {
+    constexpr int v = 16 / static_cast<int>(sizeof(T)), steps = ceil_div(most, v * threads);
+    const int thread = static_cast<int>(threadIdx.x);
+    Vec<T, v> value[steps];  // so that no load waits for another
+#pragma unroll
+    for (int step = 0; step < steps; ++step) {
+        const int at = (step * threads + thread) * v;
+        if (at + v <= count) value[step] = load<v>(from + at);
+    }
+#pragma unroll
+    for (int step = 0; step < steps; ++step) {
+        const int at = (step * threads + thread) * v;
+        if (at + v <= count) *reinterpret_cast<uint4*>(to + at) = bits_as<uint4>(value[step]);
+    }
+    for (int at = count / v * v + thread; at < count; at += threads) to[at] = from[at];
+}
 
 // What the lane `offset` apart has.
 __device__ __forceinline__ float exchanged(float value, int offset) {

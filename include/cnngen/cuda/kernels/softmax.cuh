@@ -39,6 +39,40 @@ __device__ __forceinline__ void to_softmax(float (&value)[steps][tile.v]) {
     }
 }
 
+// As softmax below, of neighbouring rows at a time, which lie in shared memory as they do in x and y.
+template <typename T, RowTile tile, RowShape shape, bool log, typename Y>
+__device__ __forceinline__ void staged_softmax(int rows, const T* x, Y* y) {
+    constexpr int together = tile.threads / tile.lanes, most = together * shape.c;
+    constexpr int steps = ceil_div(shape.c / tile.v, tile.lanes);
+    static_assert(most * sizeof(T) % 16 == 0 && most * sizeof(Y) % 16 == 0, "blocks must begin aligned");
+    alignas(16) __shared__ unsigned char memory[most * (sizeof(T) > sizeof(Y) ? sizeof(T) : sizeof(Y))];
+    T* const from = reinterpret_cast<T*>(memory);
+    Y* const to = reinterpret_cast<Y*>(memory);
+    const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * together;
+    const int live = static_cast<int>(rows - first < together ? rows - first : together);
+    const int lane = static_cast<int>(threadIdx.x) % tile.lanes, row = static_cast<int>(threadIdx.x) / tile.lanes;
+
+    copy_by_block<tile.threads, most>(from, x + first * shape.c, live * shape.c);
+    __syncthreads();
+    float value[steps][tile.v];
+#pragma unroll
+    for (int step = 0; step < steps; ++step) {
+        const int i = (step * tile.lanes + lane) * tile.v;
+        to_float(load_if<tile.v>(row < live && i < shape.c, from + row * shape.c + i, -INFINITY), value[step]);
+    }
+    to_softmax<tile, log>(value);
+    __syncthreads();  // all has been read: results may be larger
+#pragma unroll
+    for (int step = 0; step < steps; ++step) {
+        const int i = (step * tile.lanes + lane) * tile.v;
+        if (row >= live || i >= shape.c) continue;
+#pragma unroll
+        for (int v = 0; v < tile.v; ++v) to[row * shape.c + i + v] = from_float<Y>(value[step][v]);
+    }
+    __syncthreads();
+    copy_by_block<tile.threads, most>(y + first * shape.c, to, live * shape.c);
+}
+
 }  // namespace detail
 
 // y[row, i] = exp(x[row, i]) / sum over j of exp(x[row, j]), or the logarithm of that. x, y: [rows, shape.c].
@@ -50,6 +84,7 @@ __device__ __forceinline__ void softmax(int rows, const T* x, Y* y) {
     constexpr int steps = detail::ceil_div(vectors, tile.lanes);
     constexpr bool kept = steps * tile.v <= 32;  // in registers between the passes; longer rows are read again
     detail::check_rows<tile, shape>();
+    if constexpr (tile.staged) return detail::staged_softmax<T, tile, shape, log>(rows, x, y);
 
     const int lane = static_cast<int>(threadIdx.x) % tile.lanes;
     const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * (tile.threads / tile.lanes) +
