@@ -249,6 +249,21 @@ def test_a_branch_on_a_stream_of_its_own_comes_after_what_it_waits_for(tmp_path:
     assert (without, with_libraries) == ("0", "1")  # handles of cuDNN
 
 
+def test_kept_plans_are_made_by_few_threads_and_each_runs_once(tmp_path: Path) -> None:
+    program = tmp_path / "planner"
+    compile_fake(program, HERE / "planner.cpp")
+    *said, no_room = run(program, tmp_path).splitlines()
+    unplanned = "'conv' (convolution to 1x8x4x4 float16): no cuDNN plan: 0 engine configurations were offered"
+    by_cudnn = "cudnn 39 3 by 1; cudnn 4 2 by 1; cudnn 41 2=0 6 by 1"
+    assert said == [
+        f"12 plans, 0 built; {by_cudnn}; cudnn 48 1 by 1; few: 1; cuBLASLt: 0",
+        f"13 plans, 0 built; cublaslt 1 by 1; {by_cudnn}; cudnn 48 1 by 1; few: 1; cuBLASLt: 1",
+        "this GPU cannot run these layers:",
+        f"  layer {unplanned}; cublaslt 1 by 1; {by_cudnn}; few: 1; cuBLASLt: 1",
+    ]
+    assert no_room == "13 plans, 0 built; few: 1; cuBLASLt: 1"
+
+
 def test_workers_do_what_is_added_in_order_and_drop_what_none_has_begun(tmp_path: Path) -> None:
     program = tmp_path / "workers"
     run("g++", "-std=c++20", "-O1", f"-I{INCLUDE}", HERE / "workers.cpp", "-o", program, "-pthread")
