@@ -72,6 +72,64 @@ __device__ __forceinline__ void multiply_step(const T* a, const T* b, int warp_m
     }
 }
 
+// The sums of tile.v filters of a pixel, over all blocks that share the tile's depth.
+template <GemmTile tile>
+__device__ __forceinline__ void sum_up(const float* tile_sums, int row, int column, float (&acc)[tile.v]) {
+    const float* const here = tile_sums + row * tile.sum_pitch() + column;
+    if constexpr (tile.split == 1) {
+#pragma unroll
+        for (int v = 0; v < tile.v; ++v) acc[v] = here[v];
+    } else {
+#pragma unroll
+        for (int v = 0; v < tile.v; ++v) acc[v] = 0.0f;
+        for (int block = 0; block < tile.split; ++block) {
+#pragma unroll
+            for (int v = 0; v < tile.v; v += 4) {
+                const float4 four = ptx::load_from_block(here + v, block);
+                const float values[4] = {four.x, four.y, four.z, four.w};
+#pragma unroll
+                for (int lane_v = 0; lane_v < 4 && lane_v < tile.v; ++lane_v) acc[v + lane_v] += values[lane_v];
+            }
+        }
+    }
+}
+
+// Finishes this block's pixels, of which as few lanes of a warp as have eight filters each hold one, and stores the
+// softmax along all its filters.
+template <GemmTile tile, bool log, typename Y, typename Epilogue>
+__device__ __forceinline__ void store_softmax(const GemmShape& shape, const float* tile_sums, int part, int first_pixel,
+                                              int pixels, Y* y, const Epilogue& epilogue) {
+    constexpr int rows = tile.m / tile.split;
+    constexpr RowTile of_pixel = {.v = tile.v, .lanes = tile.n / 8, .threads = tile.threads()};
+    constexpr int steps = tile.n / (tile.v * of_pixel.lanes), at_once = of_pixel.threads / of_pixel.lanes;
+    static_assert(!tile.interleaves, "the filters of a pixel are not neighbours");
+    static_assert((of_pixel.lanes & (of_pixel.lanes - 1)) == 0 && of_pixel.lanes <= 32, "lanes are of one warp");
+    const int thread = static_cast<int>(threadIdx.x);
+    for (int first = 0; first < rows; first += at_once) {
+        const int row = part * rows + first + thread / of_pixel.lanes;
+        const int pixel = first_pixel + row;
+        const bool active = row < (part + 1) * rows && pixel < pixels;  // idle lanes stay for the shuffles
+        const auto column = [&](int step) { return (step * of_pixel.lanes + thread % of_pixel.lanes) * tile.v; };
+        float value[steps][tile.v];
+#pragma unroll
+        for (int step = 0; step < steps; ++step) {
+            if (active && column(step) < shape.k) {
+                sum_up<tile>(tile_sums, row, column(step), value[step]);
+                finish_filters<tile>(shape, pixel, shape.k, column(step), value[step], epilogue);
+            } else {
+#pragma unroll
+                for (int v = 0; v < tile.v; ++v) value[step][v] = -INFINITY;
+            }
+        }
+        to_softmax<of_pixel, log>(value);
+#pragma unroll
+        for (int step = 0; step < steps; ++step) {
+            if (!active || column(step) >= shape.k) continue;
+            store(y + static_cast<std::int64_t>(pixel) * shape.y_pixel + column(step), from_float<Y>(value[step]));
+        }
+    }
+}
+
 }  // namespace detail
 
 // y[n, h, w, k] = epilogue(sum over r, s, c of x[n, h * stride - pad + r * dilation, ..., c] * weight[k, r, s, c])
@@ -207,63 +265,19 @@ __device__ __forceinline__ void implicit_gemm(int batch, const GemmShape& shape,
     } else {
         __syncthreads();
     }
-    const auto sum_up = [&](int row, int column, float (&acc)[tile.v]) {
-        const float* const here = tile_sums + row * tile.sum_pitch() + column;
-        if constexpr (tile.split == 1) {
-#pragma unroll
-            for (int v = 0; v < tile.v; ++v) acc[v] = here[v];
-        } else {
-#pragma unroll
-            for (int v = 0; v < tile.v; ++v) acc[v] = 0.0f;
-            for (int block = 0; block < tile.split; ++block) {
-#pragma unroll
-                for (int v = 0; v < tile.v; v += 4) {
-                    const float4 four = ptx::load_from_block(here + v, block);
-                    const float values[4] = {four.x, four.y, four.z, four.w};
-#pragma unroll
-                    for (int lane_v = 0; lane_v < 4 && lane_v < tile.v; ++lane_v) acc[v + lane_v] += values[lane_v];
-                }
-            }
-        }
-    };
-    constexpr int rows = tile.m / tile.split;
     if constexpr (filters_are == Filters::apart) {
-        constexpr int vectors = tile.n / tile.v;
+        constexpr int rows = tile.m / tile.split, vectors = tile.n / tile.v;
         for (int item = thread; item < rows * vectors; item += threads) {
             const int row = part * rows + item / vectors, column = item % vectors * tile.v;
             const int pixel = first_pixel + row, k = first_filter + column;
             if (pixel >= pixels || k >= shape.k) continue;
             float acc[tile.v];
-            sum_up(row, column, acc);
+            detail::sum_up<tile>(tile_sums, row, column, acc);
             detail::store_filters<tile>(shape, pixel, k, acc, y, epilogue);
         }
     } else {
-        static_assert(!tile.interleaves, "the filters of a pixel are not neighbours");
-        constexpr RowTile of_pixel = {.v = tile.v, .lanes = detail::ceil_div(tile.n, 8), .threads = threads};
-        constexpr int steps = tile.n / (tile.v * of_pixel.lanes), at_once = threads / of_pixel.lanes;
-        for (int first = 0; first < rows; first += at_once) {
-            const int row = part * rows + first + thread / of_pixel.lanes;
-            const int pixel = first_pixel + row;
-            const bool active = row < (part + 1) * rows && pixel < pixels;  // idle lanes stay for the shuffles
-            const auto column = [&](int step) { return (step * of_pixel.lanes + thread % of_pixel.lanes) * tile.v; };
-            float value[steps][tile.v];
-#pragma unroll
-            for (int step = 0; step < steps; ++step) {
-                if (active && column(step) < shape.k) {
-                    sum_up(row, column(step), value[step]);
-                    detail::finish_filters<tile>(shape, pixel, shape.k, column(step), value[step], epilogue);
-                } else {
-#pragma unroll
-                    for (int v = 0; v < tile.v; ++v) value[step][v] = -INFINITY;
-                }
-            }
-            detail::to_softmax<of_pixel, filters_are == Filters::log_softmax>(value);
-#pragma unroll
-            for (int step = 0; step < steps; ++step) {
-                if (!active || column(step) >= shape.k) continue;
-                store(y + static_cast<std::int64_t>(pixel) * shape.y_pixel + column(step), from_float<Y>(value[step]));
-            }
-        }
+        constexpr bool log = filters_are == Filters::log_softmax;
+        detail::store_softmax<tile, log>(shape, tile_sums, part, first_pixel, pixels, y, epilogue);
     }
     // A block's sums stay until the others have read them.
     if constexpr (tile.split > 1) ptx::wait_for_cluster();
