@@ -18,10 +18,9 @@ IMPLICIT_GEMM, DIRECT_GEMM, WINDOW_GEMM, TAP_GEMM = "implicit_gemm", "direct_gem
 # The forms of our own of what libraries run otherwise.
 ON_TENSOR_CORES = (IMPLICIT_GEMM, DIRECT_GEMM, WINDOW_GEMM, TAP_GEMM)
 TILE = "tile"
-KINDS = (*OF_LIBRARIES, *ON_TENSOR_CORES, TILE)
-WORDS = re.compile(
-    rf"({'|'.join(OF_LIBRARIES)}) \d+( \w+=\d+)*|({'|'.join([*ON_TENSOR_CORES, TILE])})( \w+=\d+)+"
-)
+OF_OURS = (*ON_TENSOR_CORES, TILE)
+KINDS = (*OF_LIBRARIES, *OF_OURS)
+WORDS = re.compile(rf"({'|'.join(OF_LIBRARIES)}) \d+( \w+=\d+)*|({'|'.join(OF_OURS)})( \w+=\d+)+")
 
 
 def is_engine(text: str) -> bool:
@@ -30,9 +29,8 @@ def is_engine(text: str) -> bool:
 
 
 def is_beginning(text: str) -> bool:
-    """Whether engines can begin with these words: what kind they are, or a library's also by their number."""
-    kind, number = split_engine(text)
-    return kind in KINDS and (not number or (kind in OF_LIBRARIES and number.isdecimal()))
+    """Whether engines can begin with these words, of which the first says what kind they are."""
+    return text in KINDS or is_engine(text)
 
 
 def split_engine(text: str) -> tuple[str, str]:
