@@ -144,7 +144,7 @@ class _Step:
             offered = self._allowed(self.tuner.engines(self.plan, step))
         with self._turn():
             self._engines(step, node, offered)
-        if not self.timings:  # all that was offered is wrong
+        if offered and not self.timings:  # all that was offered is wrong
             with self.clock.of("waiting for engines"):
                 last = self._allowed(self.tuner.fallbacks(self.plan, step))
             with self._turn():

@@ -109,11 +109,10 @@ def tune(
 
     Raises LockError where there is no GPU or no such engine can be, CnngenError as a build does.
     """
-    for words in without:
-        if not is_beginning(words):
-            raise LockError(
-                f"{words!r} begins no engine's name: expected {', '.join(KINDS)}, or such as 'cudnn 39'"
-            )
+    if unknown := [repr(words) for words in without if not is_beginning(words)]:
+        raise LockError(
+            f"no engine's name begins with {' or '.join(unknown)}: expected {', '.join(KINDS)}, or such as 'cudnn 39'"
+        )
     if not gpus():
         raise LockError("tuning needs the GPU that the network is to run on; none was found here")
     deadline = Deadline(time.monotonic() + budget)

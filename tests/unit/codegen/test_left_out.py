@@ -55,10 +55,12 @@ def test_what_was_measured_without_something_is_no_other_run_s(
 def test_what_no_engine_begins_with_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     FakeMachine(monkeypatch)
     path = written(NET, tmp_path)
-    for words in ("cublas", "cudnn seven", "cudnn 7 2", ""):
-        found = CliRunner().invoke(app, ["tune", str(path), "--without", words])
-        assert isinstance(found.exception, LockError)
-        assert f"{words!r} begins no engine's name: expected cudnn, " in str(found.exception)
+    wrong = ("cublas", "cudnn seven", "cudnn 7 2", "")
+    options = [word for words in (*wrong, "tile", "cudnn 7 2=0") for word in ("--without", words)]
+    found = CliRunner().invoke(app, ["tune", str(path), *options])
+    assert isinstance(found.exception, LockError)
+    told = " or ".join(map(repr, wrong))
+    assert str(found.exception).startswith(f"no engine's name begins with {told}: expected cudnn, ")
 
 
 def engines(lock: Lock) -> set[str]:
