@@ -100,7 +100,10 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=10, help="turns of each peer")
     parser.add_argument("--passes", type=int, default=30, help="timed passes in a turn")
-    return parser.parse_args(words)
+    arguments = parser.parse_args(words)
+    if arguments.without and not arguments.tune:
+        parser.error("--without is what --tune leaves out: it needs --tune")
+    return arguments
 
 
 def measure(arguments: argparse.Namespace, work: Path, results: dict[str, Any]) -> None:

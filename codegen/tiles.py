@@ -162,7 +162,7 @@ def reduce_tiles(batch: int, channels: int, pixels: int, v: int, item_bytes: int
 
 
 def softmax_tiles(columns: int, item_bytes: int) -> list[RowTile]:
-    """For softmax over the innermost axis. Where rows are of an odd length, also as they lie, many at a time."""
+    """For softmax over the innermost axis. Rows that vectors of 8 bytes do not divide also many at a time, staged."""
     first, *others = row_tiles(columns, item_bytes)
     if first.v * item_bytes >= 8:
         return [first, *others]

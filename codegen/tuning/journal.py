@@ -20,7 +20,7 @@ class Timing:
 
 
 class Journal:
-    """Timings of steps by their text, on one machine; a file of another machine, or of none, is begun anew."""
+    """Timings of steps by their text, on one machine and under one set of conditions; any other file is begun anew."""
 
     def __init__(self, path: Path, machine: Mapping[str, str]) -> None:
         self.path = path

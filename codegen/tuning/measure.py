@@ -53,7 +53,7 @@ def measure_cases(
     clock: Clock,
     told: Told,
     kept: Mapping[str, str],
-    without: Sequence[str] = (),
+    without: Sequence[str],
 ) -> None:
     """Times what the journal does not know yet; each step's line is written as soon as it is complete.
 
@@ -108,7 +108,7 @@ class _Step:
         if not self.timings and self.without:  # nothing else runs it
             self.without = ()
             self._measure()
-        return self.timings, self.rejected
+        return self.timings, list(dict.fromkeys(self.rejected))
 
     def _measure(self) -> None:
         if self.library is not None:

@@ -194,6 +194,12 @@ def test_arguments(tmp_path: Path) -> None:
     assert Case.of(*case.arguments()) == case
 
 
+def test_what_tuning_leaves_out_needs_tuning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        compare.parse_arguments(["resnet18", "--out", str(tmp_path), "--without", "cublaslt"])
+    assert "needs --tune" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from cnngen.codegen.cli import app
-from cnngen.codegen.engines import KINDS
+from cnngen.codegen.engines import KINDS, OF_OURS
 from cnngen.codegen.lock import Lock, LockError
 
 from .fake_machine import LIBRARY, NET, FakeMachine, FakeTuner, tuned, written
@@ -35,6 +36,15 @@ def test_what_is_to_be_left_out_runs_what_nothing_else_can(
     every = tuned(written(NET, tmp_path), without=KINDS)
     assert every.lock.plans.keys() == {"batch1", "batch4"}
     assert all(plan.steps for plan in every.lock.plans.values())
+
+
+def test_what_fails_is_told_once_though_what_was_left_out_is_tried_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeMachine(monkeypatch, wrong="cudnn 7")
+    found = tuned(written(NET, tmp_path), without=("cudnn 0", "cudnn 1", "cublaslt", *OF_OURS))
+    assert [text for text in found.rejected if text.startswith("cudnn 7 for fc")]
+    assert max(Counter(found.rejected).values()) == len(NET.spec.batch_sizes)
 
 
 def test_what_was_measured_without_something_is_no_other_run_s(
