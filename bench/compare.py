@@ -33,7 +33,7 @@ from typing import Any
 from cases import Case, parse
 from compare_report import chart, table
 from machine import start_up
-from peers import PEERS
+from peers import PEERS, USUAL
 from worker import Failure, Worker
 
 ANSWER_S = 600.0  # for anything but getting ready
@@ -75,7 +75,7 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("networks", nargs="*", metavar="NETWORK[:BATCH]", help="batch 1 where none is said")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument(
-        "--peers", type=peers, default=list(PEERS), help=f"of {','.join(PEERS)}; default: all"
+        "--peers", type=peers, default=[*USUAL], help=f"of {','.join(PEERS)}; default: {','.join(USUAL)}"
     )
     parser.add_argument("--models", type=Path, help="folder with NAME.onnx and NAME.npz: further networks")
     parser.add_argument(

@@ -9,7 +9,14 @@ from typing import Any
 from peers import PEERS
 
 TITLES = {name: peer.title for name, peer in PEERS.items()}
-COLOURS = {"cnngen": "#1b7837", "eager": "#bdbdbd", "compile": "#d95f0e", "ort": "#4a90c2", "trt": "#5e3c99"}
+COLOURS = {
+    "cnngen": "#1b7837",
+    "eager": "#bdbdbd",
+    "compile": "#d95f0e",
+    "compile_cudnn": "#fdae6b",
+    "ort": "#4a90c2",
+    "trt": "#5e3c99",
+}
 HEAD = (
     "network:batch",
     "",

@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 ENOUGH_THREADS = 16 * 1024  # about 4 warps on each multiprocessor of a large GPU
 ENOUGH_BLOCKS = 128
@@ -35,6 +35,24 @@ class Tile:
     th: int
     threads: int
     resident: int = 0
+
+
+@dataclass(frozen=True)
+class DiagonalTile:
+    """`diagonal_depthwise.cuh`: a block, of a warp for each half of 32 channels, goes down the map in steps.
+
+    In each a warp computes th rows of two times 8 pixels: side by side where it is wide, else one above the other.
+    """
+
+    th: int
+    wide: int = 1
+    steps: int = 1
+    threads: ClassVar[int] = 64
+
+    @property
+    def outputs(self) -> tuple[int, int]:
+        """Rows and columns of a step."""
+        return (1 if self.wide else 2) * self.th, 16 if self.wide else 8
 
 
 @dataclass(frozen=True)

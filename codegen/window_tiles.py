@@ -9,13 +9,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from cnngen.codegen.tiles import ENOUGH_THREADS, MOST_TILES, REGISTERS, Tile, ceil_div, vector_width
+from cnngen.codegen.tiles import (
+    ENOUGH_THREADS,
+    FULL_GPU,
+    MOST_TILES,
+    REGISTERS,
+    SHARED_EVERYWHERE,
+    DiagonalTile,
+    Tile,
+    ceil_div,
+    vector_width,
+)
 
 SHAPES = ((4, 2), (4, 1), (2, 1), (2, 2), (8, 1), (4, 4), (8, 2), (8, 4), (2, 4))  # columns, rows of outputs
 USUAL = SHAPES[:3]  # where instructions are not what it waits for
 MOST_REGISTERS = 190  # for threads enough to keep memory busy
 FEW_REGISTERS = 120  # that may be half as many again
 LEAST_THREADS = 1024  # of a multiprocessor
+MOST_DIAGONAL = 9  # rows and columns of a window: its products are written out
+MOST_DIAGONAL_TILES = 8
+FEWEST_DIAGONAL = 25  # taps: below, multiplications are not what a depthwise convolution waits for
 MOST_CODE = 3200  # multiplications, written out: the instruction cache
 # An H100 issues so many instructions of a thread in the time that it takes to move a byte.
 INSTRUCTIONS_A_BYTE = 11
@@ -82,6 +95,60 @@ class Windows:
             and written * tile.v <= MOST_CODE
             and self.registers(tile) <= MOST_REGISTERS - self.taps * (self.stride[1] - 1)
         )
+
+
+def diagonal_tiles(batch: int, windows: Windows) -> list[DiagonalTile]:
+    """For depthwise convolutions of 16-bit tensors by large windows, on tensor cores."""
+    if (
+        windows.item_bytes != 2
+        or windows.channels % 8
+        or windows.stride != (1, 1)
+        or windows.taps < FEWEST_DIAGONAL
+        or max(windows.kernel) > MOST_DIAGONAL
+    ):
+        return []
+
+    def slots(tile: DiagonalTile) -> int:
+        """Rows and columns that are computed, of which some may lie beyond the map."""
+        rows, columns = tile.outputs
+        return ceil_div(windows.out[0], rows) * rows * ceil_div(windows.out[1], columns) * columns
+
+    def share(tile: DiagonalTile) -> float:
+        """Of a GPU that has enough threads."""
+        return min(1.0, diagonal_blocks(tile, windows, batch) * tile.threads / (FULL_GPU / 4))
+
+    def price(tile: DiagonalTile) -> float:
+        """Rows that a warp reads for each that it computes, of all that are."""
+        return slots(tile) * (1 + (windows.kernel[0] - 1) * windows.dilation[0] / tile.th) / share(tile)
+
+    shapes = [min(DiagonalTile(th, 1), DiagonalTile(th, 0), key=slots) for th in (8, 7, 4, 2)]
+    every = [
+        replace(shape, steps=steps)
+        for shape in shapes
+        for all_steps in [ceil_div(windows.out[0], shape.outputs[0])]
+        for steps in dict.fromkeys((min(all_steps, 4), all_steps, 1))
+    ]
+    fitting = [tile for tile in every if diagonal_shared(tile, windows) <= SHARED_EVERYWHERE]
+    return sorted(fitting, key=price)[:MOST_DIAGONAL_TILES]
+
+
+def diagonal_shared(tile: DiagonalTile, windows: Windows) -> int:
+    """Bytes of a block's shared memory: rows of a pitch two more than a multiple of 4, filters in fours."""
+    rows, columns = [
+        count + (size - 1) * dilation
+        for count, size, dilation in zip(tile.outputs, windows.kernel, windows.dilation, strict=True)
+    ]
+    if tile.steps > 1:
+        rows += tile.outputs[0]
+    pitch = columns + (6 - columns % 4) % 4
+    return 64 * (rows * pitch + windows.kernel[1] * ceil_div(windows.kernel[0], 4) * 4)
+
+
+def diagonal_blocks(tile: DiagonalTile, windows: Windows, batch: int) -> int:
+    """The grid."""
+    rows, columns = tile.outputs
+    places = ceil_div(windows.out[0], rows * tile.steps) * ceil_div(windows.out[1], columns)
+    return batch * places * ceil_div(windows.channels, 32)
 
 
 def window_items(tile: Tile, channels: int, out: tuple[int, int]) -> int:

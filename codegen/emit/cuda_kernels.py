@@ -30,7 +30,7 @@ from cnngen.codegen.emit.cuda_text import (
     kernel_call,
     pixel_epilogue,
 )
-from cnngen.codegen.emit.kernels import Kernel, Launch, aggregate, sources_of, window_shape
+from cnngen.codegen.emit.kernels import Grid, Kernel, Launch, aggregate, sources_of, window_shape
 from cnngen.codegen.engines import ON_TENSOR_CORES
 from cnngen.codegen.graph import ITEM_BYTES, Graph, Node
 from cnngen.codegen.max_pools_tiles import MaxPoolsTile
@@ -45,8 +45,17 @@ from cnngen.codegen.node_ops import (
     Softmax,
     SqueezeExcite,
 )
-from cnngen.codegen.window_tiles import Windows, grouped_conv_tiles, window_items, window_tiles
+from cnngen.codegen.window_tiles import (
+    Windows,
+    diagonal_blocks,
+    diagonal_shared,
+    diagonal_tiles,
+    grouped_conv_tiles,
+    window_items,
+    window_tiles,
+)
 
+DIAGONAL_VECTOR = 4  # channels that a lane of diagonal_depthwise.cuh finishes at a time
 MOST_SEPARABLE = 8  # tiles of a pool that other kernels can do, too
 
 
@@ -84,7 +93,7 @@ def tile_options(node: Node, graph: Graph, tile_batch: int) -> Sequence[object]:
         case (_, form) if form in ON_TENSOR_CORES:
             return gemm_tile_options(node, graph)
         case (Conv() as op, "depthwise"):
-            return _window_tile_options(node, op, graph, tile_batch)
+            return _depthwise_tile_options(node, op, graph, tile_batch)
         case (Pool() | MaxPools(), _):
             return _pool_tile_options(node, graph, tile_batch)
         case (Conv() as op, "grouped"):
@@ -102,10 +111,10 @@ def tile_options(node: Node, graph: Graph, tile_batch: int) -> Sequence[object]:
     return ()
 
 
-def _window_tile_options(node: Node, op: Conv | Pool, graph: Graph, batch: int) -> list[tiles.Tile]:
+def _windows(node: Node, op: Conv | Pool, graph: Graph) -> Windows:
     x = graph.values[node.inputs[0]]
     kernel = op.kernel if isinstance(op, Pool) else graph.values[node.inputs[1]].shape[2:]
-    windows = Windows(
+    return Windows(
         channels=x.shape[1],
         out=(node.value.shape[2], node.value.shape[3]),
         kernel=(kernel[0], kernel[1]),
@@ -114,7 +123,13 @@ def _window_tile_options(node: Node, op: Conv | Pool, graph: Graph, batch: int) 
         item_bytes=ITEM_BYTES[x.dtype],
         filters=isinstance(op, Conv),
     )
-    return window_tiles(batch, windows)
+
+
+def _depthwise_tile_options(
+    node: Node, op: Conv, graph: Graph, batch: int
+) -> list[tiles.Tile | tiles.DiagonalTile]:
+    windows = _windows(node, op, graph)
+    return [*window_tiles(batch, windows), *diagonal_tiles(batch, windows)]
 
 
 def _grouped_tile_options(node: Node, op: Conv, graph: Graph, batch: int) -> list[tiles.Tile]:
@@ -128,17 +143,25 @@ def _tile_line(tile: tiles.Tile) -> str:
     return f"constexpr cnngen::Tile tile = {aggregate(fields)};"
 
 
+def _diagonal_tile_line(tile: tiles.DiagonalTile) -> str:
+    fields = {"th": tile.th, "wide": str(bool(tile.wide)).lower(), "steps": tile.steps}
+    return f"constexpr cnngen::DiagonalTile tile = {aggregate(fields)};"
+
+
 def _depthwise(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
     x, w, sources = graph.values[node.inputs[0]], graph.values[node.inputs[1]], sources_of(node, graph)
-    out = (node.value.shape[2], node.value.shape[3])
-    tile = tiles.picked(node.engine, _window_tile_options(node, op, graph, batch))
+    tile = tiles.picked(node.engine, _depthwise_tile_options(node, op, graph, batch))
+    if isinstance(tile, tiles.DiagonalTile):
+        function, v, tile_line = "diagonal_depthwise", DIAGONAL_VECTOR, _diagonal_tile_line(tile)
+    else:
+        function, v, tile_line = "depthwise", tile.v, _tile_line(tile)
     bias, epilogue = bias_and_rest(node.epilogue)
     lines = [
         window_shape(x, node.value, (w.shape[2], w.shape[3]), op),
-        _tile_line(tile),
-        *pixel_epilogue(replace(node, epilogue=epilogue), sources, tile.v),
+        tile_line,
+        *pixel_epilogue(replace(node, epilogue=epilogue), sources, v),
         kernel_call(
-            f"depthwise<{ELEMENTS[x.dtype]}, tile, shape>",
+            f"{function}<{ELEMENTS[x.dtype]}, tile, shape>",
             [
                 "batch",
                 sources[0].parameter,
@@ -152,19 +175,23 @@ def _depthwise(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:
     kernel = Kernel(
         cuda_parameters(sources, node.value),
         tuple(lines),
-        ("depthwise.cuh", "functions.cuh"),
+        (f"{function}.cuh", "functions.cuh"),
         tile.threads,
         waits=False,
-        resident=tile.resident,
     )
-    return Launch(kernel, window_items(tile, x.shape[1], out))
+    if isinstance(tile, tiles.DiagonalTile):
+        windows = _windows(node, op, graph)
+        grid = Grid(diagonal_blocks(tile, windows, node.value.shape[0]), 1, diagonal_shared(tile, windows))
+        return Launch(replace(kernel, capability=80), grid=grid)
+    out = (node.value.shape[2], node.value.shape[3])
+    return Launch(replace(kernel, resident=tile.resident), window_items(tile, x.shape[1], out))
 
 
 def _pool_tile_options(node: Node, graph: Graph, batch: int) -> list[MaxPoolsTile | tiles.Tile]:
     separable = max_pools_tile_options(node, graph, batch)
     if not isinstance(node.op, Pool):
         return [*separable]
-    return [*separable[:MOST_SEPARABLE], *_window_tile_options(node, node.op, graph, batch)]
+    return [*separable[:MOST_SEPARABLE], *window_tiles(batch, _windows(node, node.op, graph))]
 
 
 def _pool(node: Node, graph: Graph, batch: int) -> Launch:

@@ -47,17 +47,18 @@ inline const auto at_guard_page = std::signal(SIGSEGV, [](int) { fail("an access
 
 enum class State { running, at_barrier, at_warp, at_cluster, done };
 
-// 16 bytes on their way into shared memory, or as many zeros.
+// Bytes on their way into shared memory, or as many zeros.
 struct Copy {
     void* to;
     const void* from;
+    std::size_t bytes;
     bool inside;
 
     void arrive() const {
         if (inside) {
-            std::memcpy(to, from, 16);
+            std::memcpy(to, from, bytes);
         } else {
-            std::memset(to, 0, 16);
+            std::memset(to, 0, bytes);
         }
     }
 };
@@ -277,15 +278,19 @@ inline void prefetch(const void*) {}
 
 inline emulation::Fiber& this_thread() { return emulation::cluster.fibers[emulation::cluster.current]; }
 
-inline void copy_16(void* to_shared, const void* from_global, bool inside) {
-    if (reinterpret_cast<std::uintptr_t>(from_global) % 16 || reinterpret_cast<std::uintptr_t>(to_shared) % 16) {
-        emulation::fail("a copy that is not 16-byte aligned");
+template <std::size_t bytes>
+void copy(void* to_shared, const void* from_global, bool inside) {
+    if (reinterpret_cast<std::uintptr_t>(from_global) % bytes || reinterpret_cast<std::uintptr_t>(to_shared) % bytes) {
+        emulation::fail("a copy that is not aligned");
     }
-    const emulation::Copy copy{to_shared, from_global, inside};
+    const emulation::Copy copy{to_shared, from_global, bytes, inside};
     // At any time until it is waited for: one comes too early for who still reads, one too late for who does not wait.
     if (emulation::cluster.order() % 2 == 0) copy.arrive();
     this_thread().copies.back().push_back(copy);
 }
+
+inline void copy_16(void* to, const void* from, bool inside) { copy<16>(to, from, inside); }
+inline void copy_4(void* to, const void* from, bool inside) { copy<4>(to, from, inside); }
 
 inline void end_copies() { this_thread().copies.emplace_back(); }
 
@@ -327,6 +332,11 @@ void multiply(float (&sum)[4], const std::uint32_t (&a)[4], const std::uint32_t 
             sum[i] += half_of(left.a[row / 8 + k / 8 * 2], k % 2) * half_of(right.b[k / 8], k % 2);
         }
     }
+}
+
+template <typename T>
+void multiply(float (&sum)[4], const std::uint32_t (&a)[2], std::uint32_t b) {
+    multiply<T>(sum, {a[0], a[1], 0, 0}, {b, 0});
 }
 
 inline int block_in_cluster() { return static_cast<int>(emulation::cluster.block()); }

@@ -9,6 +9,7 @@
 
 #include "cnngen/cuda/kernels/arg_reduce.cuh"
 #include "cnngen/cuda/kernels/depthwise.cuh"
+#include "cnngen/cuda/kernels/diagonal_depthwise.cuh"
 #include "cnngen/cuda/kernels/functions.cuh"
 #include "cnngen/cuda/kernels/grouped_conv.cuh"
 #include "cnngen/cuda/kernels/pool.cuh"
@@ -19,6 +20,7 @@ namespace checks {
 
 using cnngen::AxisShape;
 using cnngen::ConvShape;
+using cnngen::DiagonalTile;
 using cnngen::Extreme;
 using cnngen::ReduceShape;
 using cnngen::ReduceTile;
@@ -122,16 +124,17 @@ double element(Buffer<T>& x, const auto& shape, int n, int h, int w, int c) {
     return cnngen::to_float(x[((static_cast<std::size_t>(n) * shape.h + h) * shape.w + w) * shape.c + c]);
 }
 
-template <typename T, typename W, typename Y, Tile tile, WindowShape shape>
-void depthwise(const char* name, int batch) {
+// `kernel` is a function of batch, x, weight, y and the epilogue.
+template <typename T, typename W, typename Y, auto tile, WindowShape shape, typename Kernel>
+void depthwise_by(const char* name, int batch, unsigned threads, std::size_t shared, Kernel kernel) {
     Buffer<T> x(static_cast<std::size_t>(batch) * shape.h * shape.w * shape.c);
     Buffer<W> weight(shape.r * shape.s * shape.c);
     fill(x);
     fill(weight);
     const auto launch = [&](Y* y, const Epilogue& epilogue) {
-        emulation::launch(cnngen::blocks(shape, tile, batch), tile.threads, [&] {
-            cnngen::depthwise<T, tile, shape>(batch, x.data(), weight.data(), nullptr, y, epilogue);
-        });
+        emulation::launch(
+            cnngen::blocks(shape, tile, batch), threads, [&] { kernel(batch, x.data(), weight.data(), y, epilogue); },
+            1, shared);
     };
     run<Y>(name, batch, shape.c, shape.oh, shape.ow, launch, [&](int n, int c, int h, int w, double& scale) {
         double sum = 0.0;
@@ -148,6 +151,23 @@ void depthwise(const char* name, int batch) {
         }
         return sum;
     });
+}
+
+template <typename T, typename W, typename Y, Tile tile, WindowShape shape>
+void depthwise(const char* name, int batch) {
+    const auto kernel = [](int batch, auto* x, auto* weight, Y* y, const auto& epilogue) {
+        cnngen::depthwise<T, tile, shape>(batch, x, weight, nullptr, y, epilogue);
+    };
+    depthwise_by<T, W, Y, tile, shape>(name, batch, tile.threads, 0, kernel);
+}
+
+// Filters of T, which are used as they are.
+template <typename T, typename Y, DiagonalTile tile, WindowShape shape>
+void diagonal_depthwise(const char* name, int batch) {
+    const auto kernel = [](int batch, auto* x, auto* weight, Y* y, const auto& epilogue) {
+        cnngen::diagonal_depthwise<T, tile, shape>(batch, x, weight, nullptr, y, epilogue);
+    };
+    depthwise_by<T, T, Y, tile, shape>(name, batch, tile.threads, cnngen::shared_bytes(shape, tile), kernel);
 }
 
 template <typename T, typename W, typename Y, Tile tile, ConvShape shape>

@@ -2,6 +2,7 @@
 // macros is one __global__ kernel; the test counts them, and allows no spill.
 #include "cnngen/cuda/kernels/arg_reduce.cuh"
 #include "cnngen/cuda/kernels/depthwise.cuh"
+#include "cnngen/cuda/kernels/diagonal_depthwise.cuh"
 #include "cnngen/cuda/kernels/functions.cuh"
 #include "cnngen/cuda/kernels/grouped_conv.cuh"
 #include "cnngen/cuda/kernels/max_pools.cuh"
@@ -81,6 +82,16 @@ constexpr ConvShape grouped(int c, int size, int k, int groups) {
              const T* __restrict__ residual, T* __restrict__ y) {                                                 \
         constexpr WindowShape s = name##_shape;                                                                   \
         depthwise<T, name##_tile, s>(batch, x, weight, nullptr, y, Epilogue<T>{bias, residual, s.oh, s.ow, s.c}); \
+    }
+#define DIAGONAL(name, T, window, ...)                                                                             \
+    constexpr WindowShape name##_shape = window;                                                                   \
+    constexpr DiagonalTile name##_tile = __VA_ARGS__;                                                              \
+    __global__ void __launch_bounds__(name##_tile.threads)                                                         \
+        name(int batch, const T* __restrict__ x, const float* __restrict__ weight, const float* __restrict__ bias, \
+             const T* __restrict__ residual, T* __restrict__ y) {                                                  \
+        constexpr WindowShape s = name##_shape;                                                                    \
+        diagonal_depthwise<T, name##_tile, s>(batch, x, weight, bias, y,                                           \
+                                              Epilogue<T>{bias, residual, s.oh, s.ow, s.c});                       \
     }
 #define POOL(name, T, call, window, ...)                                                              \
     constexpr WindowShape name##_shape = window;                                                      \
@@ -166,6 +177,9 @@ DEPTHWISE(dw_96x56_7x7, half, same(96, 56, 7), window_tile<half>(dw_96x56_7x7_sh
 DEPTHWISE(dw_64x32_31x31, half, same(64, 32, 31), window_tile<half>(dw_64x32_31x31_shape, 8))
 DEPTHWISE(dw_float, float, same(32, 112, 3), window_tile<float>(dw_float_shape, 64))
 DEPTHWISE(dw_float_s2, float, same(96, 112, 3, 2), window_tile<float>(dw_float_s2_shape, 64))
+DIAGONAL(diagonal_5x5, half, same(128, 112, 5), {.th = 4, .steps = 4})
+DIAGONAL(diagonal_7x7, bfloat16, same(96, 56, 7), {.th = 4})
+DIAGONAL(diagonal_small, half, same(1152, 7, 5), {.th = 4, .wide = false})
 DEPTHWISE(dw_odd_channels, half, same(27, 40, 3), window_tile<half>(dw_odd_channels_shape, 64))
 
 POOL(max_3x3_s2, half, (max_pool<half, tile, s>), same(64, 112, 3, 2), window_tile<half>(max_3x3_s2_shape, 64))

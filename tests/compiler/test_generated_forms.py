@@ -177,6 +177,35 @@ def test_pools_of_large_windows(tmp_path: Path) -> None:
     assert "cnngen::max_pool<" in text
 
 
+def large_depthwise(seed: int, storage: DType) -> Network:
+    """Depthwise convolutions of large windows: of a slice, with what follows it, and as a part of a concatenation."""
+    rng = random.Random(seed)  # noqa: S311
+    c, h, w = 8 * rng.choice((1, 3, 4, 5)), rng.randint(5, 40), rng.randint(5, 40)
+
+    def conv(name: str, kernel: int, dilation: int = 1) -> dict[str, object]:
+        around = {"kernel": kernel, "dilation": dilation, "padding": kernel // 2 * dilation}
+        return {"name": name, "op": "conv2d", "out_channels": c, "groups": c, **around}
+
+    return network(
+        {"name": "half", "op": "slice", "axes": [1], "starts": [c], "ends": [2 * c]},
+        {**conv("a", 5, rng.choice((1, 2))), "activation": "silu"},
+        {"name": "b", "op": "add", "inputs": ["a", "half"]},
+        {**conv("d", 7), "input": "b"},
+        {"name": "all", "op": "concat", "inputs": ["d", "half"]},
+        {"name": "y", "op": "relu"},
+        shape=(2, 2 * c, h, w),
+        precision=storage,
+        batch_sizes=(1, 2),
+        name=f"depthwise{seed}",
+    )
+
+
+def test_depthwise_convolutions_of_large_windows(tmp_path: Path) -> None:
+    text = checked(large_depthwise, tmp_path)
+    assert "cnngen::diagonal_depthwise<" in text
+    assert "cnngen::depthwise<" in text
+
+
 def read_by_many(seed: int, storage: DType) -> Network:
     """Steps whose elements share what they read: norms, resized maps, and one whose channels do not divide a block."""
     rng = random.Random(seed)  # noqa: S311

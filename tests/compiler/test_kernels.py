@@ -79,6 +79,21 @@ def depthwise(rng: random.Random) -> Iterator[tuple[str, str]]:
         yield f"depthwise<half, half, half, cnngen::window_tile<half>({shape}, {batch}), {shape}>", "2"
 
 
+def diagonal_depthwise(rng: random.Random) -> Iterator[tuple[str, str]]:
+    def case(x: str, shape: str) -> tuple[str, str]:
+        tile = aggregate(
+            "DiagonalTile", th=rng.choice((1, 2, 3, 4)), wide=rng.choice((0, 1)), steps=rng.choice((1, 2, 3))
+        )
+        call = f"diagonal_depthwise<{x}, {rng.choice(tuple(SIZE))}, {tile}, {shape}>"
+        return call, f"{rng.randint(1, 3)}"
+
+    for _ in range(CASES):
+        c = rng.choice((8, 16, 24, 32, 40, 64))
+        yield case(rng.choice(("half", "bfloat16")), window_shape(c, window(rng, strides=(1,))))
+    for taps in (3, 5, 7):
+        yield case("half", large_window(40, 19, taps, taps // 2))
+
+
 def grouped_conv(rng: random.Random) -> Iterator[tuple[str, str]]:
     for _ in range(CASES):
         x, w, y = (rng.choice(tuple(SIZE)) for _ in range(3))
@@ -258,6 +273,7 @@ def compile_and_run(source: str, folder: Path) -> list[str]:
 
 KERNELS: tuple[Callable[[random.Random], Iterator[tuple[str, str]]], ...] = (
     depthwise,
+    diagonal_depthwise,
     grouped_conv,
     *GEMMS,
     pooling,

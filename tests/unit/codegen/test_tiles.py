@@ -14,7 +14,15 @@ from cnngen.codegen.expr import Coord, Expr, Int, Load
 from cnngen.codegen.graph import Value
 from cnngen.codegen.max_pools_tiles import Pools, max_pools_tiles
 from cnngen.codegen.tiles import REGISTERS
-from cnngen.codegen.window_tiles import Windows, grouped_conv_tiles, window_items, window_tiles
+from cnngen.codegen.window_tiles import (
+    Windows,
+    diagonal_blocks,
+    diagonal_shared,
+    diagonal_tiles,
+    grouped_conv_tiles,
+    window_items,
+    window_tiles,
+)
 
 WINDOWS = [
     Windows(channels, (size, size), (kernel, kernel), (stride, stride), (dilation, dilation), item, filters)
@@ -43,6 +51,26 @@ def test_tiles_of_windows(batch: int) -> None:
         assert singles
         if windows.kernel[1] > 7:
             assert singles == found
+
+
+@pytest.mark.parametrize("batch", [1, 64])
+def test_tiles_of_depthwise_convolutions_on_tensor_cores(batch: int) -> None:
+    """Of 16-bit tensors, stride 1, and windows large enough."""
+    offered = []
+    for windows in filter(lambda windows: windows.filters, WINDOWS):
+        found = diagonal_tiles(batch, windows)
+        assert len(set(found)) == len(found)
+        takes = windows.item_bytes == 2 and windows.channels % 8 == 0 and windows.stride == (1, 1)
+        assert bool(found) == (takes and 25 <= windows.taps <= 81)
+        for tile in found:
+            rows, columns = tile.outputs
+            assert diagonal_shared(tile, windows) <= tiles.SHARED_EVERYWHERE
+            assert (tile.steps - 1) * rows < windows.out[0]
+            covered = diagonal_blocks(tile, windows, batch) * tile.steps * rows * columns * 32
+            assert covered >= batch * windows.out[0] * windows.out[1] * windows.channels
+        offered += found
+    # A map of 7x7 has its pixels one above the other.
+    assert {tile.wide for tile in offered} == {0, 1}
 
 
 def test_a_small_map_has_as_many_threads_as_there_may_be() -> None:

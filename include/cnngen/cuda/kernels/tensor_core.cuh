@@ -24,6 +24,13 @@ __device__ __forceinline__ void copy_16(void* to_shared, const void* from_global
                  : "memory");
 }
 
+// The same of 4 bytes.
+__device__ __forceinline__ void copy_4(void* to_shared, const void* from_global, bool inside) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to_shared)), "l"(from_global),
+                 "r"(inside ? 4 : 0)
+                 : "memory");
+}
+
 // Ends a group of copies (cp.async.commit_group).
 __device__ __forceinline__ void end_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
@@ -61,6 +68,23 @@ __device__ __forceinline__ void multiply<__nv_bfloat16>(float (&sum)[4], const s
         "%2, %3};"
         : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// As above with a depth of 8: a is 16 x 8, b is 8 x 8 (mma.m16n8k8).
+template <typename T>
+__device__ __forceinline__ void multiply(float (&sum)[4], const std::uint32_t (&a)[2], std::uint32_t b);
+template <>
+__device__ __forceinline__ void multiply<__half>(float (&sum)[4], const std::uint32_t (&a)[2], std::uint32_t b) {
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+                 : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(b));
+}
+template <>
+__device__ __forceinline__ void multiply<__nv_bfloat16>(float (&sum)[4], const std::uint32_t (&a)[2], std::uint32_t b) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "r"(a[0]), "r"(a[1]), "r"(b));
 }
 
 // This block's number in its cluster.
