@@ -1,4 +1,4 @@
-# How a generated network is built: cnngen_network(<name> TARGET cuda|cpu). What a target needs stands in
+# How a generated network is built: cnngen_network(<name> TARGET cuda|cpu [MODULE name]). What a target needs stands in
 # cnngen_cuda.cmake and cnngen_cpu.cmake, and is looked for when a network for it comes.
 #
 # Included by the CMakeLists.txt of every generated project (from its own copy under cnngen/cmake, or from the
@@ -6,6 +6,7 @@
 #
 # Options
 #   CNNGEN_PYTHON             build the Python module; ON for a project of its own, OFF inside another
+#   CNNGEN_OBJECTS            a folder that may hold what is the same for all networks, compiled: `cnngen build` keeps it
 #   CNNGEN_WERROR             -Wall -Wextra -Werror for every compiler
 #   CNNGEN_<part>_LIBRARY, CNNGEN_<part>_INCLUDE_DIR: where things are
 #   and the target's own, at the head of its file
@@ -44,16 +45,17 @@ endfunction()
 # The targets of the generated project in the current folder:
 #   <name>::<name>   the C++ library with its headers
 #   <name>_core      the Python module _core (CNNGEN_PYTHON), put into the folder, which is then importable
-# The property CNNGEN_WEIGHTS of <name> is the path of the packed weights.
+# The property CNNGEN_WEIGHTS of <name> is the path of the packed weights. MODULE: the runtime's part of the Python
+# module, a file among its headers; "none": src/bindings.cpp is all of it.
 # A macro, since a language can be enabled in the scope of a folder only.
 macro(cnngen_network name)
-  cmake_parse_arguments(cnngen "" "TARGET" "" ${ARGN})
+  cmake_parse_arguments(cnngen "" "TARGET;MODULE" "" ${ARGN})
   include("${cnngen_cmake}/cnngen_${cnngen_TARGET}.cmake")
   cnngen_library(${name})
   set_target_properties(${name} PROPERTIES CNNGEN_WEIGHTS
                                            "${CMAKE_CURRENT_SOURCE_DIR}/${name}.weights.safetensors")
   if(CNNGEN_PYTHON)
-    cnngen_python_module(${name})
+    cnngen_python_module(${name} "${cnngen_TARGET}" "${cnngen_MODULE}")
   endif()
 endmacro()
 
@@ -65,7 +67,7 @@ function(cnngen_include target scope)
   target_include_directories(${target} SYSTEM ${scope} ${ARGN})
 endfunction()
 
-function(cnngen_python_module name)
+function(cnngen_python_module name target module)
   if(NOT pybind11_DIR)
     execute_process(COMMAND "${Python_EXECUTABLE}" -m pybind11 --cmakedir OUTPUT_VARIABLE pybind11_DIR
                     OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
@@ -77,10 +79,22 @@ function(cnngen_python_module name)
                         "pip install 'pybind11>=3', or build the C++ library alone with -DCNNGEN_PYTHON=OFF")
   endif()
 
+  if(NOT module)
+    set(module module)
+  endif()
+  if(module STREQUAL "none")
+    set(common "")
+  elseif(EXISTS "${CNNGEN_OBJECTS}/${module}.o")
+    set(common "${CNNGEN_OBJECTS}/${module}.o")
+    set_source_files_properties("${common}" PROPERTIES EXTERNAL_OBJECT ON)
+  else()
+    set(common "${CMAKE_CURRENT_FUNCTION_LIST_DIR}/../include/cnngen/${target}/${module}.cpp")
+    cmake_path(NORMAL_PATH common)
+  endif()
   # NO_EXTRAS: link-time optimisation would double the time and gain nothing, the work is elsewhere.
-  pybind11_add_module(${name}_core MODULE NO_EXTRAS src/bindings.cpp)
+  pybind11_add_module(${name}_core MODULE NO_EXTRAS src/bindings.cpp ${common})
   # Nothing in it runs long enough to gain from more, and it is the longest to compile.
-  set_source_files_properties(src/bindings.cpp PROPERTIES COMPILE_OPTIONS -O1)
+  set_source_files_properties(src/bindings.cpp ${common} PROPERTIES COMPILE_OPTIONS -O1)
   cnngen_compile_options(${name}_core)
   target_link_libraries(${name}_core PRIVATE ${name})
   get_target_property(search_path ${name} CNNGEN_MODULE_RPATH)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -12,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from typing import TextIO
 
 from cnngen.codegen.architectures import BuildError, choose_architectures
 from cnngen.codegen.loading import module_path
+from cnngen.codegen.overlay import cache_folder
 from cnngen.codegen.project import disk_problem, free_space, runtime_of
 from cnngen.codegen.targets import CPU, CUDA, Target
 from cnngen.codegen.toolchain import Toolchain, find_toolchain
@@ -86,7 +89,10 @@ def build_project(
     architectures = choose_architectures(toolchain, archs)
     module = module_path(folder)
     build = folder / "build"
-    settings = f"{toolchain.fingerprint()}\n{architectures}\n{warnings_are_errors}\n{folder}\n"
+    objects = _kept_objects(folder, toolchain, warnings_are_errors=warnings_are_errors)
+    settings = (
+        f"{toolchain.fingerprint()}\n{architectures}\n{warnings_are_errors}\n{folder}\n{objects.name}\n"
+    )
     if isinstance(toolchain, CpuToolchain):  # native is another CPU on another machine
         settings += toolchain.instruction_set(architectures[0])
     key = hashlib.sha256(settings.encode())
@@ -97,7 +103,8 @@ def build_project(
             cached = module.is_file() and _read(build / "key") == key.hexdigest()
             if not cached:
                 (build / "key").unlink(missing_ok=True)
-                _compile(folder, settings, toolchain, architectures, warnings_are_errors, progress)
+                _compile(folder, settings, toolchain, architectures, warnings_are_errors, progress, objects)
+                _keep_objects(build / "tree", objects)
                 (build / "key").write_text(key.hexdigest())
     except OSError as error:
         raise BuildError(disk_problem(error, build)) from error
@@ -129,6 +136,7 @@ def install_project(result: BuildResult) -> str:
     arguments = [
         *result.toolchain.cmake_arguments(),
         _architectures_argument(result.target, result.architectures),
+        f"-DCNNGEN_OBJECTS={_kept_objects(result.project, result.toolchain, warnings_are_errors=False)}",
     ]
     environment = {**os.environ, "CMAKE_ARGS": shlex.join(arguments)}
     done = subprocess.run(
@@ -142,9 +150,42 @@ def install_project(result: BuildResult) -> str:
 def _sources(folder: Path) -> Iterator[Path]:
     """Every file that the module is made from, in a fixed order; weights are not compiled."""
     yield folder / "CMakeLists.txt"
-    runtime = folder / "cnngen" if (folder / "cnngen").is_dir() else runtime_of(folder) or folder
+    runtime = _runtime_of(folder)
     for part in (folder / "src", folder / "include", runtime / "include", runtime / "cmake"):
         yield from sorted(path for path in part.rglob("*") if path.is_file())
+
+
+def _runtime_of(folder: Path) -> Path:
+    """Where a project's headers and build logic of the runtime are."""
+    return folder / "cnngen" if (folder / "cnngen").is_dir() else runtime_of(folder) or folder
+
+
+def _kept_objects(folder: Path, toolchain: Toolchain | CpuToolchain, *, warnings_are_errors: bool) -> Path:
+    """Where the runtime's part of a Python module is kept once it is compiled: it is the same for all networks."""
+    compiled_by = (
+        toolchain.fingerprint(),
+        warnings_are_errors,
+        importlib.metadata.version("pybind11"),
+        os.environ.get("CXXFLAGS", ""),
+        project_target(folder).name,
+    )
+    key = hashlib.sha256(repr(compiled_by).encode())
+    headers = _runtime_of(folder) / "include"
+    for path in sorted(path for path in headers.rglob("*") if path.is_file()):
+        key.update(f"{path.relative_to(headers)}\0".encode() + path.read_bytes())
+    return cache_folder() / "objects" / key.hexdigest()[:32]
+
+
+def _keep_objects(tree: Path, objects: Path) -> None:
+    """Keeps what was compiled of it; not where the cache cannot be written."""
+    made = {path.name.removesuffix(".cpp.o"): path for path in tree.rglob("*module.cpp.o")}
+    with contextlib.suppress(OSError):
+        for name, path in made.items():
+            if not (objects / f"{name}.o").exists():
+                objects.mkdir(parents=True, exist_ok=True)
+                with tempfile.NamedTemporaryFile(dir=objects, delete=False) as copy:
+                    copy.write(path.read_bytes())
+                Path(copy.name).replace(objects / f"{name}.o")
 
 
 def _compile(
@@ -154,18 +195,24 @@ def _compile(
     architectures: Sequence[str],
     warnings_are_errors: bool,
     progress: Progress | None,
+    objects: Path,
 ) -> None:
     build = folder / "build"
     tree = build / "tree"
     with (build / "build.log").open("w") as log:
         if _read(build / "settings") != settings or not (tree / "build.ninja").is_file():
-            shutil.rmtree(tree, ignore_errors=True)
+            own = build / "objects"
+            for made in (tree, own):
+                shutil.rmtree(made, ignore_errors=True)
+            if objects.is_dir():  # copied, since a cache may be emptied at any time
+                shutil.copytree(objects, own)
             configure = [
                 str(toolchain.cmake.path),
                 *("-G", "Ninja", "-S", str(folder), "-B", str(tree)),
                 *toolchain.cmake_arguments(),
                 _architectures_argument(project_target(folder), architectures),
                 f"-DCNNGEN_WERROR={'ON' if warnings_are_errors else 'OFF'}",
+                f"-DCNNGEN_OBJECTS={own}",
             ]
             _run(configure, "configure", log, progress)
             (build / "settings").write_text(settings)

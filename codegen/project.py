@@ -122,7 +122,7 @@ def runtime_files(folder: Path, target: Target = CUDA) -> dict[str, str]:
     paths = [
         path
         for path in headers.rglob("*")
-        if path.suffix in (".hpp", ".cuh") and not any(path.is_relative_to(other) for other in others)
+        if path.suffix in (".hpp", ".cuh", ".cpp") and not any(path.is_relative_to(other) for other in others)
     ]
     paths += [RUNTIME / "cmake" / f"cnngen_{name}.cmake" for name in ("network", target.name)]
     files = {f"cnngen/{path.relative_to(RUNTIME).as_posix()}": path.read_text() for path in sorted(paths)}

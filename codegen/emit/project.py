@@ -142,7 +142,7 @@ def tuning_files(plan: Plan, compilers: int) -> dict[str, str]:
     view = network_view(plan, NumberedPlans(), compilers)
     context = vars(replace(_project_view(plan, "candidates"), batch_sizes=sizes)) | {"network": view}
     return {
-        "CMakeLists.txt": render("CMakeLists.txt.j2", context),
+        "CMakeLists.txt": render("CMakeLists.txt.j2", context | {"module": "tuner_module"}),
         "src/bindings.cpp": render("cuda/tuning.cpp.j2", context),
         "src/network.cu": render("cuda/network.cu.j2", context),
         "src/kernels.cuh": render("cuda/kernels.cuh.j2", context),

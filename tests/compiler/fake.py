@@ -8,7 +8,6 @@ import ctypes
 import importlib
 import importlib.util
 import json
-import subprocess
 import sys
 import zlib
 from collections.abc import Iterator, Mapping
@@ -22,8 +21,10 @@ import pytest
 
 from cnngen.codegen.emit.render import render
 
-HERE = Path(__file__).resolve().parent / "runtime"
-INCLUDE = HERE.parent.parent.parent / "include"
+from .objects import INCLUDE, RUNTIME, compiled, run
+
+HERE = RUNTIME
+
 SCALE = np.array([2, 3, 4], np.float32)
 PAYLOAD = bytes(256) + SCALE.tobytes() + bytes(244)
 
@@ -54,12 +55,6 @@ def write_weights(path: Path, payload: bytes = PAYLOAD, **metadata: str) -> Path
     return path
 
 
-def run(*command: str | Path) -> str:
-    done = subprocess.run([str(part) for part in command], check=False, capture_output=True, text=True)
-    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stderr[-8000:]}"
-    return done.stdout
-
-
 def wheel_headers(name: str) -> Path:
     """The headers of an NVIDIA wheel; only headers are needed, the libraries are faked."""
     try:
@@ -72,10 +67,9 @@ def wheel_headers(name: str) -> Path:
 
 
 def compile_fake(to: Path, *sources: str | Path, optimize: str = "-O1", more: tuple[str, ...] = ()) -> None:
-    """Compiles and links sources with the fake."""
+    """Compiles and links sources with the fake; `optimize` is for those that only one test has."""
     flags = [
         "-std=c++20",
-        optimize,
         "-fPIC",
         "-pthread",
         "-Wall",
@@ -85,8 +79,12 @@ def compile_fake(to: Path, *sources: str | Path, optimize: str = "-O1", more: tu
         f"-I{HERE}",
     ]
     headers = ["-isystem", str(wheel_headers("cu13")), "-isystem", str(wheel_headers("cudnn"))]
+    shared = [path for path in map(Path, sources) if path.is_relative_to(INCLUDE)]
+    own = [source for source in sources if source not in shared]
     fakes = [HERE / "fake_cuda.cpp", HERE / "fake_libraries.cpp"]
-    run("g++", *flags, *more, *headers, *fakes, *sources, "-o", to)
+    includes = [word for word in more if word.startswith("-I")]
+    objects = [compiled("g++", path, [*flags, "-O1", *includes, *headers]) for path in (*fakes, *shared)]
+    run("g++", *flags, optimize, *more, *headers, *objects, *own, "-o", to)
 
 
 def build_fake(folder: Path, view: Mapping[str, Any], source: Path, optimize: str = "-O1") -> ModuleType:
@@ -100,7 +98,8 @@ def build_fake(folder: Path, view: Mapping[str, Any], source: Path, optimize: st
     pybind = run(sys.executable, "-m", "pybind11", "--includes").split()
     # The fake's symbols before those of a CUDA that another test has loaded: PyTorch loads what wheels there are.
     more = ("-shared", "-Wl,-Bsymbolic", *pybind)
-    compile_fake(package / "_core.so", source, package / "bindings.cpp", optimize=optimize, more=more)
+    sources = (source, package / "bindings.cpp", INCLUDE / "cnngen" / "cuda" / "module.cpp")
+    compile_fake(package / "_core.so", *sources, optimize=optimize, more=more)
     sys.path.insert(0, str(folder))
     module = importlib.import_module(view["name"])
     module.fake = ctypes.CDLL(module._core.__file__)

@@ -46,6 +46,7 @@ def make_project(folder: Path) -> Path:
     words = {
         "name": "mini",
         "target": "cuda",
+        "module": "none",
         "libraries": "CUDA and cuDNN",
         "notice": "Written by hand.",
         "version": "0.1.0",

@@ -125,6 +125,27 @@ def test_map_gives_what_single_runs_give(built: BuildResult) -> None:
         np.testing.assert_array_equal(pipeline.next(), network(images[:3]))
 
 
+def test_what_all_networks_share_is_compiled_once(
+    tmp_path: Path, toolchain: CpuToolchain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runtime's part of a module is kept, and its project needs it kept no longer."""
+    assert toolchain
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    logs = []
+    for name in ("first", "second"):
+        (tmp_path / "spec.yaml").write_text(WHOLE.replace("whole", name))
+        project = cnngen.generate(tmp_path / "spec.yaml", tmp_path, target="cpu")
+        logs.append(cnngen.codegen.build.build_project(project).log.read_text())
+        assert cnngen.load(project).Network() is not None
+    assert ["/module.cpp.o" in log for log in logs] == [True, False]
+    shutil.rmtree(tmp_path / "cache")
+    source = project / "src" / "network.cpp"
+    source.write_text(source.read_text() + "// changed\n")
+    log = cnngen.codegen.build.build_project(project).log.read_text()
+    assert "network.cpp.o" in log
+    assert "/module.cpp.o" not in log
+
+
 def test_without_a_batch_each_item_is_a_pass(tmp_path: Path, toolchain: CpuToolchain) -> None:
     assert toolchain
     (tmp_path / "spec.yaml").write_text(WHOLE)

@@ -26,9 +26,9 @@ from cnngen.codegen.toolchain_cpu import CpuToolchain, find_cpu_toolchain
 
 from ..machine import has_bfloat16
 from .cpu_network import BATCHES, Text
+from .objects import INCLUDE, compiled
 from .operations import EVERY_OPERATION, Operation
 
-INCLUDE = Path(__file__).resolve().parents[2] / "include"
 OPERATIONS = [operation for operation in EVERY_OPERATION if operation.dtype == "float32" or has_bfloat16()]
 TOLERANCE = {"float32": 3e-6, "bfloat16": 1e-2}  # relative norm
 
@@ -90,7 +90,8 @@ def make_package(package: Path, toolchain: CpuToolchain, text: Text) -> None:
 
 def compile_module(toolchain: CpuToolchain, package: Path) -> None:
     includes = subprocess.check_output([sys.executable, "-m", "pybind11", "--includes"], text=True).split()
-    sources = [package / "network.cpp", package / "bindings.cpp"]
+    module = INCLUDE / "cnngen" / "cpu" / "module.cpp"
+    sources = [package / "network.cpp", package / "bindings.cpp", module]
     compile_(toolchain, sources, package / "_core.so", "-shared", "-fPIC", *includes)
 
 
@@ -98,7 +99,9 @@ def compile_(toolchain: CpuToolchain, sources: list[Path], to: Path, *more: str)
     flags = ["-std=c++20", "-O1", "-fopenmp", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"]
     flags += [f"-I{INCLUDE}", "-isystem", str(toolchain.onednn.include), *more]
     library = toolchain.onednn.path
-    command = [str(toolchain.cxx.path), *flags, *map(str, sources), "-o", str(to)]
+    compiler = str(toolchain.cxx.path)
+    words = [compiled(compiler, path, flags) if path.is_relative_to(INCLUDE) else path for path in sources]
+    command = [compiler, *flags, *map(str, words), "-o", str(to)]
     command += [str(library), f"-Wl,-rpath,{library.parent}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-8000:]

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from .fake import HERE, batch, check, check_items, compile_fake, items, run
+from .fake import HERE, batch, check, check_items, compile_fake, items
+from .objects import run
 
 pytestmark = pytest.mark.usefixtures("lazy")
 

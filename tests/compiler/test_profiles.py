@@ -23,7 +23,8 @@ from cnngen.codegen.toolchain_cpu import find_cpu_toolchain
 
 from ..unit.codegen.networks import Network, network
 from .emulated_networks import check_networks
-from .fake import HERE, INCLUDE, OnDevice, build_fake, count, lazily, port, read, wheel_headers
+from .fake import HERE, OnDevice, build_fake, count, lazily, port, read, wheel_headers
+from .objects import INCLUDE
 
 SHAPES = ((3,), (5,))
 VIEW: dict[str, Any] = {

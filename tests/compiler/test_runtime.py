@@ -19,19 +19,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from .fake import (
-    HERE,
-    INCLUDE,
-    PAYLOAD,
-    OnDevice,
-    batch,
-    check,
-    compile_fake,
-    count,
-    read,
-    run,
-    write_weights,
-)
+from .fake import HERE, PAYLOAD, OnDevice, batch, check, compile_fake, count, read, write_weights
+from .objects import INCLUDE, run
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4])

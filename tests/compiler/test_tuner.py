@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from .fake import HERE, SCALE, compile_fake, run, write_weights
+from .fake import HERE, SCALE, compile_fake, write_weights
+from .objects import run
 
 
 @pytest.fixture(scope="module")
