@@ -9,8 +9,9 @@ DRIVER := $(wildcard /proc/driver/nvidia/version)$(shell ldconfig -p 2>/dev/null
 EXTRAS := cpu,onnx$(if $(DRIVER),$(shell echo ,)cuda13)
 # Tests of several processes share the cores: OpenMP's threads must not wait for each other by spinning.
 export OMP_WAIT_POLICY ?= passive
-# Tests on a GPU measure it: one at a time. Else a file a process, since a file's tests share what they build.
-PARALLEL := $(if $(DRIVER),,-n auto --dist loadfile)
+# Tests on a GPU measure it: one at a time. Else a file a process, since a file's tests share what they build, in the
+# order that tests/conftest.py gives them.
+PARALLEL := $(if $(DRIVER),,-n auto --dist loadfile --no-loadscope-reorder)
 CXX_FILES = $(shell find include generated tests examples bench -type f \
 	\( -name '*.hpp' -o -name '*.cuh' -o -name '*.cu' -o -name '*.cpp' -o -name '*.h' \) \
 	-not -path '*/build/*' -not -path '*/testdata/*' 2>/dev/null | sort)

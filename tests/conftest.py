@@ -11,6 +11,14 @@ from cnngen.codegen.architectures import gpus
 HERE = Path(__file__).parent
 NEEDS = {folder: HERE / folder for folder in ("cpu", "compiler", "conformance", "models", "torch", "gpu")}
 
+# What takes longest comes first, so that no process is left alone with it in the end.
+LONGEST = [
+    HERE / "unit" / "examples" / "test_docs.py",
+    HERE / "conformance",
+    HERE / "compiler",
+    HERE / "unit" / "examples",
+]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -25,6 +33,11 @@ def update_golden(pytestconfig: pytest.Config) -> bool:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test's folder says what it needs."""
+    items.sort(
+        key=lambda item: next(
+            (place for place, path in enumerate(LONGEST) if item.path.is_relative_to(path)), len(LONGEST)
+        )
+    )
     without_gpu = pytest.mark.skip(reason="needs a GPU")
     present = bool(gpus())
     for item in items:

@@ -104,6 +104,7 @@ class ProjectView:
     weight_file: str
     weight_layout: str
     tuned_for: str
+    module: str = ""  # the runtime's part of the Python module, where it is not that of a network
 
 
 def project_files(plan: Plan, spec_hash: str, interface_hash: str) -> dict[str, str]:
@@ -140,9 +141,10 @@ def tuning_files(plan: Plan, compilers: int) -> dict[str, str]:
     """
     sizes = tuple(batch.batch for batch in plan.batches)
     view = network_view(plan, NumberedPlans(), compilers)
-    context = vars(replace(_project_view(plan, "candidates"), batch_sizes=sizes)) | {"network": view}
+    project = replace(_project_view(plan, "candidates"), batch_sizes=sizes, module="tuner_module")
+    context = vars(project) | {"network": view}
     return {
-        "CMakeLists.txt": render("CMakeLists.txt.j2", context | {"module": "tuner_module"}),
+        "CMakeLists.txt": render("CMakeLists.txt.j2", context),
         "src/bindings.cpp": render("cuda/tuning.cpp.j2", context),
         "src/network.cu": render("cuda/network.cu.j2", context),
         "src/kernels.cuh": render("cuda/kernels.cuh.j2", context),
