@@ -8,6 +8,9 @@ turn, some passes at a time. What is not installed, fails or is not waited for i
 PyTorch's in float32. The floor is the least time for the bytes and the arithmetic of each step of cnngen's plan, and of
 the network as one, at the rates of a large copy and a large matrix product, which are measured first.
 
+By default every peer runs but compile_cudnn: torch.compile that leaves convolutions to cuDNN, for networks with which
+max-autotune is not ready in time.
+
 DIR receives compare.json, compare.md and compare.png after every network; what was in it before stays, so that a table
 may be made of several runs on one machine. Without a network they are made again from compare.json. Needs
 `pip install 'cnngen[bench]'`; peers that are not installed are left out.

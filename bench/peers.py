@@ -142,10 +142,9 @@ class Compile(Eager):
 
 
 class CompileLibrary(Compile):
-    """torch.compile that leaves convolutions to cuDNN.
+    """torch.compile that leaves convolutions to cuDNN, and so neither compiles nor times kernels of its own for each.
 
-    Of networks with many different ones it is ready in a minute or two, where it takes a quarter of an hour and more to
-    compile and time kernels of its own for each.
+    For networks of many different ones, with which the other is not ready in time.
     """
 
     title = "torch.compile max-autotune, cuDNN's convolutions"

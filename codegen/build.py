@@ -13,7 +13,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -178,14 +177,16 @@ def _kept_objects(folder: Path, toolchain: Toolchain | CpuToolchain, *, warnings
 
 def _keep_objects(tree: Path, objects: Path) -> None:
     """Keeps what was compiled of it; not where the cache cannot be written."""
-    made = {path.name.removesuffix(".cpp.o"): path for path in tree.rglob("*module.cpp.o")}
-    with contextlib.suppress(OSError):
-        for name, path in made.items():
-            if not (objects / f"{name}.o").exists():
+    for path in tree.rglob("*module.cpp.o"):
+        kept = objects / f"{path.name.removesuffix('.cpp.o')}.o"
+        part = kept.with_suffix(f".{os.getpid()}")
+        with contextlib.suppress(OSError):
+            if not kept.exists():
                 objects.mkdir(parents=True, exist_ok=True)
-                with tempfile.NamedTemporaryFile(dir=objects, delete=False) as copy:
-                    copy.write(path.read_bytes())
-                Path(copy.name).replace(objects / f"{name}.o")
+                shutil.copyfile(path, part)
+                part.replace(kept)  # whole or not at all: others build at the same time
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def _compile(

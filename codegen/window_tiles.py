@@ -114,7 +114,7 @@ def diagonal_tiles(batch: int, windows: Windows) -> list[DiagonalTile]:
         return ceil_div(windows.out[0], rows) * rows * ceil_div(windows.out[1], columns) * columns
 
     def share(tile: DiagonalTile) -> float:
-        """Of a GPU that has enough threads."""
+        """Of a GPU, which a quarter of its threads keep busy with products."""
         return min(1.0, diagonal_blocks(tile, windows, batch) * tile.threads / (FULL_GPU / 4))
 
     def price(tile: DiagonalTile) -> float:

@@ -24,6 +24,7 @@ def select_forms(graph: Graph, target: Target = CUDA) -> Graph:
             value = replace(filters.value, name=name, layout="RSCK")
             if node.form == "depthwise":
                 # They are few, and each is a product of its own: rounding them would cost more than reading them does.
+                # Where a lock has tensor cores multiply, the kernel rounds them (docs/numerics.md).
                 value = replace(value, dtype="float32")
             constants[value.name] = Constant(value, filters.data, filters.recipe)
             nodes[i] = replace(node, inputs=(node.inputs[0], value.name, *node.inputs[2:]))

@@ -1,6 +1,6 @@
 // Depthwise convolution on tensor cores, NHWC, 16-bit, stride 1: eight channels times eight filters of one tap are a
 // product with a diagonal matrix. It does seven useless multiplications for each that counts, takes 16-bit operands as
-// they are and adds in float: a fifth of the instructions of depthwise.cuh, which is held up by those where windows are
+// they are and adds in float: half of the instructions of depthwise.cuh, which is held up by those where windows are
 // large.
 #pragma once
 
