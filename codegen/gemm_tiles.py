@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cnngen.codegen.tiles import REGISTERS, ceil_div, vector_width
+from cnngen.codegen.tiles import REGISTERS, SHARED_ON_REQUEST, ceil_div, vector_width
 
 SHARED_OF_MULTIPROCESSOR = 227 << 10  # bytes: an H100's
 
@@ -192,7 +192,6 @@ def row_gemm_tiles(pixels: int, filters: int, depth: int) -> list[GemmTile]:
 
 # h, w, warps
 WINDOW_GEMM_BLOCKS = ((8, 16, 4), (16, 16, 4), (16, 16, 8), (8, 32, 8), (4, 32, 4), (16, 32, 8))
-GEMM_SHARED = 96 << 10  # bytes, which every GPU of compute capability 8.0 gives a block that asks
 MOST_WINDOW_FILTERS = 32
 
 
@@ -214,7 +213,7 @@ def window_gemm_tiles(
     v = vector_width(together or filters, 2)
     stages = (1, 2) if channels > k else (1,)
     every = [WindowGemmTile(h, w, n, k, warps, s, v) for h, w, warps in WINDOW_GEMM_BLOCKS for s in stages]
-    return [tile for tile in every if tile.shared(kernel, dilation) <= GEMM_SHARED]
+    return [tile for tile in every if tile.shared(kernel, dilation) <= SHARED_ON_REQUEST]
 
 
 # h, w, warps
@@ -235,7 +234,7 @@ def tap_gemm_tiles(
     n = ceil_div(columns, 8) * 8
     v = vector_width(together or filters, 2)
     every = [TapGemmTile(h, w, n, warps, v) for h, w, warps in TAP_GEMM_BLOCKS]
-    return [tile for tile in every if tile.shared(filters, kernel, dilation) <= GEMM_SHARED]
+    return [tile for tile in every if tile.shared(filters, kernel, dilation) <= SHARED_ON_REQUEST]
 
 
 MOST_DIRECT_DEPTH = 192  # of deeper products the inputs would come from memory several times

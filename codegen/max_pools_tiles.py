@@ -6,13 +6,20 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cnngen.codegen.tiles import MOST_TILES, REGISTERS, SHARED_EVERYWHERE, ceil_div, vector_width
+from cnngen.codegen.tiles import (
+    MOST_TILES,
+    REGISTERS,
+    SHARED_EVERYWHERE,
+    SHARED_ON_REQUEST,
+    ceil_div,
+    vector_width,
+)
 
 MULTIPROCESSORS = 132  # of a large GPU
 SHARED_OF_ALL = 164 << 10  # bytes of all blocks of a multiprocessor, since capability 8.0
 BUSY_THREADS = 512  # of a multiprocessor: more do not make it faster
 THREAD_REGISTERS = 72
-SIDES = (8, 10, 12, 14, 16, 20, 24, 28, 32)
+SIDES = (5, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40)
 MOST_SEEN = 19  # vectors that a thread holds
 # A block that takes few bytes of each pixel takes so many times as long, on an H200: memory gives and takes sectors of
 # 32 bytes.
@@ -32,11 +39,6 @@ class MaxPoolsTile:
     run: int
     threads: int
 
-    def shared(self, halo: int, item_bytes: int) -> int:
-        """Bytes of dynamic shared memory: two times its pixels with those around them, rows of an odd number."""
-        rows, columns = self.th + 2 * halo, self.tw + 2 * halo
-        return 2 * rows * (columns | 1) * self.groups * self.v * item_bytes
-
     def blocks(self, batch: int, channels: int, size: tuple[int, int]) -> int:
         """The grid for maps of `size`."""
         slices = channels // (self.v * self.groups)
@@ -54,50 +56,70 @@ class Pools:
     count: int
     item_bytes: int
 
-    @property
-    def halo(self) -> int:
-        """How far the last pool sees."""
-        return self.count * (self.kernel // 2)
+    def outputs(self, th: int, tw: int, later: int) -> tuple[int, int]:
+        """Rows and columns that a block of th x tw pixels makes of a pool whose maxima `later` pools see.
+
+        Of an axis that it has whole no more: beyond an image's edge there is nothing for any pool to see.
+        """
+        around = 2 * (self.kernel // 2) * later
+        return th + around * (th < self.size[0]), tw + around * (tw < self.size[1])
+
+    def pixels(self, th: int, tw: int) -> tuple[int, int]:
+        """Rows and columns that such a block brings."""
+        rows, columns = self.outputs(th, tw, self.count - 1)
+        return rows + 2 * (self.kernel // 2), columns + 2 * (self.kernel // 2)
+
+    def shared(self, tile: MaxPoolsTile) -> int:
+        """Bytes of dynamic shared memory: two times a block's pixels, rows of an odd number."""
+        rows, columns = self.pixels(tile.th, tile.tw)
+        return 2 * rows * (columns | 1) * tile.groups * tile.v * self.item_bytes
 
 
 def max_pools_tiles(pools: Pools) -> list[MaxPoolsTile]:
-    """None where the pixels around one do not fit a block; else first the one that should take least."""
+    """None where the pixels around one do not fit a block; else first the one that should take least.
+
+    That first one needs no more shared memory than every GPU gives.
+    """
     v = vector_width(pools.channels, pools.item_bytes)
     while v:
-        found = [
-            MaxPoolsTile(v, groups, tw, th, _run(tw, th, pools), threads)
-            for groups, side in itertools.product((1, 2, 4), SIDES)
-            for th, tw in [(min(side, pools.size[0]), min(side, pools.size[1]))]
-            for threads in (64, 128, 256)
+        every = [
+            MaxPoolsTile(v, groups, tw, th, run, threads)
+            for th, tw in itertools.product(*(_sides(size) for size in pools.size))
+            for run in [_run(th, tw, pools)]
+            for groups, threads in itertools.product((1, 2, 4), (64, 128, 256, 512))
             if pools.channels // v % groups == 0
         ]
-        fitting = [tile for tile in found if tile.shared(pools.halo, pools.item_bytes) <= SHARED_EVERYWHERE]
-        if fitting:
-            return sorted(dict.fromkeys(fitting), key=lambda tile: _price(tile, pools))[:MOST_TILES]
+        every = [tile for tile in every if pools.shared(tile) <= SHARED_ON_REQUEST]
+        every.sort(key=lambda tile: _price(tile, pools))
+        first = next((tile for tile in every if pools.shared(tile) <= SHARED_EVERYWHERE), None)
+        if first:
+            return [*dict.fromkeys([first, *every])][:MOST_TILES]
         v //= 2
     return []
 
 
-def _run(tw: int, th: int, pools: Pools) -> int:
+def _sides(size: int) -> list[int]:
+    """Of an axis: the whole, and parts of about SIDES that are as long as each other."""
+    return sorted({ceil_div(size, ceil_div(size, side)) for side in (*SIDES, size)})
+
+
+def _run(th: int, tw: int, pools: Pools) -> int:
     """How many neighbours a thread takes, so that all read least."""
     most = max(1, min(8, tw, th, MOST_SEEN - pools.kernel + 1))
+    lengths = [outputs for _, outputs, _ in _passes(th, tw, pools)]
 
     def reads(run: int) -> int:
-        return sum(
-            ceil_div(outputs, run) * (run + pools.kernel - 1) for _, outputs, _ in _passes(th, tw, pools)
-        )
+        return sum(ceil_div(outputs, run) * (run + pools.kernel - 1) for outputs in lengths)
 
     return min(range(1, most + 1), key=lambda run: (reads(run), -run))
 
 
 def _passes(th: int, tw: int, pools: Pools) -> Iterator[tuple[int, int, bool]]:
     """Along rows and along columns for each pool: lines, outputs of each, whether these are the pool's."""
-    for level in range(1, pools.count + 1):
-        here = 2 * level * (pools.kernel // 2)
-        rows, columns = th + 2 * pools.halo, tw + 2 * pools.halo
-        before = here - 2 * (pools.kernel // 2)
-        yield rows - before, columns - here, False
-        yield columns - here, rows - here, True
+    for later in reversed(range(pools.count)):
+        high, wide = pools.outputs(th, tw, later)
+        yield high + 2 * (pools.kernel // 2), wide, False
+        yield wide, high, True
 
 
 def _price(tile: MaxPoolsTile, pools: Pools) -> float:
@@ -106,13 +128,13 @@ def _price(tile: MaxPoolsTile, pools: Pools) -> float:
     def slots(items: int) -> int:
         return ceil_div(items, tile.threads) * tile.threads
 
-    halo = 2 * pools.halo
-    work = BROUGHT * slots((tile.th + halo) * (tile.tw + halo) * tile.groups)
+    rows, columns = pools.pixels(tile.th, tile.tw)
+    work = BROUGHT * slots(rows * columns * tile.groups)
     for lines, outputs, is_pool in _passes(tile.th, tile.tw, pools):
         accesses = 2 * tile.run + pools.kernel - 1 + is_pool * WRITTEN * tile.run
         work += slots(lines * ceil_div(outputs, tile.run) * tile.groups) * accesses
     at_once = min(
-        SHARED_OF_ALL // tile.shared(pools.halo, pools.item_bytes),
+        SHARED_OF_ALL // pools.shared(tile),
         REGISTERS // (THREAD_REGISTERS * tile.threads),
         2048 // tile.threads,
     )

@@ -18,6 +18,7 @@ FULL_GPU = 132 * 2048  # threads, of a large GPU
 REGISTERS = 64 * 1024  # of a multiprocessor, whichever it is
 MOST_TILES = 16  # of a kernel: each is compiled and timed
 SHARED_EVERYWHERE = 48 << 10  # bytes that every GPU gives a block without being asked
+SHARED_ON_REQUEST = 96 << 10  # that a block may ask for, since capability 8.0
 SHARED_AT_MOST = 227 << 10  # that a block may ask for, since capability 9.0
 MOST_PARTIALS = 3072  # of a block's warps, in shared memory: three floats each
 

@@ -7,6 +7,7 @@ from cnngen.codegen.emit.kernels import Grid, Kernel, Launch, aggregate, sources
 from cnngen.codegen.graph import ITEM_BYTES, Graph, Node
 from cnngen.codegen.max_pools_tiles import MaxPoolsTile, Pools, max_pools_tiles
 from cnngen.codegen.node_ops import MaxPools, Pool
+from cnngen.codegen.tiles import SHARED_EVERYWHERE
 
 SEPARABLE = 5  # the least window that takes more to read as a square than as rows and columns
 
@@ -56,6 +57,9 @@ def max_pools(node: Node, graph: Graph, tile: MaxPoolsTile) -> Launch:
             node.epilogue,
         ),
     ]
-    kernel = Kernel(cuda_parameters(sources, y), tuple(lines), ("max_pools.cuh",), tile.threads)
-    shared = tile.shared(_pools(chain, node, graph, n).halo, ITEM_BYTES[x.dtype])
+    shared = _pools(chain, node, graph, n).shared(tile)
+    capability = 80 if shared > SHARED_EVERYWHERE else 0
+    kernel = Kernel(
+        cuda_parameters(sources, y), tuple(lines), ("max_pools.cuh",), tile.threads, capability=capability
+    )
     return Launch(kernel, grid=Grid(tile.blocks(n, c, (h, w)), 1, shared))

@@ -235,9 +235,10 @@ def max_pools(rng: random.Random) -> Iterator[tuple[str, str]]:
         x, y = rng.choice(tuple(SIZE)), rng.choice(tuple(SIZE))
         c, h, w = rng.choice((1, 2, 6, 8, 24)), rng.randint(1, 30), rng.randint(1, 30)
         kernel, batch = rng.choice((3, 5, 7, 9)), rng.randint(1, 2)
-        tile = rng.choice(max_pools_tiles(Pools(batch, c, (h, w), kernel, 1, SIZE[x])))
+        pools = Pools(batch, c, (h, w), kernel, 1, SIZE[x])
+        tile = rng.choice(max_pools_tiles(pools))
         shape = aggregate("MaxPoolsShape", c=c, h=h, w=w, kernel=kernel)
-        grid, shared = tile.blocks(batch, c, (h, w)), tile.shared(kernel // 2, SIZE[x])
+        grid, shared = tile.blocks(batch, c, (h, w)), pools.shared(tile)
         call = f"max_pools<{x}, {y}, {aggregate('MaxPoolsTile', **vars(tile))}, {shape}>"
         yield call, f"{batch}, {grid}, {shared}, {('false', 'true')[i % 2]}"
 

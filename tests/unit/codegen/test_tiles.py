@@ -95,7 +95,8 @@ def test_tiles_of_pools_in_shared_memory(kernel: int, count: int) -> None:
             assert 1 <= tile.run <= min(tile.tw, tile.th)
             assert tile.th <= size[0]
             assert tile.tw <= size[1]
-            assert tile.shared(pools.halo, item) <= tiles.SHARED_EVERYWHERE
+            assert pools.shared(tile) <= tiles.SHARED_ON_REQUEST
+        assert not found or pools.shared(found[0]) <= tiles.SHARED_EVERYWHERE
         assert found or count * kernel >= 39  # what a pixel sees must fit
 
 

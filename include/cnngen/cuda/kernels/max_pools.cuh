@@ -27,8 +27,8 @@ struct MaxPoolsShape {
     __host__ __device__ constexpr int y_step() const { return y_pixel > 0 ? y_pixel : (count + keeps_x) * c; }
 };
 
-// A block's part of an image: tw x th pixels of `groups` vectors of v channels. A thread takes `run` neighbours of a
-// row or a column at a time, at most tw and th.
+// A block's part of an image: tw x th pixels of `groups` vectors of v channels, at most the image's. A thread takes
+// `run` neighbours of a row or a column at a time, at most tw and th.
 struct MaxPoolsTile {
     int v, groups;
     int tw, th;
@@ -44,13 +44,19 @@ __host__ __device__ constexpr unsigned blocks(const MaxPoolsShape& shape, const 
 
 namespace detail {
 
-// A block's pixels and those around them, as vectors in shared memory. Rows are of an odd number of pixels.
+// Along an axis of which a block computes so many outputs: the first of its pixels of which a pool's maxima are needed.
+// Later pools see beyond the block, but beyond an image's edge is -infinity for each of them.
+__host__ __device__ constexpr int first_of(int level, int radius, int outputs, int size) {
+    return outputs < size ? level * radius : radius;
+}
+
+// A block's pixels as vectors in shared memory. Rows are of an odd number of pixels.
 struct MaxPoolsLayout {
     int rows, columns, pitch, groups;
 
     __host__ __device__ constexpr MaxPoolsLayout(const MaxPoolsShape& shape, const MaxPoolsTile& tile)
-        : rows(tile.th + 2 * shape.halo()),
-          columns(tile.tw + 2 * shape.halo()),
+        : rows(tile.th + 2 * first_of(shape.count, shape.kernel / 2, tile.th, shape.h)),
+          columns(tile.tw + 2 * first_of(shape.count, shape.kernel / 2, tile.tw, shape.w)),
           pitch(columns | 1),
           groups(tile.groups) {}
 
@@ -135,14 +141,16 @@ __device__ __forceinline__ void maxima(Get get, Put put) {
 // Launch: blocks(shape, tile, batch) blocks of tile.threads threads with shared_bytes<T>(shape, tile).
 template <typename T, MaxPoolsTile tile, MaxPoolsShape shape, typename Y, typename Epilogue = NoEpilogue>
 __device__ __forceinline__ void max_pools(int batch, const T* x, Y* y, const Epilogue& epilogue = Epilogue()) {
-    constexpr int radius = shape.kernel / 2, halo = shape.halo();
+    constexpr int radius = shape.kernel / 2;
     constexpr detail::MaxPoolsLayout layout(shape, tile);
+    constexpr int above = (layout.rows - tile.th) / 2, before = (layout.columns - tile.tw) / 2;
     static_assert(shape.kernel % 2 == 1 && shape.kernel > 1 && shape.count > 0);
     static_assert(shape.c % (tile.v * tile.groups) == 0);
     static_assert(static_cast<std::int64_t>(shape.h) * shape.w * shape.y_step() < (std::int64_t{1} << 31) &&
                       static_cast<std::int64_t>(shape.h) * shape.w * shape.x_step() < (std::int64_t{1} << 31),
                   "one image must have fewer than 2^31 elements");
     static_assert(tile.run > 0 && tile.run <= tile.tw && tile.run <= tile.th);
+    static_assert(tile.tw <= shape.w && tile.th <= shape.h);
     using V = Vec<T, tile.v>;
 
     // Blocks that follow each other read neighbouring channels of the same pixels.
@@ -150,8 +158,8 @@ __device__ __forceinline__ void max_pools(int batch, const T* x, Y* y, const Epi
     constexpr unsigned across = detail::ceil_div(shape.w, tile.tw), down = detail::ceil_div(shape.h, tile.th);
     const unsigned place = blockIdx.x / slices;
     const int channel = static_cast<int>(blockIdx.x % slices) * (tile.v * tile.groups);
-    const int left = static_cast<int>(place % across) * tile.tw - halo;
-    const int top = static_cast<int>(place / across % down) * tile.th - halo;
+    const int left = static_cast<int>(place % across) * tile.tw - before;
+    const int top = static_cast<int>(place / across % down) * tile.th - above;
     const int n = static_cast<int>(place / across / down);
     if (n >= batch) return;
     const T* const image = x + static_cast<std::int64_t>(n) * (shape.h * shape.w * shape.x_step()) + channel;
@@ -162,13 +170,18 @@ __device__ __forceinline__ void max_pools(int batch, const T* x, Y* y, const Epi
 
     const auto finish = [&](const V& value, int level, int row, int column, int group) {
         const int h = top + row, w = left + column;
-        if (row < halo || row >= halo + tile.th || column < halo || column >= halo + tile.tw) return;
+        if (row < above || row >= above + tile.th || column < before || column >= before + tile.tw) return;
         if (h >= shape.h || w >= shape.w) return;
-        float out[tile.v];
-        to_float(value, out);
-        epilogue(out, n, channel + group * tile.v, h, w);
         const int number = level - (shape.keeps_x ? 0 : 1);
-        store(result + ((h * shape.w + w) * shape.y_step() + number * shape.c + group * tile.v), from_float<Y>(out));
+        const int at = (h * shape.w + w) * shape.y_step() + number * shape.c + group * tile.v;
+        if constexpr (std::is_same_v<Epilogue, NoEpilogue> && std::is_same_v<T, Y>) {
+            store(result + at, value);
+        } else {
+            float out[tile.v];
+            to_float(value, out);
+            epilogue(out, n, channel + group * tile.v, h, w);
+            store(result + at, from_float<Y>(out));
+        }
     };
 
     for (int item = static_cast<int>(threadIdx.x); item < layout.rows * layout.columns * tile.groups;
@@ -185,38 +198,39 @@ __device__ __forceinline__ void max_pools(int batch, const T* x, Y* y, const Epi
     __syncthreads();
     if constexpr (shape.keeps_x) {
         for (int item = static_cast<int>(threadIdx.x); item < tile.th * tile.tw * tile.groups; item += tile.threads) {
-            const int group = item % tile.groups, column = halo + item / tile.groups % tile.tw;
-            const int row = halo + item / tile.groups / tile.tw;
+            const int group = item % tile.groups, column = before + item / tile.groups % tile.tw;
+            const int row = above + item / tile.groups / tile.tw;
             finish(pixels[layout.at(row, column, group)], 0, row, column, group);
         }
     }
 
 #pragma unroll
     for (int level = 1; level <= shape.count; ++level) {
-        const int before = (level - 1) * radius, here = level * radius;  // from the edge, of what is known
-        const int runs_across = detail::ceil_div(layout.columns - 2 * here, tile.run);
-        for (int item = static_cast<int>(threadIdx.x); item < (layout.rows - 2 * before) * runs_across * tile.groups;
-             item += tile.threads) {
-            const int group = item % tile.groups, row = before + item / tile.groups % (layout.rows - 2 * before);
-            const int number = item / tile.groups / (layout.rows - 2 * before);
+        const int left_of = detail::first_of(level, radius, tile.tw, shape.w);
+        const int top_of = detail::first_of(level, radius, tile.th, shape.h), seen = top_of - radius;
+        const int wide = layout.columns - 2 * left_of, lines = layout.rows - 2 * seen;
+        const int runs_across = detail::ceil_div(wide, tile.run);
+        for (int item = static_cast<int>(threadIdx.x); item < lines * runs_across * tile.groups; item += tile.threads) {
+            const int group = item % tile.groups, row = seen + item / tile.groups % lines;
+            const int number = item / tile.groups / lines;
             // The last run ends with the row, over what the one before has, too.
-            const int first = detail::least(here + number * tile.run, layout.columns - here - tile.run);
+            const int first = detail::least(left_of + number * tile.run, layout.columns - left_of - tile.run);
             detail::maxima<shape.kernel, tile.run, V>(
                 [&](int i) { return pixels[layout.at(row, first - radius + i, group)]; },
                 [&](int i, const V& value) { rows[layout.at(row, first + i, group)] = value; });
         }
         __syncthreads();
-        const int wide = layout.columns - 2 * here, runs_down = detail::ceil_div(layout.rows - 2 * here, tile.run);
+        const int high = layout.rows - 2 * top_of, runs_down = detail::ceil_div(high, tile.run);
         for (int item = static_cast<int>(threadIdx.x); item < wide * runs_down * tile.groups; item += tile.threads) {
-            const int group = item % tile.groups, column = here + item / tile.groups % wide;
+            const int group = item % tile.groups, column = left_of + item / tile.groups % wide;
             const int number = item / tile.groups / wide;
-            const int first = detail::least(here + number * tile.run, layout.rows - here - tile.run);
+            const int first = detail::least(top_of + number * tile.run, layout.rows - top_of - tile.run);
             detail::maxima<shape.kernel, tile.run, V>(
                 [&](int i) { return rows[layout.at(first - radius + i, column, group)]; },
                 [&](int i, const V& value) {
                     if (level < shape.count) pixels[layout.at(first + i, column, group)] = value;
                     // Once each: an epilogue may read what lies where y does.
-                    if (first + i >= here + number * tile.run) finish(value, level, first + i, column, group);
+                    if (first + i >= top_of + number * tile.run) finish(value, level, first + i, column, group);
                 });
         }
         if (level < shape.count) __syncthreads();
