@@ -55,7 +55,7 @@ from cnngen.codegen.window_tiles import (
     window_tiles,
 )
 
-DIAGONAL_VECTOR = 4  # channels that a lane of diagonal_depthwise.cuh finishes at a time
+DIAGONAL_VECTOR = 2  # channels that a lane of diagonal_depthwise.cuh finishes at a time
 MOST_SEPARABLE = 8  # tiles of a pool that other kernels can do, too
 
 
@@ -144,8 +144,7 @@ def _tile_line(tile: tiles.Tile) -> str:
 
 
 def _diagonal_tile_line(tile: tiles.DiagonalTile) -> str:
-    fields = {"th": tile.th, "wide": str(bool(tile.wide)).lower(), "steps": tile.steps}
-    return f"constexpr cnngen::DiagonalTile tile = {aggregate(fields)};"
+    return f"constexpr cnngen::DiagonalTile tile = {aggregate(vars(tile))};"
 
 
 def _depthwise(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:

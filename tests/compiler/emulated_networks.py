@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cnngen.codegen.emit.cuda_kernels import tile_options
 from cnngen.codegen.emit.project import project_files
 from cnngen.codegen.emit.titles import layer_names
 from cnngen.codegen.graph import ITEM_BYTES, Array, Graph, Node, Value
@@ -16,6 +17,7 @@ from cnngen.codegen.interpret import run_node, run_op
 from cnngen.codegen.node_ops import ProductSoftmax, SqueezeExcite
 from cnngen.codegen.plan import BatchPlan, Plan, make_plan
 from cnngen.codegen.storage import NUMPY_TYPES, from_memory, to_memory
+from cnngen.codegen.tiles import DiagonalTile, tile_text
 
 from ..unit.codegen.networks import Network
 from .test_kernels import HERE, INCLUDE, cuda_root, run
@@ -78,7 +80,10 @@ def scale(node: Node, inputs: Sequence[Array]) -> float:
 
 def factors(node: Node, operands: list[Array], graph: Graph) -> list[Array]:
     """A depthwise convolution on tensor cores rounds its filters to the type of what it reads."""
-    if node.form != "depthwise" or "wide=" not in node.engine:
+    if node.form != "depthwise":
+        return operands
+    options = tile_options(node, graph, graph.batch)
+    if not any(isinstance(tile, DiagonalTile) and tile_text(tile) == node.engine for tile in options):
         return operands
     x, filters = (graph.values[name] for name in node.inputs[:2])
     rounded = replace(filters, dtype=x.dtype)

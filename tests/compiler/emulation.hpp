@@ -278,8 +278,8 @@ inline void prefetch(const void*) {}
 
 inline emulation::Fiber& this_thread() { return emulation::cluster.fibers[emulation::cluster.current]; }
 
-template <std::size_t bytes>
-void copy(void* to_shared, const void* from_global, bool inside) {
+inline void copy_16(void* to_shared, const void* from_global, bool inside) {
+    constexpr std::size_t bytes = 16;
     if (reinterpret_cast<std::uintptr_t>(from_global) % bytes || reinterpret_cast<std::uintptr_t>(to_shared) % bytes) {
         emulation::fail("a copy that is not aligned");
     }
@@ -288,9 +288,6 @@ void copy(void* to_shared, const void* from_global, bool inside) {
     if (emulation::cluster.order() % 2 == 0) copy.arrive();
     this_thread().copies.back().push_back(copy);
 }
-
-inline void copy_16(void* to, const void* from, bool inside) { copy<16>(to, from, inside); }
-inline void copy_4(void* to, const void* from, bool inside) { copy<4>(to, from, inside); }
 
 inline void end_copies() { this_thread().copies.emplace_back(); }
 

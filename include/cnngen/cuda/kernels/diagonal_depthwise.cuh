@@ -15,51 +15,67 @@
 namespace cnngen {
 
 // A block has a warp for each half of 32 channels, and goes down the map in `steps`. In each a warp computes th rows of
-// two times 8 pixels: side by side where it is `wide`, else one above the other.
+// 16 pixels.
 struct DiagonalTile {
     int th;
-    bool wide = true;
     int steps = 1;
 
-    static constexpr int threads = 64;
-
-    __host__ __device__ constexpr int rows() const { return wide ? th : 2 * th; }  // of outputs of a step
-    __host__ __device__ constexpr int columns() const { return wide ? 16 : 8; }
+    static constexpr int columns = 16, threads = 64;
 };
 
 // The grid: blocks of tile.threads threads with shared_bytes(shape, tile).
 __host__ __device__ constexpr unsigned blocks(const WindowShape& shape, const DiagonalTile& tile, int batch) {
-    return static_cast<unsigned>(batch * detail::ceil_div(shape.c, 32) * detail::ceil_div(shape.ow, tile.columns()) *
-                                 detail::ceil_div(shape.oh, tile.rows() * tile.steps));
+    return static_cast<unsigned>(batch * detail::ceil_div(shape.c, 32) * detail::ceil_div(shape.ow, tile.columns) *
+                                 detail::ceil_div(shape.oh, tile.th * tile.steps));
 }
 
 namespace detail {
 
 // The rows of the input that a step reads, and those that the next one reads beside them, in turns in shared memory;
-// behind them the filters. Of 16 channels there are two planes, each of eight, 16 bytes a pixel: channels 0 1 4 5 8 9
-// 12 13, and those between. Pair i of the 32 channels stands in plane i / 8 * 2 + i % 2, at place i % 8 / 2.
+// behind them the filters. Of 32 channels there are four planes, each of eight, 16 bytes a pixel; of a row of a plane
+// the even columns stand before the odd ones.
 struct DiagonalLayout {
     static constexpr int planes = 4;
     int span;  // rows that a step reads
-    int rows, columns, pitch;
-    int taps;  // of a column, in fours
+    int rows, columns;
+    int half;  // pixels of even columns: an odd number, so that neighbours and planes begin in different banks
+    int taps;  // of a column of the window, in fours
 
     __host__ __device__ constexpr DiagonalLayout(const WindowShape& shape, const DiagonalTile& tile)
-        : span(tile.rows() + (shape.r - 1) * shape.dilation_h),
-          rows(span + (tile.steps > 1 ? tile.rows() : 0)),
-          columns(tile.columns() + (shape.s - 1) * shape.dilation_w),
-          pitch(columns + (6 - columns % 4) % 4),  // two more than a multiple of 4: planes begin in different banks
+        : span(tile.th + shape.r - 1),
+          rows(span + (tile.steps > 1 ? tile.th : 0)),
+          columns(tile.columns + shape.s - 1),
+          half(ceil_div(columns, 2) | 1),
           taps(ceil_div(shape.r, 4) * 4) {}
 
-    __host__ __device__ constexpr int row_bytes() const { return planes * pitch * 16; }
-    __host__ __device__ constexpr int pixel(int pair) const {
-        return (pair / 8 * 2 + pair % 2) * pitch * 16 + pair % 8 / 2 * 4;
+    __host__ __device__ constexpr int row_bytes() const { return planes * 2 * half * 16; }
+    __host__ __device__ constexpr int pixel(int plane, int column) const {
+        return ((plane * 2 + column % 2) * half + column / 2) * 16;
     }
-    // The pair's filters of a column of the window, one tap after the other.
-    __host__ __device__ constexpr int filters(int s, int pair) const {
-        return ((s * planes + pair / 8 * 2 + pair % 2) * 4 + pair % 8 / 2) * taps * 4;
-    }
+    // Two channels' filters of a column of the window, one tap after the other; there are 16 such pairs.
+    __host__ __device__ constexpr int filters(int s, int pair) const { return (s * 16 + pair) * taps * 4; }
 };
+
+// Of two channels each of two planes, which a lane and the one beside it have: four channels of one plane, of the first
+// for the even lane.
+template <typename T>
+__device__ __forceinline__ Vec<T, 4> of_one_plane(const Vec<T, 2> (&planes)[2], bool is_odd) {
+    constexpr int words = static_cast<int>(sizeof(Vec<T, 2>)) / 4;
+    struct alignas(Vec<T, 2>) Two {
+        std::uint32_t word[words];
+    };
+    struct alignas(Vec<T, 4>) Four {
+        std::uint32_t word[2 * words];
+    };
+    const Two first = bits_as<Two>(planes[0]), second = bits_as<Two>(planes[1]);
+    Four four;
+    for (int i = 0; i < words; ++i) {
+        const std::uint32_t other = __shfl_xor_sync(0xffffffffu, is_odd ? first.word[i] : second.word[i], 1);
+        four.word[i] = is_odd ? other : first.word[i];
+        four.word[words + i] = is_odd ? second.word[i] : other;
+    }
+    return bits_as<Vec<T, 4>>(four);
+}
 
 }  // namespace detail
 
@@ -69,16 +85,16 @@ __host__ __device__ constexpr int shared_bytes(const WindowShape& shape, const D
     return layout.rows * layout.row_bytes() + layout.filters(shape.s, 0);
 }
 
-// As depthwise, with filters rounded to T, and stride 1. Needs channels, and pixels, of a multiple of 8 elements. An
-// infinity or a NaN makes NaNs of seven other channels, too. Launch: blocks(shape, tile, batch) blocks of tile.threads
-// threads with shared_bytes(shape, tile).
+// As depthwise, with filters rounded to T, stride 1 and no dilation. Needs channels, and pixels, of a multiple of 8
+// elements. An infinity or a NaN makes NaNs of seven other channels, too. Launch: blocks(shape, tile, batch) blocks of
+// tile.threads threads with shared_bytes(shape, tile).
 template <typename T, DiagonalTile tile, WindowShape shape, typename W, typename Bias, typename Y,
           typename Epilogue = NoEpilogue>
 __device__ __forceinline__ void diagonal_depthwise(int, const T* x, const W* weight, Bias bias, Y* y,
                                                    const Epilogue& epilogue = Epilogue()) {
-    detail::check_window<Tile{.v = 4, .tw = 1, .th = tile.th, .threads = tile.threads}, shape>();
+    detail::check_window<Tile{.v = 2, .tw = 1, .th = tile.th, .threads = tile.threads}, shape>();
     static_assert(sizeof(T) == 2, "tensor cores take 16-bit elements here");
-    static_assert(shape.stride_h == 1 && shape.stride_w == 1);
+    static_assert(shape.stride_h == 1 && shape.stride_w == 1 && shape.dilation_h == 1 && shape.dilation_w == 1);
     static_assert(shape.c % 8 == 0 && shape.x_step() % 8 == 0 && shape.y_step() % 8 == 0);
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
     __trap();  // a network with this kernel does not start on such a GPU
@@ -88,12 +104,12 @@ __device__ __forceinline__ void diagonal_depthwise(int, const T* x, const W* wei
     unsigned char* const filters = pixels + layout.rows * layout.row_bytes();
 
     // Blocks that follow each other read neighbouring channels of the same pixels.
-    constexpr unsigned slices = detail::ceil_div(shape.c, 32), across = detail::ceil_div(shape.ow, tile.columns());
-    constexpr unsigned down = detail::ceil_div(shape.oh, tile.rows() * tile.steps);
+    constexpr unsigned slices = detail::ceil_div(shape.c, 32), across = detail::ceil_div(shape.ow, tile.columns);
+    constexpr unsigned down = detail::ceil_div(shape.oh, tile.th * tile.steps);
     const unsigned place = blockIdx.x / slices;
     const int channel = static_cast<int>(blockIdx.x % slices) * 32;
-    const int first_w = static_cast<int>(place % across) * tile.columns();
-    const int first_h = static_cast<int>(place / across % down) * (tile.rows() * tile.steps);
+    const int first_w = static_cast<int>(place % across) * tile.columns;
+    const int first_h = static_cast<int>(place / across % down) * (tile.th * tile.steps);
     const int n = static_cast<int>(place / across / down);
     const auto has_channels = [&](int c) { return shape.c % 32 == 0 || c < shape.c; };
     const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
@@ -109,122 +125,135 @@ __device__ __forceinline__ void diagonal_depthwise(int, const T* x, const W* wei
     const T* const image = x + static_cast<std::int64_t>(n) * (shape.h * shape.w * shape.x_step());
     const int top = first_h - shape.pad_top, left = first_w - shape.pad_left;
     const auto in_turn = [&](int row) { return row < layout.rows ? row : row - layout.rows; };
-    // So many rows of the input, from one on, two pixels at a time: a lane has a pair of channels of every second
-    // pixel.
+    // So many rows of the input, from one on: a thread has eight channels of every 16th pixel.
     const auto bring_rows = [&](int first, int first_place, int count) {
-        const int pair = lane % 16, pixel = lane / 16;
-        for (int row = warp; row < count; row += 2) {
-            const int h = top + first + row;
-            const bool exists =
-                static_cast<unsigned>(h) < static_cast<unsigned>(shape.h) && has_channels(channel + 2 * pair);
-            const T* const from = image + ((h * shape.w + left + pixel) * shape.x_step() + channel + 2 * pair);
-            unsigned char* const to =
-                pixels + in_turn(first_place + row) * layout.row_bytes() + layout.pixel(pair) + pixel * 16;
-#pragma unroll
-            for (int column = 0; column < layout.columns; column += 2) {
-                if (layout.columns % 2 == 1 && column + pixel == layout.columns) break;
-                const bool inside =
-                    exists && static_cast<unsigned>(left + column + pixel) < static_cast<unsigned>(shape.w);
-                ptx::copy_4(to + column * 16, from + column * shape.x_step(), inside);
-            }
+        const int plane = thread % layout.planes;
+#pragma unroll 2  // more would keep all their addresses in registers
+        for (int item = thread / layout.planes; item < count * layout.columns; item += tile.threads / layout.planes) {
+            const int row = item / layout.columns, column = item % layout.columns;
+            const int h = top + first + row, w = left + column;
+            const bool exists = static_cast<unsigned>(h) < static_cast<unsigned>(shape.h) &&
+                                static_cast<unsigned>(w) < static_cast<unsigned>(shape.w) &&
+                                has_channels(channel + plane * 8);
+            ptx::copy_16(pixels + in_turn(first_place + row) * layout.row_bytes() + layout.pixel(plane, column),
+                         image + ((h * shape.w + w) * shape.x_step() + channel + plane * 8), exists);
         }
         ptx::end_copies();
     };
     bring_rows(0, 0, layout.span);
 
-    // Of a fragment a lane has a pixel and two of eight channels. It has the same place in both planes, so that what it
-    // has in the end are four channels that lie together.
-    const int c = channel + warp * 16 + lane % 4 * 4;
-    float first[4] = {};
+    // Of a fragment a lane has two pixels, an even one and the one beside it, and in each of the warp's two planes two
+    // channels.
+    const auto channel_of = [&](int plane) { return channel + warp * 16 + plane * 8 + lane % 4 * 2; };
+    float first[2][2] = {};
     if constexpr (!std::is_same_v<Bias, std::nullptr_t>) {
-        to_float(load_if<4>(has_channels(c), bias + c, 0.0f), first);
+        for (int plane = 0; plane < 2; ++plane) {
+            to_float(load_if<2>(has_channels(channel_of(plane)), bias + channel_of(plane), 0.0f), first[plane]);
+        }
     }
     // A lane's filters stand in the row of their channel and in the column lane / 4: on the diagonal where those are
     // one.
     const std::uint32_t on_diagonal = lane / 8 != lane % 4 ? 0u : lane / 4 % 2 == 0 ? 0xffffu : 0xffff0000u;
-    // A lane gives the address of a row of a matrix: a pixel of the first or the other eight, of a row of the input or
-    // of the one below.
-    const int pixel = lane % 8 + (tile.wide ? lane / 8 % 2 * 8 : 0);
-    const int other_eight = tile.wide ? 0 : lane / 8 % 2 * tile.th;
-    const int row_below = lane / 16 * shape.dilation_h;
-    const unsigned char* const own_pixels = pixels + layout.pixel(warp * 8) + pixel * 16;
+    // A lane gives the address of a row of a matrix: a pixel of the even or the odd ones, of a row of the input or of
+    // the one below.
+    const unsigned char* const own_pixels = pixels + layout.pixel(warp * 2, lane / 8 % 2) + lane % 8 * 16;
+    const int row_below = lane / 16;
+    // In the end lanes beside each other exchange what is of one plane: each has four channels that lie together.
+    const bool is_odd = lane % 2 == 1;
+    const int c = channel + warp * 16 + lane % 2 * 8 + lane % 4 / 2 * 4;
 
-    constexpr int seen_rows = tile.th + (shape.r - 1) * shape.dilation_h;
-    constexpr bool whole_steps = shape.oh % tile.rows() == 0;
+    using Filters = std::uint32_t[layout.taps];
+    constexpr int seen_rows = tile.th + shape.r - 1, pairs = detail::ceil_div(seen_rows, 2);
+    constexpr bool whole_steps = shape.oh % tile.th == 0;
     Y* const result = y + static_cast<std::int64_t>(n) * (shape.oh * shape.ow * shape.y_step());
     int first_place = 0;
 #pragma unroll 1
     for (int step = 0; step < tile.steps; ++step) {
-        const int h = first_h + step * tile.rows();
+        const int h = first_h + step * tile.th;
         ptx::wait_for_copies<0>();
         __syncthreads();
-        if (step + 1 < tile.steps && h + tile.rows() < shape.oh) {
-            bring_rows(layout.span + step * tile.rows(), in_turn(first_place + layout.span), tile.rows());
+        if (step + 1 < tile.steps && h + tile.th < shape.oh) {
+            bring_rows(layout.span + step * tile.th, in_turn(first_place + layout.span), tile.th);
         }
-        const unsigned char* rows[seen_rows];
+        const unsigned char* rows[pairs];
 #pragma unroll
-        for (int upper = 0; upper < seen_rows; ++upper) {
-            const int below = upper + shape.dilation_h < seen_rows ? row_below : 0;
-            rows[upper] = own_pixels + in_turn(first_place + other_eight + upper + below) * layout.row_bytes();
+        for (int pair = 0; pair < pairs; ++pair) {
+            const int below = 2 * pair + 1 < seen_rows ? row_below : 0;
+            rows[pair] = own_pixels + in_turn(first_place + 2 * pair + below) * layout.row_bytes();
         }
         float sums[tile.th][2][4];  // of planes
 #pragma unroll
-        for (int i = 0; i < tile.th * 8; ++i) sums[i / 8][i / 4 % 2][i % 4] = first[i / 4 % 2 * 2 + i % 2];
+        for (int i = 0; i < tile.th * 8; ++i) sums[i / 8][i / 4 % 2][i % 4] = first[i / 4 % 2][i % 2];
 #pragma unroll
-        for (int i = 0; i < shape.s * 2; ++i) {
-            const int s = i / 2, plane = i % 2;
-            std::uint32_t filter[layout.taps];
+        for (int plane = 0; plane < 2; ++plane) {
+            // One column of the window needs pixels and those beside them, which are the next one's: so of two columns
+            // at a time the latter's pixels stay for the next two.
+            std::uint32_t beside[pairs][2];
 #pragma unroll
-            for (int r = 0; r < layout.taps; r += 4) {
-                const uint4 four = *reinterpret_cast<const uint4*>(
-                    filters + layout.filters(s, warp * 8 + plane + lane % 4 * 2) + r * 4);
-                filter[r] = four.x & on_diagonal;
-                filter[r + 1] = four.y & on_diagonal;
-                filter[r + 2] = four.z & on_diagonal;
-                filter[r + 3] = four.w & on_diagonal;
-            }
-            // Each row of the input is of one pair, and each pair is read once for all outputs.
+            for (int s = 0; s <= shape.s; s += 2) {
+                const auto add = [&](const std::uint32_t (&seen)[4], const Filters& filter, int upper) {
 #pragma unroll
-            for (int upper = 0; upper < seen_rows; ++upper) {
-                if (upper / shape.dilation_h % 2 == 1) continue;
-                std::uint32_t seen[4];
-                ptx::load_matrices(seen, rows[upper] + (plane * layout.pitch + s * shape.dilation_w) * 16);
-#pragma unroll
-                for (int out = 0; out < tile.th; ++out) {
-                    if ((upper - out) % shape.dilation_h != 0) continue;
-                    const int r = (upper - out) / shape.dilation_h;  // the upper row's tap
-                    const bool is_above = r >= 0 && r < shape.r, is_below = r + 1 >= 0 && r + 1 < shape.r;
-                    if (is_above && is_below) {
-                        ptx::multiply<T>(sums[out][plane], seen, {filter[r], filter[r + 1]});
-                    } else if (is_above) {
-                        ptx::multiply<T>(sums[out][plane], {seen[0], seen[1]}, filter[r]);
-                    } else if (is_below) {
-                        ptx::multiply<T>(sums[out][plane], {seen[2], seen[3]}, filter[r + 1]);
+                    for (int out = 0; out < tile.th; ++out) {
+                        const int r = upper - out;  // the upper row's tap
+                        const bool is_above = r >= 0 && r < shape.r, is_below = r + 1 >= 0 && r + 1 < shape.r;
+                        if (is_above && is_below) {
+                            ptx::multiply<T>(sums[out][plane], seen, {filter[r], filter[r + 1]});
+                        } else if (is_above) {
+                            ptx::multiply<T>(sums[out][plane], {seen[0], seen[1]}, filter[r]);
+                        } else if (is_below) {
+                            ptx::multiply<T>(sums[out][plane], {seen[2], seen[3]}, filter[r + 1]);
+                        }
                     }
+                };
+                Filters before, here;
+                const auto read = [&](Filters& filter, int column) {
+#pragma unroll
+                    for (int r = 0; r < layout.taps; r += 4) {
+                        const uint4 four = *reinterpret_cast<const uint4*>(
+                            filters + layout.filters(column, warp * 8 + plane * 4 + lane % 4) + r * 4);
+                        filter[r] = four.x & on_diagonal;
+                        filter[r + 1] = four.y & on_diagonal;
+                        filter[r + 2] = four.z & on_diagonal;
+                        filter[r + 3] = four.w & on_diagonal;
+                    }
+                };
+                if (s > 0) read(before, s - 1);
+                if (s < shape.s) read(here, s);
+#pragma unroll
+                for (int pair = 0; pair < pairs; ++pair) {
+                    std::uint32_t seen[4];
+                    ptx::load_matrices(seen, rows[pair] + layout.pixel(plane, s));
+                    if (s > 0) add({beside[pair][0], seen[0], beside[pair][1], seen[2]}, before, 2 * pair);
+                    if (s < shape.s) add(seen, here, 2 * pair);
+                    beside[pair][0] = seen[1];
+                    beside[pair][1] = seen[3];
                 }
             }
         }
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-            const int out_h = h + (tile.wide ? 0 : half * tile.th);
-            const int out_w = first_w + lane / 4 + (tile.wide ? half * 8 : 0);
-            if (!has_channels(c) || out_w >= shape.ow) continue;
-            const auto exists = [&](int i) { return whole_steps || out_h + i < shape.oh; };
-            float acc[tile.th][4];
+            const int out_w = first_w + lane / 4 * 2 + half;
+            const bool is_inside = out_w < shape.ow;
 #pragma unroll
             for (int i = 0; i < tile.th; ++i) {
+                if (!whole_steps && h + i >= shape.oh) break;
+                Vec<Y, 2> own[2];
 #pragma unroll
-                for (int v = 0; v < 4; ++v) acc[i][v] = sums[i][v / 2][half * 2 + v % 2];
-                if (exists(i)) epilogue(acc[i], n, c, out_h + i, out_w);
-            }
-            Y* const to = result + ((out_h * shape.ow + out_w) * shape.y_step() + c);
-#pragma unroll
-            for (int i = 0; i < tile.th; ++i) {
-                if (exists(i)) store(to + i * shape.ow * shape.y_step(), from_float<Y>(acc[i]));
+                for (int plane = 0; plane < 2; ++plane) {
+                    float acc[2] = {sums[i][plane][half * 2], sums[i][plane][half * 2 + 1]};
+                    if (is_inside && has_channels(channel_of(plane))) {
+                        epilogue(acc, n, channel_of(plane), h + i, out_w);
+                    }
+                    own[plane] = from_float<Y>(acc);
+                }
+                const Vec<Y, 4> four = detail::of_one_plane(own, is_odd);
+                if (is_inside && has_channels(c)) {
+                    store(result + (((h + i) * shape.ow + out_w) * shape.y_step() + c), four);
+                }
             }
         }
-        if (h + tile.rows() >= shape.oh) return;
-        first_place = in_turn(first_place + tile.rows());
+        if (h + tile.th >= shape.oh) return;
+        first_place = in_turn(first_place + tile.th);
     }
 #endif
 }

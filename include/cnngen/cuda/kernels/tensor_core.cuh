@@ -24,13 +24,6 @@ __device__ __forceinline__ void copy_16(void* to_shared, const void* from_global
                  : "memory");
 }
 
-// The same of 4 bytes.
-__device__ __forceinline__ void copy_4(void* to_shared, const void* from_global, bool inside) {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to_shared)), "l"(from_global),
-                 "r"(inside ? 4 : 0)
-                 : "memory");
-}
-
 // Ends a group of copies (cp.async.commit_group).
 __device__ __forceinline__ void end_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
