@@ -120,7 +120,7 @@ def diagonal_tiles(batch: int, windows: Windows) -> list[DiagonalTile]:
 
     every = [
         DiagonalTile(th, steps)
-        for th in (8, 7, 4, 2)
+        for th in (14, 8, 4, 2)
         for all_steps in [ceil_div(windows.out[0], th)]
         for steps in dict.fromkeys((min(all_steps, 4), all_steps, 1))
     ]
@@ -129,10 +129,10 @@ def diagonal_tiles(batch: int, windows: Windows) -> list[DiagonalTile]:
 
 
 def diagonal_shared(tile: DiagonalTile, windows: Windows) -> int:
-    """Bytes of a block's shared memory: an odd number of even columns, and of odd ones; filters in fours."""
+    """Bytes of a block's shared memory: an odd number of even columns, and of odd ones; quads of filters."""
     rows = tile.th * min(tile.steps, 2) + windows.kernel[0] - 1
     half = ceil_div(tile.columns + windows.kernel[1] - 1, 2) | 1
-    return 64 * (rows * 2 * half + windows.kernel[1] * ceil_div(windows.kernel[0], 4) * 4)
+    return 64 * (rows * 2 * half + 4 * windows.kernel[1] * ceil_div(windows.kernel[0] + 1, 2))
 
 
 def diagonal_blocks(tile: DiagonalTile, windows: Windows, batch: int) -> int:

@@ -55,7 +55,7 @@ from cnngen.codegen.window_tiles import (
     window_tiles,
 )
 
-DIAGONAL_VECTOR = 2  # channels that a lane of diagonal_depthwise.cuh finishes at a time
+DIAGONAL_VECTOR = 1  # channels that a lane of diagonal_depthwise.cuh finishes at a time
 MOST_SEPARABLE = 8  # tiles of a pool that other kernels can do, too
 
 
@@ -129,7 +129,8 @@ def _depthwise_tile_options(
     node: Node, op: Conv, graph: Graph, batch: int
 ) -> list[tiles.Tile | tiles.DiagonalTile]:
     windows = _windows(node, op, graph)
-    return [*window_tiles(batch, windows), *diagonal_tiles(batch, windows)]
+    diagonal = diagonal_tiles(batch, windows) if ITEM_BYTES[node.value.dtype] == 2 else []
+    return [*window_tiles(batch, windows), *diagonal]
 
 
 def _grouped_tile_options(node: Node, op: Conv, graph: Graph, batch: int) -> list[tiles.Tile]:

@@ -309,6 +309,17 @@ inline void load_matrices(std::uint32_t (&fragment)[4], const void* row) {
     }
 }
 
+inline std::uint32_t transpose(std::uint32_t fragment) {
+    const auto all = emulation::exchange(fragment);
+    const unsigned lane = threadIdx.x % 32;
+    std::uint32_t transposed = 0;
+    for (unsigned i = 0; i < 2; ++i) {
+        const unsigned row = lane % 4 * 2 + i, column = lane / 4;
+        transposed |= (all[row * 4 + column / 2] >> column % 2 * 16 & 0xffffu) << i * 16;
+    }
+    return transposed;
+}
+
 template <typename T>
 void multiply(float (&sum)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
     struct Operands {

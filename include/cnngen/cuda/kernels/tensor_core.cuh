@@ -41,6 +41,14 @@ __device__ __forceinline__ void load_matrices(std::uint32_t (&fragment)[4], cons
                  : "memory");
 }
 
+// The transpose of an 8x8 matrix of 16-bit elements, of whose row l / 4 lane l has columns 2 (l % 4) and the next one
+// (movmatrix).
+__device__ __forceinline__ std::uint32_t transpose(std::uint32_t fragment) {
+    std::uint32_t transposed;
+    asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(transposed) : "r"(fragment));
+    return transposed;
+}
+
 // sum += a b: a is 16 x 16, b is 16 x 8, the sum float (mma.m16n8k16).
 template <typename T>
 __device__ __forceinline__ void multiply(float (&sum)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]);
