@@ -42,13 +42,18 @@ class Tile:
 class DiagonalTile:
     """`diagonal_depthwise.cuh`: a block, of a warp for each half of 32 channels, goes down the map in steps.
 
-    In each a warp computes th rows of 16 pixels.
+    In each a warp computes th rows of two times 8 pixels: side by side where it is wide, else one above the other.
     """
 
     th: int
+    wide: int = 1
     steps: int = 1
-    columns: ClassVar[int] = 16
     threads: ClassVar[int] = 64
+
+    @property
+    def outputs(self) -> tuple[int, int]:
+        """Rows and columns of a step."""
+        return (1 if self.wide else 2) * self.th, 16 if self.wide else 8
 
 
 @dataclass(frozen=True)

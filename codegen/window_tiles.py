@@ -103,25 +103,29 @@ def diagonal_tiles(batch: int, windows: Windows) -> list[DiagonalTile]:
         windows.item_bytes != 2
         or windows.channels % 8
         or windows.stride != (1, 1)
-        or windows.dilation != (1, 1)
         or windows.taps < FEWEST_DIAGONAL
         or max(windows.kernel) > MOST_DIAGONAL
     ):
         return []
+
+    def slots(tile: DiagonalTile) -> int:
+        """Rows and columns that are computed, of which some may lie beyond the map."""
+        rows, columns = tile.outputs
+        return ceil_div(windows.out[0], rows) * rows * ceil_div(windows.out[1], columns) * columns
 
     def share(tile: DiagonalTile) -> float:
         """Of a GPU, which a quarter of its threads keep busy with products."""
         return min(1.0, diagonal_blocks(tile, windows, batch) * tile.threads / (FULL_GPU / 4))
 
     def price(tile: DiagonalTile) -> float:
-        """Rows that a warp reads for each that it computes, of all that are, beyond the map too."""
-        rows = ceil_div(windows.out[0], tile.th) * tile.th
-        return rows * (1 + (windows.kernel[0] - 1) / tile.th) / share(tile)
+        """Rows that a warp reads for each that it computes, of all that are."""
+        return slots(tile) * (1 + (windows.kernel[0] - 1) * windows.dilation[0] / tile.th) / share(tile)
 
+    shapes = [min(DiagonalTile(th, 1), DiagonalTile(th, 0), key=slots) for th in (8, 7, 4, 2)]
     every = [
-        DiagonalTile(th, steps)
-        for th in (14, 8, 4, 2)
-        for all_steps in [ceil_div(windows.out[0], th)]
+        replace(shape, steps=steps)
+        for shape in shapes
+        for all_steps in [ceil_div(windows.out[0], shape.outputs[0])]
         for steps in dict.fromkeys((min(all_steps, 4), all_steps, 1))
     ]
     fitting = [tile for tile in every if diagonal_shared(tile, windows) <= SHARED_EVERYWHERE]
@@ -129,15 +133,21 @@ def diagonal_tiles(batch: int, windows: Windows) -> list[DiagonalTile]:
 
 
 def diagonal_shared(tile: DiagonalTile, windows: Windows) -> int:
-    """Bytes of a block's shared memory: an odd number of even columns, and of odd ones; quads of filters."""
-    rows = tile.th * min(tile.steps, 2) + windows.kernel[0] - 1
-    half = ceil_div(tile.columns + windows.kernel[1] - 1, 2) | 1
-    return 64 * (rows * 2 * half + 4 * windows.kernel[1] * ceil_div(windows.kernel[0] + 1, 2))
+    """Bytes of a block's shared memory: rows of a pitch two more than a multiple of 4, filters in fours."""
+    rows, columns = [
+        count + (size - 1) * dilation
+        for count, size, dilation in zip(tile.outputs, windows.kernel, windows.dilation, strict=True)
+    ]
+    if tile.steps > 1:
+        rows += tile.outputs[0]
+    pitch = columns + (6 - columns % 4) % 4
+    return 64 * (rows * pitch + windows.kernel[1] * ceil_div(windows.kernel[0], 4) * 4)
 
 
 def diagonal_blocks(tile: DiagonalTile, windows: Windows, batch: int) -> int:
     """The grid."""
-    places = ceil_div(windows.out[0], tile.th * tile.steps) * ceil_div(windows.out[1], tile.columns)
+    rows, columns = tile.outputs
+    places = ceil_div(windows.out[0], rows * tile.steps) * ceil_div(windows.out[1], columns)
     return batch * places * ceil_div(windows.channels, 32)
 
 

@@ -55,7 +55,7 @@ from cnngen.codegen.window_tiles import (
     window_tiles,
 )
 
-DIAGONAL_VECTOR = 1  # channels that a lane of diagonal_depthwise.cuh finishes at a time
+DIAGONAL_VECTOR = 4  # channels that a lane of diagonal_depthwise.cuh finishes at a time
 MOST_SEPARABLE = 8  # tiles of a pool that other kernels can do, too
 
 
@@ -129,8 +129,7 @@ def _depthwise_tile_options(
     node: Node, op: Conv, graph: Graph, batch: int
 ) -> list[tiles.Tile | tiles.DiagonalTile]:
     windows = _windows(node, op, graph)
-    diagonal = diagonal_tiles(batch, windows) if ITEM_BYTES[node.value.dtype] == 2 else []
-    return [*window_tiles(batch, windows), *diagonal]
+    return [*window_tiles(batch, windows), *diagonal_tiles(batch, windows)]
 
 
 def _grouped_tile_options(node: Node, op: Conv, graph: Graph, batch: int) -> list[tiles.Tile]:
@@ -145,7 +144,8 @@ def _tile_line(tile: tiles.Tile) -> str:
 
 
 def _diagonal_tile_line(tile: tiles.DiagonalTile) -> str:
-    return f"constexpr cnngen::DiagonalTile tile = {aggregate(vars(tile))};"
+    fields = {"th": tile.th, "wide": str(bool(tile.wide)).lower(), "steps": tile.steps}
+    return f"constexpr cnngen::DiagonalTile tile = {aggregate(fields)};"
 
 
 def _depthwise(node: Node, op: Conv, graph: Graph, batch: int) -> Launch:

@@ -278,8 +278,8 @@ inline void prefetch(const void*) {}
 
 inline emulation::Fiber& this_thread() { return emulation::cluster.fibers[emulation::cluster.current]; }
 
-inline void copy_16(void* to_shared, const void* from_global, bool inside) {
-    constexpr std::size_t bytes = 16;
+template <std::size_t bytes>
+void copy(void* to_shared, const void* from_global, bool inside) {
     if (reinterpret_cast<std::uintptr_t>(from_global) % bytes || reinterpret_cast<std::uintptr_t>(to_shared) % bytes) {
         emulation::fail("a copy that is not aligned");
     }
@@ -288,6 +288,9 @@ inline void copy_16(void* to_shared, const void* from_global, bool inside) {
     if (emulation::cluster.order() % 2 == 0) copy.arrive();
     this_thread().copies.back().push_back(copy);
 }
+
+inline void copy_16(void* to, const void* from, bool inside) { copy<16>(to, from, inside); }
+inline void copy_4(void* to, const void* from, bool inside) { copy<4>(to, from, inside); }
 
 inline void end_copies() { this_thread().copies.emplace_back(); }
 
@@ -307,17 +310,6 @@ inline void load_matrices(std::uint32_t (&fragment)[4], const void* row) {
     for (unsigned i = 0; i < 4; ++i) {
         std::memcpy(&fragment[i], static_cast<const char*>(rows[8 * i + lane / 4]) + lane % 4 * 4, 4);
     }
-}
-
-inline std::uint32_t transpose(std::uint32_t fragment) {
-    const auto all = emulation::exchange(fragment);
-    const unsigned lane = threadIdx.x % 32;
-    std::uint32_t transposed = 0;
-    for (unsigned i = 0; i < 2; ++i) {
-        const unsigned row = lane % 4 * 2 + i, column = lane / 4;
-        transposed |= (all[row * 4 + column / 2] >> column % 2 * 16 & 0xffffu) << i * 16;
-    }
-    return transposed;
 }
 
 template <typename T>

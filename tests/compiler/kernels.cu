@@ -179,7 +179,7 @@ DEPTHWISE(dw_float, float, same(32, 112, 3), window_tile<float>(dw_float_shape, 
 DEPTHWISE(dw_float_s2, float, same(96, 112, 3, 2), window_tile<float>(dw_float_s2_shape, 64))
 DIAGONAL(diagonal_5x5, half, same(128, 112, 5), {.th = 4, .steps = 4})
 DIAGONAL(diagonal_7x7, bfloat16, same(96, 56, 7), {.th = 4})
-DIAGONAL(diagonal_small, half, same(1152, 7, 5), {.th = 4})
+DIAGONAL(diagonal_small, half, same(1152, 7, 5), {.th = 4, .wide = false})
 DEPTHWISE(dw_odd_channels, half, same(27, 40, 3), window_tile<half>(dw_odd_channels_shape, 64))
 
 POOL(max_3x3_s2, half, (max_pool<half, tile, s>), same(64, 112, 3, 2), window_tile<half>(max_3x3_s2_shape, 64))

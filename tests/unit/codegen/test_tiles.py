@@ -55,18 +55,22 @@ def test_tiles_of_windows(batch: int) -> None:
 
 @pytest.mark.parametrize("batch", [1, 64])
 def test_tiles_of_depthwise_convolutions_on_tensor_cores(batch: int) -> None:
-    """Of 16-bit tensors, stride 1, no dilation, and windows large enough."""
+    """Of 16-bit tensors, stride 1, and windows large enough."""
+    offered = []
     for windows in filter(lambda windows: windows.filters, WINDOWS):
         found = diagonal_tiles(batch, windows)
         assert len(set(found)) == len(found)
-        takes = windows.item_bytes == 2 and windows.channels % 8 == 0
-        takes = takes and windows.stride == windows.dilation == (1, 1)
+        takes = windows.item_bytes == 2 and windows.channels % 8 == 0 and windows.stride == (1, 1)
         assert bool(found) == (takes and 25 <= windows.taps <= 81)
         for tile in found:
+            rows, columns = tile.outputs
             assert diagonal_shared(tile, windows) <= tiles.SHARED_EVERYWHERE
-            assert (tile.steps - 1) * tile.th < windows.out[0]
-            covered = diagonal_blocks(tile, windows, batch) * tile.steps * tile.th * tile.columns * 32
+            assert (tile.steps - 1) * rows < windows.out[0]
+            covered = diagonal_blocks(tile, windows, batch) * tile.steps * rows * columns * 32
             assert covered >= batch * windows.out[0] * windows.out[1] * windows.channels
+        offered += found
+    # A map of 7x7 has its pixels one above the other.
+    assert {tile.wide for tile in offered} == {0, 1}
 
 
 def test_a_small_map_has_as_many_threads_as_there_may_be() -> None:

@@ -24,6 +24,13 @@ __device__ __forceinline__ void copy_16(void* to_shared, const void* from_global
                  : "memory");
 }
 
+// The same of 4 bytes.
+__device__ __forceinline__ void copy_4(void* to_shared, const void* from_global, bool inside) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to_shared)), "l"(from_global),
+                 "r"(inside ? 4 : 0)
+                 : "memory");
+}
+
 // Ends a group of copies (cp.async.commit_group).
 __device__ __forceinline__ void end_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
@@ -39,14 +46,6 @@ __device__ __forceinline__ void load_matrices(std::uint32_t (&fragment)[4], cons
                  : "=r"(fragment[0]), "=r"(fragment[1]), "=r"(fragment[2]), "=r"(fragment[3])
                  : "r"(shared_address(row))
                  : "memory");
-}
-
-// The transpose of an 8x8 matrix of 16-bit elements, of whose row l / 4 lane l has columns 2 (l % 4) and the next one
-// (movmatrix).
-__device__ __forceinline__ std::uint32_t transpose(std::uint32_t fragment) {
-    std::uint32_t transposed;
-    asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(transposed) : "r"(fragment));
-    return transposed;
 }
 
 // sum += a b: a is 16 x 16, b is 16 x 8, the sum float (mma.m16n8k16).
