@@ -20,6 +20,7 @@ from cnngen.codegen.storage import NUMPY_TYPES, from_memory, to_memory
 from cnngen.codegen.tiles import DiagonalTile, tile_text
 
 from ..unit.codegen.networks import Network
+from .objects import precompiled
 from .test_kernels import HERE, INCLUDE, cuda_root, run
 
 HUGE = 1 << 28  # a batch whose elements 32 bits cannot number
@@ -142,7 +143,7 @@ def write_sources(plans: Sequence[Plan], folder: Path) -> Path:
 
 
 def compiled(program: Path) -> Path:
-    # As in test_kernels; -O0 compiles fastest, and what is compared does not depend on it.
+    # As in test_kernels.
     flags = [
         "-std=c++20",
         "-O0",
@@ -154,7 +155,7 @@ def compiled(program: Path) -> Path:
     ]
     flags += ["-D__CUDA_ARCH_LIST__=900", f"-I{HERE}", f"-I{INCLUDE}", f"-I{cuda_root() / 'include'}"]
     binary = program.with_suffix("")
-    run("g++", *flags, program, "-o", binary)
+    run("g++", *flags, *precompiled(HERE / "emulated_network.hpp", *flags), program, "-o", binary)
     return binary
 
 

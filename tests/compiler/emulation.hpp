@@ -6,8 +6,13 @@
 // shared memory arrive at any time until they are waited for. Include this before any kernel header.
 #pragma once
 
+// A run at -O0 would spend half of its time on the conversion of halves.
+#pragma GCC push_options
+#pragma GCC optimize("O1")
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#pragma GCC pop_options
+#include <setjmp.h>
 #include <sys/mman.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -44,6 +49,8 @@ inline const char* running = "";  // what is being checked, for messages
 }
 
 inline const auto at_guard_page = std::signal(SIGSEGV, [](int) { fail("an access far outside a buffer"); });
+// The sanitizer's traps.
+inline const auto at_trap = std::signal(SIGILL, [](int) { fail("undefined behaviour, or an access not aligned"); });
 
 enum class State { running, at_barrier, at_warp, at_cluster, done };
 
@@ -64,11 +71,16 @@ struct Copy {
 };
 
 // What a lane shows to the others of its warp at once: two exchanges, since a lane may be one ahead.
-using Message = std::array<unsigned char, 32>;
+using Message = std::array<unsigned char, 48>;
+
+// From one stack to another. swapcontext would do, but it also asks the system for the signal mask, each time.
+inline void switch_stacks(jmp_buf& from, jmp_buf& to) {
+    if (_setjmp(from) == 0) _longjmp(to, 1);
+}
 
 struct Fiber {
     static constexpr std::size_t stack_bytes = 256 * 1024;
-    ucontext_t context;
+    jmp_buf context;
     std::unique_ptr<char[]> stack{new char[stack_bytes]};
     State state = State::running;
     Message sent[2] = {};
@@ -83,7 +95,7 @@ class DynamicShared;
 struct Cluster {
     std::vector<Fiber> fibers;  // of all threads, block by block
     std::vector<std::unique_ptr<DynamicShared>> shared;
-    ucontext_t scheduler;
+    jmp_buf scheduler;
     unsigned blocks = 1, threads = 0;  // of a cluster, of a block
     unsigned first_block = 0, current = 0;
     const std::function<void()>* kernel = nullptr;
@@ -94,7 +106,7 @@ struct Cluster {
 
     void wait(State state) {
         fibers[current].state = state;
-        swapcontext(&fibers[current].context, &scheduler);
+        switch_stacks(fibers[current].context, scheduler);
     }
 
     void resume(unsigned fiber) {
@@ -102,7 +114,7 @@ struct Cluster {
         threadIdx = {fiber % threads, 0, 0};
         blockIdx = {first_block + block(), 0, 0};
         fibers[fiber].state = State::running;
-        swapcontext(&scheduler, &fibers[fiber].context);
+        switch_stacks(scheduler, fibers[fiber].context);
     }
 
     std::vector<unsigned> shuffled(unsigned first, unsigned last) {
@@ -142,19 +154,32 @@ struct Cluster {
         } while (state_of(first, last, "the threads of a block") == State::at_barrier);
     }
 
+    void start(unsigned fiber);
     void run(std::size_t shared_bytes);
 };
 
 inline Cluster cluster;
 
+// A fiber is done until it is resumed; then it runs the kernel of that time, and is done again.
 inline void enter() {
-    (*cluster.kernel)();
-    if (!cluster.fibers[cluster.current].copies.empty()) {
+    while (true) {
+        cluster.wait(State::done);
+        (*cluster.kernel)();
         for (const auto& group : cluster.fibers[cluster.current].copies) {
             if (!group.empty()) fail("a thread ends before its copies have");
         }
     }
-    cluster.wait(State::done);
+}
+
+inline void Cluster::start(unsigned fiber) {
+    ucontext_t context;
+    getcontext(&context);
+    context.uc_stack.ss_sp = fibers[fiber].stack.get();
+    context.uc_stack.ss_size = Fiber::stack_bytes;
+    context.uc_link = nullptr;
+    makecontext(&context, enter, 0);
+    current = fiber;
+    if (_setjmp(scheduler) == 0) setcontext(&context);
 }
 
 // What the other lanes of the warp sent when this one did; all of them must come.
@@ -166,9 +191,8 @@ std::array<T, 32> exchange(const T& value) {
     std::memcpy(self.sent[turn].data(), &value, sizeof(T));
     cluster.wait(State::at_warp);
     std::array<T, 32> all;
-    for (unsigned lane = 0; lane < 32; ++lane) {
-        std::memcpy(&all[lane], cluster.fibers[cluster.warp() + lane].sent[turn].data(), sizeof(T));
-    }
+    const Fiber* fiber = &cluster.fibers[cluster.warp()];
+    for (T& given : all) std::memcpy(&given, &(fiber++)->sent[turn], sizeof(T));
     return all;
 }
 
@@ -221,17 +245,15 @@ class DynamicShared {
 
 inline void Cluster::run(std::size_t shared_bytes) {
     const unsigned count = blocks * threads;
-    if (fibers.size() < count) fibers = std::vector<Fiber>(count);
+    if (fibers.size() < count) {
+        fibers = std::vector<Fiber>(count);
+        for (unsigned i = 0; i < count; ++i) start(i);
+    }
     shared.clear();
     for (unsigned i = 0; i < blocks; ++i) shared.push_back(std::make_unique<DynamicShared>(shared_bytes));
     for (unsigned i = 0; i < count; ++i) {
-        getcontext(&fibers[i].context);
-        fibers[i].context.uc_stack.ss_sp = fibers[i].stack.get();
-        fibers[i].context.uc_stack.ss_size = Fiber::stack_bytes;
-        fibers[i].context.uc_link = nullptr;
         fibers[i].copies.assign(1, {});
         fibers[i].exchanges = 0;
-        makecontext(&fibers[i].context, enter, 0);
     }
     do {
         for (unsigned number : shuffled(0, blocks)) run_block(number);
@@ -315,21 +337,24 @@ inline void load_matrices(std::uint32_t (&fragment)[4], const void* row) {
 template <typename T>
 void multiply(float (&sum)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
     struct Operands {
-        std::uint32_t a[4], b[2];
+        float a[4][2], b[2][2];
     };
-    const auto all = emulation::exchange(Operands{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}});
-    const auto half_of = [](std::uint32_t pair, unsigned which) {
-        T half;
-        std::memcpy(static_cast<void*>(&half), reinterpret_cast<const char*>(&pair) + which * sizeof half, sizeof half);
-        return static_cast<float>(half);
+    Operands own;
+    const auto convert = [](float (&to)[2], std::uint32_t pair) {
+        T halves[2];
+        std::memcpy(static_cast<void*>(halves), &pair, sizeof pair);
+        to[0] = static_cast<float>(halves[0]), to[1] = static_cast<float>(halves[1]);
     };
+    for (unsigned i = 0; i < 4; ++i) convert(own.a[i], a[i]);
+    for (unsigned i = 0; i < 2; ++i) convert(own.b[i], b[i]);
+    const auto exchanged = emulation::exchange(own);
+    const Operands* const all = exchanged.data();
     const unsigned lane = threadIdx.x % 32;
     for (unsigned i = 0; i < 4; ++i) {
         const unsigned row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
         for (unsigned k = 0; k < 16; ++k) {
-            const auto& left = all[row % 8 * 4 + k % 8 / 2];
-            const auto& right = all[column * 4 + k % 8 / 2];
-            sum[i] += half_of(left.a[row / 8 + k / 8 * 2], k % 2) * half_of(right.b[k / 8], k % 2);
+            const Operands &left = all[row % 8 * 4 + k % 8 / 2], &right = all[column * 4 + k % 8 / 2];
+            sum[i] += left.a[row / 8 + k / 8 * 2][k % 2] * right.b[k / 8][k % 2];
         }
     }
 }

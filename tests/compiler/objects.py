@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -38,3 +41,14 @@ def compiled(compiler: str, source: Path, flags: Sequence[str]) -> Path:
             run(compiler, *flags, "-c", source, "-o", f"{made}.part")
             Path(f"{made}.part").replace(made)
     return made
+
+
+@cache
+def precompiled(header: Path, *flags: str) -> tuple[str, str]:
+    """What makes g++ with these flags begin with a header that takes seconds to read: it is compiled once a process."""
+    folder = Path(tempfile.mkdtemp(prefix="cnngen-header-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    first = folder / header.name
+    first.write_text(f'#include "{header}"\n')
+    run("g++", *flags, "-x", "c++-header", first, "-o", f"{first}.gch")
+    return "-include", str(first)
