@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from cnngen.codegen.max_pools_tiles import Pools, max_pools_tiles
 
 from .gemm_cases import GEMMS
 from .kernel_shapes import CASES, SIZE, aggregate, large_window, vector, window, window_shape, window_tile
+from .objects import precompiled
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -264,11 +266,14 @@ def compile_and_run(source: str, folder: Path) -> list[str]:
     if shutil.which("g++") is None:
         pytest.skip("no g++")
     (folder / "checks.cpp").write_text(source)
-    # The kernels read 16 bytes of halves as one word, which nvcc allows; the sanitizer finds misaligned ones.
-    flags = ["-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
-    flags += ["-fno-strict-aliasing", "-fsanitize=undefined", "-fno-sanitize-recover=all"]
-    includes = [f"-I{HERE}", f"-I{INCLUDE}", f"-I{cuda_root() / 'include'}"]
-    run("g++", *flags, *includes, folder / "checks.cpp", "-o", folder / "checks")
+    # -O0, since compiling takes longer than the run, and what is compared does not depend on it.
+    # The kernels read 16 bytes of halves as one word, which nvcc allows; the sanitizer finds misaligned ones. It traps,
+    # which is less to compile than a message for each place.
+    flags = ["-std=c++20", "-O0", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
+    flags += ["-fno-strict-aliasing", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"]
+    flags += [f"-I{HERE}", f"-I{INCLUDE}", f"-I{cuda_root() / 'include'}"]
+    common = precompiled(HERE / "kernel_checks.hpp", *flags)
+    run("g++", *flags, *common, folder / "checks.cpp", "-o", folder / "checks")
     return run(folder / "checks").splitlines()
 
 
@@ -319,14 +324,26 @@ def ptxas_report(output: str) -> dict[str, tuple[int, int]]:
     return {name: (int(regs), int(stack) + int(out) + int(back)) for name, stack, out, back, regs in found}
 
 
+@pytest.fixture(scope="module")
+def built_kernels(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[str, str]]:
+    """Architecture -> what nvcc says of kernels.cu, and the PTX; each is compiled once."""
+
+    @cache
+    def build(architecture: str) -> tuple[str, str]:
+        folder = tmp_path_factory.mktemp(architecture)
+        target = ("-c", HERE / "kernels.cu", "-o", folder / "kernels.o", "--keep", "--keep-dir", folder)
+        nvcc = cuda_root() / "bin" / "nvcc"
+        output = run(nvcc, *STRICT, f"-arch={architecture}", "-Xptxas", "-v", f"-I{INCLUDE}", *target)
+        return output, (folder / "kernels.ptx").read_text()
+
+    return build
+
+
 @pytest.mark.parametrize("architecture", ["sm_75", "sm_90"])
-def test_kernels_compile_without_spills(architecture: str, tmp_path: Path) -> None:
-    nvcc = cuda_root() / "bin" / "nvcc"
-    source, target = HERE / "kernels.cu", tmp_path / "kernels.o"
-    output = run(
-        nvcc, *STRICT, f"-arch={architecture}", "-Xptxas", "-v", f"-I{INCLUDE}", "-c", source, "-o", target
-    )
-    report = ptxas_report(output)
+def test_kernels_compile_without_spills(
+    architecture: str, built_kernels: Callable[[str], tuple[str, str]]
+) -> None:
+    report = ptxas_report(built_kernels(architecture)[0])
     assert len(report) == len(re.findall(r"^[A-Z_]+\(\w+,", (HERE / "kernels.cu").read_text(), re.MULTILINE))
     spilled = {name: numbers for name, numbers in report.items() if numbers[1] > 0}
     assert not spilled, f"stack frames or spills: {spilled}"
@@ -335,13 +352,10 @@ def test_kernels_compile_without_spills(architecture: str, tmp_path: Path) -> No
     assert not greedy, f"more than 128 registers: {greedy}"
 
 
-def test_accesses_are_16_bytes_wide(tmp_path: Path) -> None:
+def test_accesses_are_16_bytes_wide(built_kernels: Callable[[str], tuple[str, str]]) -> None:
     """The compiler splits some vectors into 4-byte accesses, which costs the bandwidth."""
-    nvcc = cuda_root() / "bin" / "nvcc"
-    target = tmp_path / "kernels.ptx"
-    run(nvcc, *STRICT, "-arch=sm_90", "-ptx", f"-I{INCLUDE}", HERE / "kernels.cu", "-o", target)
     kinds = "dw|max|mean|avg|softmax|log_softmax|reduce_rows"
-    entries = re.split(rf"\.entry \w*?(?<=\d)(?=(?:{kinds})_)", target.read_text())
+    entries = re.split(rf"\.entry \w*?(?<=\d)(?=(?:{kinds})_)", built_kernels("sm_90")[1])
     wide = ("dw_32x112", "dw_96x112_s2", "dw_float", "max_3x3_s2", "avg_3x3", "mean_2048x7", "softmax_1000")
     checked = 0
     for entry in entries[1:]:
