@@ -99,7 +99,7 @@ class BundledNetwork:
 
 
 def build_bundle(
-    sources: Iterable[Source], folder: Path, target: Target = CPU, files: int = 24, optimize: str = "-O1"
+    sources: Iterable[Source], folder: Path, target: Target = CPU, files: int = 8, optimize: str = "-O1"
 ) -> Bundle:
     """Compiles networks into one module; what is there from an earlier run is kept.
 

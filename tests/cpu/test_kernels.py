@@ -174,7 +174,7 @@ def drawn(case: str, storage: DType) -> Network:
 def bundle() -> Bundle:
     networks = [drawn(case, storage) for case in CASES for storage in STORAGES]
     sources = [(network.spec, network.weights) for network in networks]
-    return build_bundle(sources, bundle_folder("kernels"), files=8, optimize="-O2;-ftree-vectorize")
+    return build_bundle(sources, bundle_folder("kernels"), optimize="-O2;-ftree-vectorize")
 
 
 @pytest.mark.parametrize("storage", STORAGES)

@@ -25,7 +25,7 @@ def drawn(storage: DType, seed: int) -> Network:
 def bundle() -> Bundle:
     networks = [drawn(storage, seed) for storage, seed in CASES]
     sources = [(network.spec, network.weights) for network in networks]
-    return build_bundle(sources, bundle_folder("random"), files=8, optimize="-O2;-ftree-vectorize")
+    return build_bundle(sources, bundle_folder("random"), optimize="-O2;-ftree-vectorize")
 
 
 @pytest.mark.parametrize(("storage", "seed"), CASES)

@@ -38,7 +38,7 @@ def networks() -> tuple[Bundle, Mapping[str, str]]:
             keys[name] = network_key(*source, "cpu")
             yield source
 
-    bundle = build_bundle(sources(), bundle_folder("models"), files=8, optimize="-O2;-ftree-vectorize")
+    bundle = build_bundle(sources(), bundle_folder("models"), optimize="-O2;-ftree-vectorize")
     return bundle, keys
 
 
