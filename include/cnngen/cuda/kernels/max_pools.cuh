@@ -22,7 +22,6 @@ struct MaxPoolsShape {
     // Elements from a pixel to its neighbour, where a tensor is a slice of wider pixels; 0: as many as it has channels.
     int x_pixel = 0, y_pixel = 0;
 
-    __host__ __device__ constexpr int halo() const { return count * (kernel / 2); }
     __host__ __device__ constexpr int x_step() const { return x_pixel > 0 ? x_pixel : c; }
     __host__ __device__ constexpr int y_step() const { return y_pixel > 0 ? y_pixel : (count + keeps_x) * c; }
 };
