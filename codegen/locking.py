@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cnngen.codegen.emit.cuda_kernels import tile_options
 from cnngen.codegen.engines import ON_TENSOR_CORES, has_engines
-from cnngen.codegen.graph import Node
+from cnngen.codegen.graph import Graph, Node
 from cnngen.codegen.graph_text import step_digest
 from cnngen.codegen.lock import PLANS_SUFFIX, SUFFIX, Lock, LockError, load_lock, lock_path, locks_beside
 from cnngen.codegen.node_ops import Conv
 from cnngen.codegen.passes.plan_streams import branches
 from cnngen.codegen.plan import Plan, plan_name
+from cnngen.codegen.tiles import tile_text
 from cnngen.codegen.titles import titles_of
 from cnngen.spec.errors import Problem, listing
 
@@ -100,10 +102,19 @@ def _differences(lock: Lock, plan: Plan) -> list[str]:
             )
         if open_steps:
             found.append(f"{name}: it has no entry for {listing(open_steps)}")
+        if gone := [titles[node.name] for node in batch.steps if _names_no_tile(node, graph, batch.batch)]:
+            known_no_more = "names a tile" if len(gone) == 1 else "name tiles"
+            found.append(f"{name}: {listing(gone)} {known_no_more} that cnngen does not have any more")
         known_branches = {branch.name for branch in branches(graph)}
-        if gone := [branch for branch in entry.beside if branch not in known_branches]:
-            found.append(f"{name}: nothing runs beside {listing(gone)} any more")
+        if alone := [branch for branch in entry.beside if branch not in known_branches]:
+            found.append(f"{name}: nothing runs beside {listing(alone)} any more")
     return found
+
+
+def _names_no_tile(node: Node, graph: Graph, batch: int) -> bool:
+    """Whether a kernel of our own has not, or no longer, the tile that a lock names, and so runs with its first one."""
+    texts = [tile_text(tile) for tile in tile_options(node, graph, batch)]
+    return bool(node.engine and texts) and node.engine not in texts
 
 
 def _of_library(node: Node) -> Node:

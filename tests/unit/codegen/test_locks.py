@@ -92,6 +92,23 @@ def test_only_what_changed_is_stale(locked: tuple[Path, Lock]) -> None:
     assert generate(path).files["src/network.cu"] != network_text
 
 
+def test_a_tile_that_is_no_more_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a kernel that is known by its form, and of one that a lock puts in a library's place."""
+    FakeMachine(
+        monkeypatch, lambda _node, engine: 1.0 if engine.startswith(("implicit_gemm", "tile")) else 9.0
+    )
+    path = written(NET, tmp_path)
+    steps = tuned(path).lock.plans["batch1"].steps
+    of_own = [name for name, step in steps.items() if re.match(r"(implicit_gemm|tile) \w+=", step.engine)]
+    assert of_own
+    file = path.with_name("net.fake-gpu.lock.yaml")
+    file.write_text(re.sub(r"(engine: (?:implicit_gemm|tile)) \w+=[^,}\n]*", r"\1 v=7", file.read_text()))
+    text = problems(path)
+    assert "batch1: " in text
+    assert "that cnngen does not have any more" in text
+    assert all(name in text for name in of_own)
+
+
 def test_without_a_gpu_the_only_lock_is_taken_with_one_only_its_own(
     locked: tuple[Path, Lock],
 ) -> None:
