@@ -103,8 +103,8 @@ def _differences(lock: Lock, plan: Plan) -> list[str]:
         if open_steps:
             found.append(f"{name}: it has no entry for {listing(open_steps)}")
         if gone := [titles[node.name] for node in batch.steps if _names_no_tile(node, graph, batch.batch)]:
-            known_no_more = "names a tile" if len(gone) == 1 else "name tiles"
-            found.append(f"{name}: {listing(gone)} {known_no_more} that cnngen does not have any more")
+            verb = "names a tile" if len(gone) == 1 else "name tiles"
+            found.append(f"{name}: {listing(gone)} {verb} that cnngen does not have any more")
         known_branches = {branch.name for branch in branches(graph)}
         if alone := [branch for branch in entry.beside if branch not in known_branches]:
             found.append(f"{name}: nothing runs beside {listing(alone)} any more")

@@ -73,7 +73,8 @@ struct Copy {
 // What a lane shows to the others of its warp at once: two exchanges, since a lane may be one ahead.
 using Message = std::array<unsigned char, 48>;
 
-// From one stack to another. swapcontext would do, but it also asks the system for the signal mask, each time.
+// From one stack to another. swapcontext would do, but it also asks the system for the signal mask, each time. Where
+// _FORTIFY_SOURCE is on, as some compilers have it from -O1 on, glibc takes such a jump for an error.
 inline void switch_stacks(jmp_buf& from, jmp_buf& to) {
     if (_setjmp(from) == 0) _longjmp(to, 1);
 }
